@@ -1,0 +1,2 @@
+//! appliance
+fn main() {}

@@ -1,0 +1,252 @@
+//! The closed list of events.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use smtp::{Reply, TraceId, TransactionId};
+
+use crate::TlsOutcome;
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A session ended, or was refused before it began.
+    Session(Box<Session>),
+    /// A mail transaction ended.
+    Transaction(Box<Transaction>),
+    /// A connection to a server could not be opened or used.
+    LegFailed(Box<LegFailure>),
+}
+
+/// What is spoken on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// Port 25: SMTP between servers, STARTTLS offered.
+    Smtp,
+    /// Port 587: submission (RFC 6409), STARTTLS before AUTH.
+    Submission,
+    /// Port 465: submission with implicit TLS (RFC 8314).
+    Submissions,
+}
+
+impl Protocol {
+    /// As the config writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Submission => "submission",
+            Self::Submissions => "submissions",
+        }
+    }
+}
+
+/// A session with a client, from accept to close.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Joins log, trace and replies.
+    pub id: TraceId,
+    /// When it was accepted, since 1970.
+    pub began: Duration,
+    /// How long it lasted.
+    pub lasted: Duration,
+    /// What was spoken.
+    pub protocol: Protocol,
+    /// The client's address, from the PROXY header where one is believed.
+    pub client: SocketAddr,
+    /// What the client called itself in EHLO or HELO, as received; empty if it did not.
+    pub helo: Box<str>,
+    /// What became of TLS with the client.
+    pub tls: TlsOutcome,
+    /// Whether the client authenticated.
+    pub authenticated: bool,
+    /// Transactions begun.
+    pub transactions: u32,
+    /// Octets read from the client and written to it.
+    pub bytes: (u64, u64),
+    /// How it ended.
+    pub end: SessionEnd,
+}
+
+/// How a session ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionEnd {
+    /// The client said QUIT.
+    Quit,
+    /// The client closed without QUIT.
+    Closed,
+    /// The connection broke; the reason in words.
+    Broken(Box<str>),
+    /// The client let a deadline pass.
+    TimedOut,
+    /// Refused at the door or thrown out.
+    Abuse(Abuse),
+    /// Ended by Postern: drain, or no server to speak to. The reason in words.
+    Ended(Box<str>),
+}
+
+/// Why a client was refused or thrown out. A closed list: each is a metric's label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Abuse {
+    /// Its address is banned.
+    Banned,
+    /// More sessions at once from its address or network than allowed.
+    TooManySessions,
+    /// More sessions at once in all than allowed, or no memory left for messages.
+    Overload,
+    /// It spoke before the greeting.
+    Pregreet,
+    /// It sent bytes behind STARTTLS before the handshake (law 2).
+    InjectedBeforeTls,
+    /// Bare CR, bare LF or NUL in a command line, or a line over the bound.
+    BadLine,
+    /// Too many commands that were refused or that did nothing.
+    TooManyErrors,
+    /// Slower than the slowest honest sender.
+    TooSlow,
+    /// No PROXY header, or a broken one, from a peer that must send one.
+    BadProxyHeader,
+    /// The TLS handshake failed.
+    TlsFailed,
+    /// It spoke HTTP, or another protocol whose requests can be made by a browser.
+    OtherProtocol,
+}
+
+impl Abuse {
+    /// The metric's label, and the word in logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Banned => "banned",
+            Self::TooManySessions => "too_many_sessions",
+            Self::Overload => "overload",
+            Self::Pregreet => "pregreet",
+            Self::InjectedBeforeTls => "injected_before_tls",
+            Self::BadLine => "bad_line",
+            Self::TooManyErrors => "too_many_errors",
+            Self::TooSlow => "too_slow",
+            Self::BadProxyHeader => "bad_proxy_header",
+            Self::TlsFailed => "tls_failed",
+            Self::OtherProtocol => "other_protocol",
+        }
+    }
+}
+
+/// One mail transaction, from MAIL to its last reply.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    /// Joins log, trace and replies.
+    pub id: TransactionId,
+    /// When MAIL came, since 1970.
+    pub began: Duration,
+    /// From MAIL to the last reply.
+    pub lasted: Duration,
+    /// From the end of the content to the last reply; zero where there was no content.
+    pub settled_in: Duration,
+    /// The listener's protocol.
+    pub protocol: Protocol,
+    /// The client's address.
+    pub client: SocketAddr,
+    /// What the client called itself.
+    pub helo: Box<str>,
+    /// TLS with the client.
+    pub tls: TlsOutcome,
+    /// Whether the client authenticated.
+    pub authenticated: bool,
+    /// Reverse-path as received, empty for the null one.
+    pub reverse_path: Box<str>,
+    /// Each recipient and its outcome, in the client's order; at most the first hundred.
+    pub recipients: Vec<RecipientOutcome>,
+    /// How many recipients the client named in all.
+    pub recipients_named: u32,
+    /// Octets of content; zero where there was none.
+    pub size: u64,
+    /// What was decided.
+    pub verdict: Verdict,
+    /// The reply to the content, or the one that ended the transaction.
+    pub reply: Option<Reply>,
+    /// What each server did with it.
+    pub groups: Vec<GroupOutcome>,
+}
+
+/// What was decided about a message before a server saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// There was no judgement: no content, or judging is off.
+    Unjudged,
+    /// Refused by one of Postern's own rules (smuggling, loop, size).
+    Refused,
+}
+
+impl Verdict {
+    /// The word in traces and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unjudged => "unjudged",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// What the client was told of one recipient.
+#[derive(Clone, Debug)]
+pub struct RecipientOutcome {
+    /// Forward-path as received.
+    pub address: Box<str>,
+    /// The reply to RCPT; `None` while none was sent.
+    pub reply: Option<Reply>,
+}
+
+/// What became of one group's copy of the message.
+#[derive(Clone, Debug)]
+pub enum GroupOutcome {
+    /// The server said 250.
+    Delivered {
+        /// Where to.
+        leg: Leg,
+        /// Its words.
+        reply: Reply,
+    },
+    /// The server, or Postern on its behalf, said no.
+    Refused {
+        /// Where; `None` if no server was reached.
+        leg: Option<Leg>,
+        /// The words.
+        reply: Reply,
+    },
+    /// Kept on disk, in the folder of this name.
+    Spooled {
+        /// The folder.
+        folder: &'static str,
+        /// Why.
+        reason: Reply,
+    },
+}
+
+/// A connection to a server that was used.
+#[derive(Clone, Debug)]
+pub struct Leg {
+    /// The backend's name.
+    pub backend: Box<str>,
+    /// The server's address.
+    pub server: SocketAddr,
+    /// TLS with the server.
+    pub tls: TlsOutcome,
+    /// How the client's address was told: `transparent`, `proxy`, `xclient`, `xforward` or `none`.
+    pub client_address: &'static str,
+    /// Whether the connection had carried a message before.
+    pub reused: bool,
+}
+
+/// A server that could not be used.
+#[derive(Clone, Debug)]
+pub struct LegFailure {
+    /// The session it was for; `None` for probes.
+    pub session: Option<TraceId>,
+    /// The backend's name.
+    pub backend: Box<str>,
+    /// The server's address.
+    pub server: SocketAddr,
+    /// The address it was opened from, where a client's was used.
+    pub source: Option<IpAddr>,
+    /// What failed, in words.
+    pub reason: Box<str>,
+}
