@@ -53,7 +53,9 @@ pub fn rfc3339_date(since_1970: Duration) -> String {
 
 fn timestamp(since_1970: Duration) -> jiff::Zoned {
     let milliseconds = i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX);
-    jiff::Timestamp::from_millisecond(milliseconds).unwrap_or(jiff::Timestamp::MAX).to_zoned(jiff::tz::TimeZone::UTC)
+    jiff::Timestamp::from_millisecond(milliseconds)
+        .unwrap_or(jiff::Timestamp::MAX)
+        .to_zoned(jiff::tz::TimeZone::UTC)
 }
 
 #[cfg(test)]

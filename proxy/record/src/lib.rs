@@ -10,8 +10,8 @@ mod tls;
 
 pub use clock::{Clock, SimulatedClock, SystemClock, rfc3339_date, rfc5322_date};
 pub use event::{
-    Abuse, Event, GroupOutcome, Leg, LegFailure, Protocol, RecipientOutcome, Session, SessionEnd, Transaction,
-    Verdict,
+    Abuse, Event, GroupOutcome, Leg, LegFailure, Protocol, RecipientOutcome, Session, SessionEnd,
+    Transaction, Verdict,
 };
 pub use tls::{FarProof, TlsFacts, TlsOutcome, TlsVersion};
 

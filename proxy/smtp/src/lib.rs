@@ -21,8 +21,8 @@ pub mod receiver;
 pub mod reply;
 
 pub use address::{Domain, ForwardPath, Mailbox, ReversePath};
-pub use answers::Answer;
-pub use command::Command;
+pub use answers::{Answer, No};
+pub use command::{Command, Envelope, Mail, Rcpt};
 pub use extensions::{Capabilities, Extension};
 pub use identity::{RecipientSet, TraceId, TransactionId};
 pub use receiver::{Awaiting, Mismatch, Proof, Ready};

@@ -44,7 +44,7 @@ impl LineReader {
     /// # Errors
     ///
     /// [`LineError`]; what follows cannot be told apart any more, the connection is to be closed.
-    pub fn read<'a>(&'a mut self, input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, LineError> {
+    pub fn read<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Result<Option<&'s [u8]>, LineError> {
         if self.handed_out {
             self.kept = Vec::new();
             self.handed_out = false;
@@ -76,7 +76,11 @@ impl LineReader {
         }
     }
 
-    fn finish<'a>(&'a mut self, input: &mut &'a [u8], at: usize) -> Result<Option<&'a [u8]>, LineError> {
+    fn finish<'s, 'i: 's>(
+        &'s mut self,
+        input: &mut &'i [u8],
+        at: usize,
+    ) -> Result<Option<&'s [u8]>, LineError> {
         let bytes = *input;
         if self.kept.len() + at > self.limit {
             return Err(LineError::TooLong);
@@ -90,7 +94,11 @@ impl LineReader {
         Ok(Some(&self.kept))
     }
 
-    fn keep<'a>(&'a mut self, input: &mut &'a [u8], length: usize) -> Result<Option<&'a [u8]>, LineError> {
+    fn keep<'s, 'i: 's>(
+        &'s mut self,
+        input: &mut &'i [u8],
+        length: usize,
+    ) -> Result<Option<&'s [u8]>, LineError> {
         let bytes = *input;
         // One more than the limit may be the CR of the end.
         let carriage_return = usize::from(bytes.last() == Some(&b'\r'));
