@@ -1,1 +1,33 @@
-//! tests
+//! What the whole-system tests are made of: real mail servers and clients as values that clean up after themselves, and
+//! scripted ones for what no real one does on cue.
+//!
+//! - [`postfix`], [`exim`], [`opensmtpd`], [`sink`]: servers in folders and on ports of their own, several at a time, each
+//!   as the hidden server and as the sender; what they received is read back as [`mailbox::Stored`].
+//! - [`clients`]: swaks, msmtp, curl, nodemailer and Python's smtplib behind one function.
+//! - [`scripted`], [`personalities`]: a fake server and a fake client that follow a script byte by byte.
+//! - [`scratch`], [`child`], [`ports`], [`certificate`]: folders, processes, ports and certificates.
+//! - [`needs!`]: a test that the machine cannot run says so; where nothing may be skipped it fails instead.
+//!
+//! Everything stays on loopback, and every process ends with the value that owns it, at the latest after
+//! [`child::LIFETIME`].
+#![allow(
+    clippy::disallowed_methods,
+    reason = "real processes take real time: nothing here runs under a simulated clock"
+)]
+
+pub mod certificate;
+pub mod child;
+pub mod clients;
+pub mod dovecot;
+pub mod exim;
+pub mod mail;
+pub mod mailbox;
+pub mod needs;
+pub mod opensmtpd;
+pub mod personalities;
+pub mod ports;
+pub mod postfix;
+pub mod scratch;
+pub mod scripted;
+pub mod sink;
+pub mod unpacked;

@@ -1,1 +1,25 @@
-//! delivery
+//! Towards a server: opening a connection that is as safe as policy says, the dialogue on it, and the evidence that a
+//! message was taken.
+//!
+//! - [`Far`] is the far side of a connection without its socket. `Far<Unproven>` cannot say MAIL; [`Far<Proven>`](Far)
+//!   can, and is made only where the TLS outcome satisfies the backend's policy (law 5).
+//! - [`Delivered`] is made here and nowhere else, from the server's final reply to a message's content (law 1).
+//! - A connection that timed out or fell out of step is dropped, never used again (law 3); one that is in step may
+//!   wait in the [`Pool`] for the next session, if no client's facts were told on it.
+
+mod delivered;
+mod far;
+mod network;
+mod open;
+mod outgoing;
+mod pool;
+mod probe;
+pub mod timeouts;
+
+pub use delivered::Delivered;
+pub use far::{Answered, Far, Proven, Unproven};
+pub use network::{Connecting, Io, Network, Stream, Tcp};
+pub use open::{Client, OpenError, OpenLeg, OpenRequest, Opener};
+pub use outgoing::{ContentWriter, Outgoing};
+pub use pool::Pool;
+pub use probe::probe;

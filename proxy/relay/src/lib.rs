@@ -1,1 +1,27 @@
-//! relay
+//! Towards a client: who is let in, the session, and everything between the two legs.
+//!
+//! [`step`] is the session's coordinator: it is given what happened (bytes, replies, a deadline) and says what it wants
+//! done (bytes to write, a connection to open, content to store). It has no await and no I/O, so that [`drive`](drive()), the
+//! fuzz targets and the simulations all run the same code. What it promises:
+//!
+//! - a 250 to a message exists only as the answer to a [`Kept`] proof that covers every recipient accepted (law 1);
+//! - content is passed on byte for byte, but for the fields that `Received` and `smtp::fields` speak of (laws 2, 6);
+//! - each reply of a server answers the command that it was given to, or its connection is dropped (law 3).
+
+mod admission;
+mod body;
+mod budget;
+mod drive;
+mod kept;
+mod received;
+mod serve;
+mod session;
+mod settings;
+
+pub use admission::{Admission, Admitted};
+pub use budget::Budget;
+pub use drive::{Driver, drive};
+pub use kept::Kept;
+pub use serve::{Relay, Serving};
+pub use session::{Action, Beginning, Input, LegId, Session, SpoolRequest, Wants, step};
+pub use settings::{InboundPlain, Limits, Settings};

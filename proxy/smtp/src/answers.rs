@@ -146,6 +146,8 @@ pub enum No {
     ServerLost(Box<str>),
     /// A server let its deadline pass.
     ServerSilent,
+    /// The greeting cannot be given, or AUTH not relayed, because no server answers.
+    ServerUnavailable,
     /// No server of the backend could be reached; the last one's reason.
     ServerUnreachable(Box<str>),
     /// The content could not be stored.
@@ -222,6 +224,7 @@ impl No {
             Self::ServerChangedItsMind => "server_changed_its_mind",
             Self::ServerLost(_) => "server_lost",
             Self::ServerSilent => "server_silent",
+            Self::ServerUnavailable => "server_unavailable",
             Self::ServerUnreachable(_) => "server_unreachable",
             Self::StorageFailed => "storage_failed",
             Self::TimedOut => "timed_out",
@@ -279,6 +282,9 @@ impl No {
             Self::ServerLost(why) => (451, (4, 4, 2), format!("the mail server broke off: {why}").into()),
             Self::ServerSilent => {
                 (451, (4, 4, 2), "the mail server did not answer in time, try again".into())
+            }
+            Self::ServerUnavailable => {
+                (421, (4, 3, 2), "no mail server can be reached at the moment, try again".into())
             }
             Self::ServerUnreachable(why) => {
                 (451, (4, 4, 1), format!("no mail server can be reached: {why}").into())
@@ -382,6 +388,7 @@ mod tests {
             No::ServerChangedItsMind,
             No::ServerLost("x".into()),
             No::ServerSilent,
+            No::ServerUnavailable,
             No::ServerUnreachable("x".into()),
             No::StorageFailed,
             No::TimedOut,

@@ -64,7 +64,7 @@ impl LineCheck {
 
     /// The first fault of all that was looked at, which was the whole content.
     pub fn finish(self) -> Option<Fault> {
-        self.fault.or(self.after_carriage_return.then_some(Fault::BareCarriageReturn))
+        self.fault.or_else(|| self.after_carriage_return.then_some(Fault::BareCarriageReturn))
     }
 }
 

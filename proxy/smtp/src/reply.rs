@@ -20,6 +20,9 @@ impl ReplyCode {
         if code >= 200 && code <= 599 { Some(Self(code)) } else { None }
     }
 
+    /// 334: the next step of AUTH (RFC 4954 §6).
+    pub const CHALLENGE: Self = Self(334);
+
     /// For codes that stand in the source.
     pub(crate) const fn fixed(code: u16) -> Self {
         assert!(code >= 200 && code <= 599);

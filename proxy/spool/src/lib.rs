@@ -1,1 +1,43 @@
-//! spool
+//! Messages on disk: what stands behind a 250 when no server has the message yet (laws 1 and 7).
+//!
+//! A message, its envelope and the facts of its client go to a checksummed log. One writer takes all that arrived while the disk
+//! was busy, syncs once and answers everybody with a [`Spooled`], the only proof of it. What happens to a message later is
+//! written behind it: after a power cut at any instant it is there once, with the recipients that remain, or durably gone.
+//! What stays for some minutes moves to a file of its own ([`Spool::tidy`]), then its segment goes.
+//!
+//! - [`Spool`] stores, lists, opens and changes; [`Schedule`] says when a message is due, as a function of now.
+//! - [`Disk`] is all that is asked of a file system; [`SimulatedDisk`] is one whose power fails on cue.
+//! - [`Receipts`] remember messages that a server took but whose client could not be told.
+//!
+//! What is damaged is copied to `damaged/`, named in the log, never delivered, and never stops the rest. Memory is bounded by
+//! [`Settings`].
+
+mod content;
+#[cfg(test)]
+mod crash_tests;
+mod disk;
+mod entry;
+mod error;
+mod fields;
+mod frame;
+mod index;
+mod job;
+mod receipts;
+mod recovery;
+mod schedule;
+mod spool;
+#[cfg(test)]
+mod spool_tests;
+mod spooled;
+mod tidy;
+mod writer;
+
+pub use content::{Content, ContentReader, PIECE};
+pub use disk::{Disk, DiskFile, Fault, RealDisk, SimulatedDisk};
+pub use entry::{ClientFacts, Entry, EntryId, Folder, TlsWords};
+pub use error::SpoolError;
+pub use index::Summary;
+pub use receipts::{MAX_RECEIPTS, RECEIPT_LIFE, ReceiptKey, Receipts};
+pub use schedule::Schedule;
+pub use spool::{Opened, Settings, Spool};
+pub use spooled::Spooled;

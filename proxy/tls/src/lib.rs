@@ -1,1 +1,32 @@
-//! tls
+//! TLS on both legs: suites, identities by SNI, and a verifier that is given its policy. No DNS, no SMTP.
+//!
+//! - [`Settings`] become a set of suites and groups with forward secrecy and nothing else (law 5); aws-lc-rs does the
+//!   cryptography, and the process's default provider is never asked for.
+//! - [`Identity`] is a certificate with its key, [`Identities`] the set of them that serves now: chosen by SNI, then by
+//!   original destination, then the default; replaced without a session noticing.
+//! - [`Acceptor`] is the side towards a client. No TLS 1.2 resumption, no early data.
+//! - [`Connector`] is the side towards a server, with a [`LegPolicy`]: the [`Ladder`], a name, roots, [`Pin`]s. What it
+//!   established comes back as a proof, and [`LegPolicy::is_satisfied_by`] says whether that is enough.
+//! - [`TlsError`] tells apart who is to blame, and who could not be reached for want of forward secrecy.
+
+mod acceptor;
+mod connector;
+mod error;
+mod facts;
+mod identities;
+mod identity;
+mod pin;
+mod policy;
+mod roots;
+mod settings;
+mod verifier;
+
+pub use acceptor::Acceptor;
+pub use connector::Connector;
+pub use error::{Missing, TlsError};
+pub use identities::{Identities, Served};
+pub use identity::{Identity, IdentityError};
+pub use pin::{NotAPin, Pin};
+pub use policy::{Ladder, LegPolicy, NotAStep};
+pub use roots::{Roots, RootsError};
+pub use settings::{BUFFER_LIMIT, HANDSHAKE_DEADLINE, Minimum, Settings, provider};

@@ -1,0 +1,29 @@
+// Renews the parts of the page that are marked data-live. The page is complete without it.
+"use strict";
+const EVERY = 5000;
+
+function busy() {
+  const selection = window.getSelection();
+  const focused = document.activeElement;
+  return document.hidden || (selection && !selection.isCollapsed) ||
+    (focused && focused.closest("[data-live]"));
+}
+
+async function renew() {
+  if (busy() || !document.querySelector("[data-live]")) return;
+  try {
+    const answer = await fetch(location.href, { cache: "no-store" });
+    if (!answer.ok) throw new Error(answer.statusText);
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    for (const part of fresh.querySelectorAll("[data-live]")) {
+      const old = document.getElementById(part.id);
+      if (old && old.outerHTML !== part.outerHTML) old.replaceWith(document.adoptNode(part));
+    }
+    document.title = fresh.title;
+    document.body.classList.remove("stale");
+  } catch {
+    document.body.classList.add("stale");
+  }
+}
+
+setInterval(renew, EVERY);

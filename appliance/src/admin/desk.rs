@@ -1,0 +1,102 @@
+//! What the handlers answer from.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::recorder::{Kept, Recording};
+use crate::report::{Live, State, Status};
+
+/// Networks, and servers that were not reached, in one answer.
+const TOP: usize = 20;
+
+/// Everything that can be asked.
+pub struct Desk {
+    hostname: String,
+    listen: SocketAddr,
+    networks: Vec<IpNet>,
+    live: Arc<dyn Live>,
+    recording: Arc<Recording>,
+    started: Duration,
+}
+
+impl Desk {
+    /// `listen` is the address as bound; `networks` is who may connect, empty for anyone who can reach it. It counts
+    /// as started now.
+    pub fn new(
+        hostname: String,
+        listen: SocketAddr,
+        networks: Vec<IpNet>,
+        live: Arc<dyn Live>,
+        recording: Arc<Recording>,
+    ) -> Self {
+        let started = recording.clock().now();
+        Self { hostname, listen, networks, live, recording, started }
+    }
+
+    pub(super) fn admits(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.networks.is_empty() || self.networks.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether `Host` names this server; a browser that was lured here by a foreign name sends that name.
+    pub(super) fn is_called(&self, host: &str) -> bool {
+        let port = self.listen.port();
+        let name = host.strip_suffix(&format!(":{port}")).unwrap_or(host);
+        ["localhost", "127.0.0.1", "[::1]"].contains(&name.to_ascii_lowercase().as_str())
+            || host == self.listen.to_string()
+            || name.trim_matches(['[', ']']) == self.listen.ip().to_string()
+    }
+
+    pub(super) fn now(&self) -> Duration {
+        self.recording.clock().now()
+    }
+
+    pub(super) fn live(&self) -> &dyn Live {
+        &*self.live
+    }
+
+    pub(super) fn recording(&self) -> &Recording {
+        &self.recording
+    }
+
+    /// Answers from what the recorder keeps; `answer` must be quick.
+    pub(super) fn kept<T>(&self, answer: impl FnOnce(&Kept) -> T) -> T {
+        answer(&self.recording.kept())
+    }
+
+    /// Everything that the front page shows.
+    pub fn status(&self) -> Status {
+        let now = self.now();
+        let (periods, without_tls, not_reached) = self.kept(|kept| {
+            (kept.statistics.periods(now), kept.without_tls.top(TOP), kept.memory.not_reached(TOP))
+        });
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            hostname: self.hostname.clone(),
+            now: now.as_secs(),
+            started: self.started.as_secs(),
+            state: State::of(self.live(), now),
+            sessions_now: self.live.sessions_now(),
+            bytes_in_flight: self.live.bytes_in_flight(),
+            events_dropped: self.recording.metrics().events_dropped(),
+            periods,
+            listeners: self.live.listeners(),
+            backends: self.live.backends(),
+            certificates: self.live.certificates(),
+            without_tls,
+            not_reached,
+        }
+    }
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk")
+            .field("hostname", &self.hostname)
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
+}

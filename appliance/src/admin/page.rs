@@ -1,0 +1,126 @@
+//! The front page.
+
+use maud::{DOCTYPE, Markup, html};
+
+use super::{chart, tables};
+use crate::config::{duration_in_words, size_in_words};
+use crate::report::{Level, Period, SessionStory, State, Status, TransactionStory};
+
+/// What stands around every page.
+pub(super) struct Frame {
+    pub(super) hostname: String,
+    pub(super) title: String,
+}
+
+impl Frame {
+    pub(super) fn around(&self, foot: &str, main: Markup) -> Markup {
+        html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    meta name="color-scheme" content="light dark";
+                    title { (self.title) " · " (self.hostname) " · Postern" }
+                    link rel="icon" href="data:,";
+                    link rel="stylesheet" href="/assets/postern.css";
+                    script src="/assets/postern.js" defer {}
+                }
+                body {
+                    header.top {
+                        a.mark href="/" { (mark()) span { "Postern" } }
+                        span.host { (self.hostname) }
+                    }
+                    main { (main) }
+                    footer { (foot) }
+                }
+            }
+        }
+    }
+}
+
+/// The gate.
+fn mark() -> Markup {
+    html! {
+        svg viewBox="0 0 24 24" aria-hidden="true" {
+            path d="M2 22V7l2-2V2h3v3h3V2h4v3h3V2h3v3l2 2v15h-7v-7a3 3 0 0 0-6 0v7z" {}
+        }
+    }
+}
+
+pub(super) fn front(status: &Status, transactions: &[TransactionStory], sessions: &[SessionStory]) -> Markup {
+    let title = status.state.sentence.trim_end_matches('.').to_owned();
+    let frame = Frame { hostname: status.hostname.clone(), title };
+    let up = duration_in_words(std::time::Duration::from_secs(status.now.saturating_sub(status.started)));
+    let foot = format!("Postern {} · running for {up} · all times are UTC", status.version);
+    let [hour, days] = &status.periods[..] else { return frame.around(&foot, html! {}) };
+    let content = html! {
+        (state(&status.state))
+        (tiles(status, hour))
+        section.wide id="flow" data-live aria-label="Messages over time" {
+            h2 { "Messages" }
+            div.charts {
+                (chart::messages(hour, "Last hour, by the minute", "1 h ago"))
+                (chart::messages(days, "Last two days, by the hour", "2 d ago"))
+            }
+            p.legend {
+                span.accepted { "accepted" } span.deferred { "deferred" } span.refused { "refused" }
+            }
+        }
+        (tables::backends(&status.backends))
+        (tables::transactions(transactions))
+        (tables::tls("client-tls", "TLS with clients", &days.client_tls))
+        (tables::tls("server-tls", "TLS with servers", &days.server_tls))
+        (tables::certificates(&status.certificates, status.now))
+        (tables::listeners(&status.listeners))
+        (tables::refusals(&days.refusals))
+        (tables::without_tls(&status.without_tls))
+        (tables::not_reached(&status.not_reached))
+        (tables::sessions(sessions))
+    };
+    frame.around(&foot, content)
+}
+
+fn state(state: &State) -> Markup {
+    let (class, word) = match state.level {
+        Level::Good => ("good", "Good"),
+        Level::Attention => ("attention", "Attention"),
+        Level::Bad => ("bad", "Trouble"),
+    };
+    html! {
+        section.state.(class) id="state" data-live role="status" {
+            span.level { (word) }
+            h1 { (state.sentence) }
+            @if !state.advice.is_empty() { p { (state.advice) } }
+        }
+    }
+}
+
+fn tiles(status: &Status, hour: &Period) -> Markup {
+    let sums = &hour.totals;
+    let plain = match (sums.plain_sessions, sums.sessions) {
+        (_, 0) => "none yet".to_owned(),
+        (0, _) => "all encrypted".to_owned(),
+        (plain, _) => format!("{plain} not encrypted"),
+    };
+    let refused = format!("{} deferred", sums.deferred);
+    let in_flight = format!("{} in flight", size_in_words(status.bytes_in_flight));
+    let dropped = match status.events_dropped {
+        0 => "last hour".to_owned(),
+        dropped => format!("{dropped} events not kept"),
+    };
+    let tiles = [
+        ("Open sessions", status.sessions_now.to_string(), in_flight),
+        ("Sessions", sums.sessions.to_string(), plain),
+        ("Accepted", sums.accepted.to_string(), dropped),
+        ("Content", size_in_words(sums.bytes), "accepted, last hour".to_owned()),
+        ("Refused", sums.refused.to_string(), refused),
+    ];
+    html! {
+        section.tiles id="tiles" data-live aria-label="The last hour in numbers" {
+            @for (name, number, note) in &tiles {
+                dl { dt { (name) } dd { (number) } dd.note { (note) } }
+            }
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The front page's tables.
+
+use std::time::Duration;
+
+use maud::{Markup, html};
+
+use super::chart;
+use crate::config::{duration_in_words, size_in_words};
+use crate::report::{
+    BackendState, CertificateSource, CertificateState, Count, Health, ListenerState, NetworkCount,
+    NotReached, ServerState, SessionStory, TlsCount, TransactionStory,
+};
+
+/// A section of the page that the script renews.
+fn section(id: &str, title: &str, content: Markup) -> Markup {
+    html! {
+        section id=(id) data-live aria-labelledby=(format!("{id}-title")) {
+            h2 id=(format!("{id}-title")) { (title) }
+            (content)
+        }
+    }
+}
+
+/// A section that takes the page's whole width.
+fn wide(id: &str, title: &str, content: Markup) -> Markup {
+    html! {
+        section.wide id=(id) data-live aria-labelledby=(format!("{id}-title")) {
+            h2 id=(format!("{id}-title")) { (title) }
+            (content)
+        }
+    }
+}
+
+fn none(words: &str) -> Markup {
+    html! { p.none { (words) } }
+}
+
+/// When, as `21 Nov 19:10:05`, with the whole date for machines.
+pub(super) fn when(rfc3339: &str) -> Markup {
+    let (date, time) = rfc3339.split_once('T').unwrap_or((rfc3339, ""));
+    let short = time.get(..8).unwrap_or(time);
+    html! { time datetime=(rfc3339) { span.date { (date) " " } (short) } }
+}
+
+fn when_seconds(since_1970: u64) -> Markup {
+    when(&record::rfc3339_date(Duration::from_secs(since_1970)))
+}
+
+pub(super) fn backends(backends: &[BackendState]) -> Markup {
+    wide(
+        "backends",
+        "Backends",
+        html! {
+            div.cards {
+                @for backend in backends {
+                    article.card {
+                        h3 { (backend.name) }
+                        p.domains { (backend.domains.join(", ")) }
+                        @for server in &backend.servers { (one_server(server)) }
+                        p.note { "TLS policy: " (backend.tls) }
+                    }
+                }
+            }
+        },
+    )
+}
+
+fn one_server(server: &ServerState) -> Markup {
+    let (class, word) = match &server.health {
+        Health::Unknown => ("unknown", "not asked yet"),
+        Health::Up => ("good", "up"),
+        Health::Down { .. } => ("bad", "down"),
+    };
+    html! {
+        div.server {
+            p { span.dot.(class) {} strong { (server.server) } " " span.note { (word) } }
+            @if let Health::Down { since, reason } = &server.health {
+                p.reason { "since " (when_seconds(*since)) ": " (reason) }
+            }
+            dl {
+                dt { "TLS" } dd { (server.tls.as_deref().unwrap_or("plain text")) }
+                dt { "Client's address" } dd { (address_words(&server.client_address)) }
+                @if !server.capabilities.is_empty() {
+                    dt { "Offers" } dd.words { (server.capabilities.join(" · ")) }
+                }
+            }
+        }
+    }
+}
+
+/// How a server learns who the client is, for people.
+fn address_words(method: &str) -> String {
+    match method {
+        "transparent" => "seen directly (transparent source)".to_owned(),
+        "proxy" => "told by PROXY".to_owned(),
+        "xclient" => "told by XCLIENT".to_owned(),
+        "xforward" => "told by XFORWARD".to_owned(),
+        "none" => "not told: it sees Postern's own".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+pub(super) fn transactions(transactions: &[TransactionStory]) -> Markup {
+    wide(
+        "transactions",
+        "Last transactions",
+        html! {
+            @if transactions.is_empty() { (none("No mail has come yet.")) }
+            @else {
+                table.stack {
+                    thead { tr { th { "Time" } th { "From" } th { "To" } th { "Size" } th { "TLS" } th { "Outcome" } } }
+                    tbody { @for story in transactions { (transaction_row(story)) } }
+                }
+            }
+        },
+    )
+}
+
+fn transaction_row(story: &TransactionStory) -> Markup {
+    let to = story.recipients.first().map_or("nobody", |recipient| recipient.address.as_str());
+    let more = story.recipients_named.saturating_sub(1);
+    let from = if story.from.is_empty() { "<>" } else { &story.from };
+    html! {
+        tr {
+            td { a href=(format!("/transactions/{}", story.id)) { (when(&story.began)) } }
+            td.words { (from) }
+            td.words { (to) @if more > 0 { span.note { " +" (more) } } }
+            td.number { (size_in_words(story.size)) }
+            td { (story.tls.version) }
+            td { span.outcome.(outcome_class(&story.outcome)) { (story.outcome) } }
+        }
+    }
+}
+
+pub(super) fn outcome_class(outcome: &str) -> &'static str {
+    match outcome {
+        "accepted" | "spooled" | "delivered" => "good",
+        "deferred" => "attention",
+        "refused" => "bad",
+        _ => "unknown",
+    }
+}
+
+pub(super) fn tls(id: &str, title: &str, counts: &[TlsCount]) -> Markup {
+    let whole = counts.iter().map(|count| count.count).sum();
+    section(
+        id,
+        title,
+        html! {
+            @if counts.is_empty() { (none("Nothing in the last two days.")) }
+            @else {
+                ul.shares {
+                    @for count in counts {
+                        li {
+                            div { span { (tls_words(count)) } span.number { (count.count) } }
+                            (chart::share(count.count, whole, if count.suite.is_empty() { "bad" } else { "good" }))
+                            @if !count.suite.is_empty() { p.note { (count.suite) } }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+fn tls_words(count: &TlsCount) -> String {
+    match count.version.as_str() {
+        "plain" => "plain text".to_owned(),
+        "failed" => "handshake failed".to_owned(),
+        version => format!("{version}, {}", count.group),
+    }
+}
+
+pub(super) fn certificates(certificates: &[CertificateState], now: u64) -> Markup {
+    section(
+        "certificates",
+        "Certificates",
+        html! {
+            @if certificates.is_empty() { (none("None: TLS is not offered.")) }
+            ul.plain {
+                @for certificate in certificates {
+                    li {
+                        strong.words { (certificate.names.join(", ")) }
+                        p.note {
+                            (expiry(certificate.expires, now)) " · "
+                            @match &certificate.source {
+                                CertificateSource::SelfSigned => { "self-signed: senders that verify will not take it" }
+                                CertificateSource::File { path } => { "from " (path) }
+                                CertificateSource::Acme { directory } => { "from " (directory) }
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+fn expiry(expires: u64, now: u64) -> String {
+    match expires.checked_sub(now) {
+        Some(left) => format!("expires in {}", duration_in_words(Duration::from_secs(left))),
+        None => "has expired".to_owned(),
+    }
+}
+
+pub(super) fn listeners(listeners: &[ListenerState]) -> Markup {
+    section(
+        "listeners",
+        "Listeners",
+        html! {
+            ul.plain {
+                @for listener in listeners {
+                    li {
+                        span.dot.(if listener.problem.is_none() { "good" } else { "bad" }) {}
+                        strong { (listener.address) } " " span.note { (listener.protocol) }
+                        @if let Some(problem) = &listener.problem { p.reason { (problem) } }
+                    }
+                }
+            }
+        },
+    )
+}
+
+pub(super) fn refusals(refusals: &[Count]) -> Markup {
+    let whole = refusals.iter().map(|count| count.count).sum();
+    section(
+        "refusals",
+        "Refusals by reason",
+        html! {
+            @if refusals.is_empty() { (none("Nothing was refused in the last two days.")) }
+            @else {
+                ul.shares {
+                    @for count in refusals.iter().take(10) {
+                        li {
+                            div { span { (count.what) } span.number { (count.count) } }
+                            (chart::share(count.count, whole, "attention"))
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+pub(super) fn without_tls(networks: &[NetworkCount]) -> Markup {
+    section(
+        "without-tls",
+        "Without forward secrecy",
+        html! {
+            @if networks.is_empty() { (none("Every client that brought mail encrypted it.")) }
+            @else {
+                table {
+                    thead { tr { th { "Network" } th { "Plain" } th { "Failed" } th { "Called itself" } } }
+                    tbody {
+                        @for network in networks.iter().take(10) {
+                            tr {
+                                td.number { (network.network) }
+                                td.number { (network.plain) }
+                                td.number { (network.failed) }
+                                td.words { (network.helo) @if !network.reason.is_empty() { p.note { (network.reason) } } }
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+pub(super) fn not_reached(failures: &[NotReached]) -> Markup {
+    section(
+        "not-reached",
+        "Servers not reached",
+        html! {
+            @if failures.is_empty() { (none("Every server that was needed answered.")) }
+            @else {
+                ul.plain {
+                    @for failure in failures.iter().take(8) {
+                        li {
+                            (when_seconds(failure.at)) " " strong { (failure.server) } " "
+                            span.note { (failure.backend) }
+                            p.reason { (failure.reason) }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}
+
+pub(super) fn sessions(sessions: &[SessionStory]) -> Markup {
+    section(
+        "sessions",
+        "Sessions without mail",
+        html! {
+            @if sessions.is_empty() { (none("None.")) }
+            @else {
+                ul.plain {
+                    @for session in sessions {
+                        li {
+                            (when(&session.began)) " " strong.words { (session.client) } " "
+                            span.note.words { (session.helo) }
+                            p.note { (session.end) " · " (session.tls.words()) }
+                        }
+                    }
+                }
+            }
+        },
+    )
+}

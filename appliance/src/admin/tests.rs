@@ -1,0 +1,231 @@
+//! The server over real sockets, with a fake engine behind it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use record::{Event, Recorder as _, SimulatedClock, TlsOutcome};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
+
+use super::{Desk, serve};
+use crate::recorder::{Recording, samples};
+use crate::report::{
+    BackendState, CertificateSource, CertificateState, Health, ListenerState, Live, ServerState, Status,
+};
+
+/// An engine with two backends, one of whose servers is down.
+pub(crate) struct FakeEngine {
+    pub(crate) all_down: bool,
+    pub(crate) self_signed: bool,
+}
+
+impl Live for FakeEngine {
+    fn listeners(&self) -> Vec<ListenerState> {
+        [("[::]:25", "smtp"), ("[::]:587", "submission"), ("[::]:465", "submissions")]
+            .map(|(address, protocol)| ListenerState {
+                address: address.parse().unwrap(),
+                protocol: protocol.to_owned(),
+                problem: None,
+            })
+            .to_vec()
+    }
+
+    fn backends(&self) -> Vec<BackendState> {
+        let down = Health::Down { since: 1_795_288_000, reason: "connection refused".to_owned() };
+        let up = if self.all_down { down.clone() } else { Health::Up };
+        let offers = "PIPELINING SIZE 8BITMIME CHUNKING DSN SMTPUTF8 STARTTLS XCLIENT";
+        let server = |server: &str, health, client_address: &str| ServerState {
+            server: server.to_owned(),
+            health,
+            capabilities: offers.split(' ').map(str::to_owned).collect(),
+            client_address: client_address.to_owned(),
+            tls: Some("TLSv1.3 TLS_AES_256_GCM_SHA384 X25519MLKEM768".to_owned()),
+        };
+        let backend = |name: &str, domains: &[&str], servers| BackendState {
+            name: name.to_owned(),
+            domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
+            tls: "opportunistic".to_owned(),
+            servers,
+        };
+        vec![
+            backend(
+                "exchange",
+                &["example.net", "example.org"],
+                vec![server("10.0.0.10:25", up.clone(), "none"), server("10.0.0.11:25", down, "none")],
+            ),
+            backend("postfix", &["example.com"], vec![server("mail.inside:25", up, "xclient")]),
+        ]
+    }
+
+    fn certificates(&self) -> Vec<CertificateState> {
+        let source = match self.self_signed {
+            true => CertificateSource::SelfSigned,
+            false => CertificateSource::File { path: "/etc/postern/mx1.pem".to_owned() },
+        };
+        vec![CertificateState { names: vec!["mx1.example.net".to_owned()], expires: 1_800_000_000, source }]
+    }
+
+    fn sessions_now(&self) -> usize {
+        12
+    }
+
+    fn bytes_in_flight(&self) -> u64 {
+        3 << 20
+    }
+
+    fn draining(&self) -> bool {
+        false
+    }
+}
+
+/// A server on a free port; it stops when the sender is dropped.
+pub(crate) async fn start(live: FakeEngine, fill: bool) -> (std::net::SocketAddr, oneshot::Sender<()>) {
+    let clock = SimulatedClock::starting_at(samples::BEGAN);
+    let (recording, _keeper) = Recording::start(Arc::new(clock));
+    if fill {
+        fill_with_mail(&recording).await;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let desk = Desk::new("mx1.example.net".to_owned(), address, Vec::new(), Arc::new(live), recording);
+    let (stop, stopped) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        serve(listener, Arc::new(desk), async {
+            let _ = stopped.await;
+        })
+        .await;
+    });
+    (address, stop)
+}
+
+async fn fill_with_mail(recording: &Recording) {
+    for number in 1..=9 {
+        let mut transaction = samples::transaction(number);
+        match number {
+            4 => transaction.reply = Some(samples::reply(550, "content refused")),
+            6 => transaction.reply = Some(samples::reply(451, "no server can be reached")),
+            _ => {}
+        }
+        recording.record(Event::Transaction(Box::new(transaction)));
+        recording.record(Event::Session(Box::new(samples::session(samples::tls("mx1.example.net")))));
+    }
+    recording.record(Event::Session(Box::new(samples::session(TlsOutcome::Plain))));
+    recording.record(Event::Session(Box::new(samples::refused_session())));
+    recording.record(Event::LegFailed(Box::new(samples::leg_failure())));
+    // The keeper takes them in order: once the last one is there, all are.
+    while recording.kept().memory.not_reached(1).is_empty() {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn ask(address: std::net::SocketAddr, host: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+const FINE: FakeEngine = FakeEngine { all_down: false, self_signed: false };
+
+#[tokio::test]
+async fn the_page_shows_what_happened_and_trusts_nothing() {
+    let (address, _stop) = start(FINE, true).await;
+    let page = ask(address, "localhost", "/").await;
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    assert!(page.contains("content-security-policy: default-src 'none'"));
+    for text in
+        ["server 10.0.0.11:25 of backend exchange does not answer", "alice@sender.example", "192.0.2.0/24"]
+    {
+        assert!(page.contains(text), "{text}");
+    }
+    assert!(!page.contains("<script>@") && !page.contains(" style=") && !page.contains("http://"));
+    let id = samples::transaction(4).id;
+    let story = ask(address, "127.0.0.1", &format!("/transactions/{id}")).await;
+    for text in
+        ["550 5.0.0 content refused", "&lt;script&gt;@example.net", "queued as 4XyZ", "X25519MLKEM768"]
+    {
+        assert!(story.contains(text), "{text}");
+    }
+    assert!(ask(address, "localhost", "/transactions/%3Cb%3E").await.contains("&lt;b&gt;"));
+}
+
+#[tokio::test]
+async fn the_api_answers_with_the_same_numbers() {
+    let (address, _stop) = start(FINE, true).await;
+    let answer = ask(address, "localhost", "/api/v1/status").await;
+    let body = answer.split_once("\r\n\r\n").unwrap().1;
+    let status: Status = serde_json::from_str(body).unwrap();
+    let sums = status.periods[0].totals;
+    assert_eq!((sums.accepted, sums.refused, sums.deferred), (7, 1, 1));
+    assert_eq!((sums.sessions, sums.plain_sessions), (11, 2));
+    let id = samples::transaction(1).id;
+    let one = ask(address, "localhost", &format!("/api/v1/transactions/{id}")).await;
+    assert!(one.contains(&format!("\"id\":\"{id}\"")), "{one}");
+    let some = ask(address, "localhost", "/api/v1/transactions?from=ALICE&last=3&since=1h").await;
+    assert_eq!(some.matches("\"settled_in_ms\"").count(), 3);
+    assert!(ask(address, "localhost", "/api/v1/transactions?since=x").await.starts_with("HTTP/1.1 400"));
+    assert!(ask(address, "localhost", "/api/v1/transactions?sinc=x").await.starts_with("HTTP/1.1 400"));
+    assert!(
+        ask(address, "localhost", "/api/v1/sessions?ip=2001:db8:77::9").await.contains("too_many_errors")
+    );
+    let session = ask(address, "localhost", &format!("/api/v1/sessions/{}", id.session)).await;
+    assert_eq!(session.matches("\"settled_in_ms\"").count(), 9);
+}
+
+#[tokio::test]
+async fn metrics_have_closed_labels_and_the_gauges_of_now() {
+    let (address, _stop) = start(FINE, true).await;
+    let text = ask(address, "localhost", "/metrics").await;
+    for line in [
+        "postern_messages_total{protocol=\"smtp\",verdict=\"unjudged\",outcome=\"accepted\"} 7",
+        "postern_abuse_total{reason=\"too_many_errors\"} 1",
+        "postern_server_up{backend=\"exchange\",server=\"10.0.0.11:25\"} 0",
+        "postern_open_sessions 12",
+        "postern_in_flight_bytes 3145728",
+        "postern_settled_seconds_count 7",
+        "postern_certificate_expiry_seconds{name=\"mx1.example.net\"} 1800000000",
+        "# EOF",
+    ] {
+        assert!(text.contains(line), "{line}\n{text}");
+    }
+    assert!(!text.contains("alice"));
+}
+
+#[tokio::test]
+async fn a_foreign_host_name_is_not_answered() {
+    let (address, _stop) = start(FINE, false).await;
+    for host in ["evil.example", "evil.example:80", ""] {
+        assert!(ask(address, host, "/").await.starts_with("HTTP/1.1 421"), "{host}");
+    }
+    let own = [address.to_string(), "localhost".to_owned(), format!("[::1]:{}", address.port())];
+    for host in own {
+        assert!(ask(address, &host, "/healthz").await.starts_with("HTTP/1.1 200"), "{host}");
+    }
+}
+
+#[tokio::test]
+async fn readiness_needs_a_server_that_can_be_reached() {
+    let (address, _stop) = start(FINE, false).await;
+    assert!(ask(address, "localhost", "/readyz").await.starts_with("HTTP/1.1 200"));
+    let (address, _stop) = start(FakeEngine { all_down: true, self_signed: true }, false).await;
+    let answer = ask(address, "localhost", "/readyz").await;
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    assert!(answer.contains("No server of backend exchange can be reached, for 3m 25s now"), "{answer}");
+    assert!(ask(address, "localhost", "/healthz").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn more_connections_than_there_are_places_are_closed() {
+    let (address, _stop) = start(FINE, false).await;
+    let mut open = Vec::new();
+    for _ in 0..super::MAX_CONNECTIONS {
+        open.push(TcpStream::connect(address).await.unwrap());
+    }
+    let mut one_more = TcpStream::connect(address).await.unwrap();
+    // Closed without a word: a read ends at once, or with a reset.
+    assert!(matches!(one_more.read(&mut [0; 16]).await, Ok(0) | Err(_)));
+    drop(open);
+}

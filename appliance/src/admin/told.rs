@@ -1,0 +1,87 @@
+//! One transaction, told from the client's first word to the last server's.
+
+use maud::{Markup, html};
+
+use super::page::Frame;
+use super::tables::{outcome_class, when};
+use crate::config::size_in_words;
+use crate::report::{GroupStory, RecipientStory, TransactionStory};
+
+pub(super) fn transaction(frame: &Frame, story: &TransactionStory) -> Markup {
+    let from = if story.from.is_empty() { "<> (no one: a report)" } else { &story.from };
+    frame.around("All times are UTC", html! {
+        p.back { a href="/" { "Status" } }
+        section.state.(outcome_class(&story.outcome)) {
+            span.level { (story.outcome) }
+            h1 { "Transaction " span.id { (story.id) } }
+            @if !story.reply.is_empty() { p { "The client was told: " q.words { (story.reply) } } }
+        }
+        section.wide {
+            h2 { "The client" }
+            dl.facts {
+                dt { "Came" } dd { (when(&story.began)) ", " (story.protocol) }
+                dt { "From address" } dd { (story.client) }
+                dt { "Called itself" } dd.words { (story.helo) }
+                dt { "TLS" } dd.words { (story.tls.words()) }
+                dt { "Authenticated" } dd { (if story.authenticated { "yes" } else { "no" }) }
+                dt { "Sender" } dd.words { (from) }
+                dt { "Size" } dd { (size_in_words(story.size)) }
+                dt { "Judged" } dd { (story.verdict) }
+                dt { "Took" } dd { (story.lasted_ms) " ms, " (story.settled_in_ms) " ms of them after the content" }
+            }
+        }
+        section.wide {
+            h2 { "Recipients" }
+            ol.plain { @for recipient in &story.recipients { (one_recipient(recipient)) } }
+            @if more(story) > 0 { p.note { "and " (more(story)) " more" } }
+        }
+        section.wide {
+            h2 { "Servers" }
+            @if story.groups.is_empty() { p.none { "No server was given this message." } }
+            ol.plain { @for group in &story.groups { (one_group(group)) } }
+        }
+    })
+}
+
+fn more(story: &TransactionStory) -> usize {
+    usize::try_from(story.recipients_named).unwrap_or_default().saturating_sub(story.recipients.len())
+}
+
+fn one_recipient(recipient: &RecipientStory) -> Markup {
+    html! {
+        li {
+            strong.words { (recipient.address) }
+            p.reason.words { (if recipient.reply.is_empty() { "no reply was sent" } else { &recipient.reply }) }
+        }
+    }
+}
+
+fn one_group(group: &GroupStory) -> Markup {
+    html! {
+        li {
+            span.outcome.(outcome_class(&group.outcome)) { (group.outcome) } " "
+            @match &group.leg {
+                Some(leg) => {
+                    strong { (leg.server) } " " span.note { (leg.backend) }
+                    p.note.words {
+                        (leg.tls.words()) " · client's address: " (leg.client_address)
+                        @if leg.reused { " · on a kept connection" }
+                    }
+                }
+                None => { @if !group.folder.is_empty() { strong { "kept in " (group.folder) } } }
+            }
+            p.reason.words { q { (group.reply) } }
+        }
+    }
+}
+
+pub(super) fn unknown(frame: &Frame, id: &str) -> Markup {
+    frame.around("", html! {
+        p.back { a href="/" { "Status" } }
+        section.state.unknown {
+            span.level { "not found" }
+            h1 { "No transaction " span.id.words { (id) } }
+            p { "The trace holds the last 10,000 transactions since Postern was started. Older ones are in the log." }
+        }
+    })
+}

@@ -1,0 +1,186 @@
+//! Reports as lines of text.
+
+use std::time::Duration;
+
+use crate::config::{duration_in_words, size_in_words};
+use crate::report::{
+    BackendState, CertificateSource, GroupStory, Health, Level, Period, SessionStory, Status, TlsCount,
+    TransactionStory,
+};
+
+/// What the status page shows.
+pub(super) fn status(status: &Status) -> Vec<String> {
+    let level = match status.state.level {
+        Level::Good => "good",
+        Level::Attention => "attention",
+        Level::Bad => "TROUBLE",
+    };
+    let up = duration_in_words(Duration::from_secs(status.now.saturating_sub(status.started)));
+    let mut lines = vec![format!("{}: {}", level, status.state.sentence)];
+    if !status.state.advice.is_empty() {
+        lines.push(format!("  {}", status.state.advice));
+    }
+    lines.push(String::new());
+    lines.push(format!("{}, Postern {}, running for {up}", status.hostname, status.version));
+    let in_flight = size_in_words(status.bytes_in_flight);
+    lines.push(format!("{} open sessions, {in_flight} of messages in flight", status.sessions_now));
+    if status.events_dropped > 0 {
+        lines.push(format!(
+            "{} events came too fast for the trace and are only counted",
+            status.events_dropped
+        ));
+    }
+    status.periods.iter().for_each(|period| lines.extend(sums(period)));
+    lines.push("backends:".to_owned());
+    status.backends.iter().for_each(|one| lines.extend(backend(one)));
+    lines.push("listeners:".to_owned());
+    lines.extend(status.listeners.iter().map(|listener| {
+        let problem = listener.problem.as_deref().unwrap_or("up");
+        format!("  {} {}: {problem}", listener.address, listener.protocol)
+    }));
+    lines.extend(certificates(status));
+    lines.extend(named(status));
+    lines
+}
+
+fn sums(period: &Period) -> Vec<String> {
+    let totals = &period.totals;
+    let mut lines = vec![format!(
+        "last {}: {} sessions ({} not encrypted), {} accepted, {} deferred, {} refused, {}",
+        duration_in_words(Duration::from_secs(period.seconds)),
+        totals.sessions,
+        totals.plain_sessions,
+        totals.accepted,
+        totals.deferred,
+        totals.refused,
+        size_in_words(totals.bytes),
+    )];
+    let tls = |leg: &str, count: &TlsCount| {
+        let text = format!("  TLS with {leg}: {} {} {}", count.version, count.suite, count.group);
+        format!("{}: {}", text.trim_end(), count.count)
+    };
+    lines.extend(period.client_tls.iter().map(|count| tls("clients", count)));
+    lines.extend(period.server_tls.iter().map(|count| tls("servers", count)));
+    lines.extend(period.refusals.iter().map(|count| format!("  refused, {}: {}", count.what, count.count)));
+    lines
+}
+
+fn backend(backend: &BackendState) -> Vec<String> {
+    let mut lines = vec![format!("  {} ({}), TLS {}", backend.name, backend.domains.join(", "), backend.tls)];
+    for server in &backend.servers {
+        let health = match &server.health {
+            Health::Unknown => "not asked yet".to_owned(),
+            Health::Up => "up".to_owned(),
+            Health::Down { since, reason } => {
+                format!("DOWN since {}: {reason}", record::rfc3339_date(Duration::from_secs(*since)))
+            }
+        };
+        let tls = server.tls.as_deref().unwrap_or("plain text");
+        lines.push(format!(
+            "    {}: {health}; {tls}; client's address: {}",
+            server.server, server.client_address
+        ));
+        if !server.capabilities.is_empty() {
+            lines.push(format!("      offers {}", server.capabilities.join(" ")));
+        }
+    }
+    lines
+}
+
+fn certificates(status: &Status) -> Vec<String> {
+    let mut lines = vec!["certificates:".to_owned()];
+    for certificate in &status.certificates {
+        let source = match &certificate.source {
+            CertificateSource::SelfSigned => "self-signed",
+            CertificateSource::File { path } => path,
+            CertificateSource::Acme { directory } => directory,
+        };
+        let left = match certificate.expires.checked_sub(status.now) {
+            Some(left) => format!("expires in {}", duration_in_words(Duration::from_secs(left))),
+            None => "HAS EXPIRED".to_owned(),
+        };
+        lines.push(format!("  {}: {left}, {source}", certificate.names.join(", ")));
+    }
+    lines
+}
+
+/// Who came without forward secrecy, and which servers were not reached (law 5).
+fn named(status: &Status) -> Vec<String> {
+    let mut lines = Vec::new();
+    for network in &status.without_tls {
+        let text = format!(
+            "without forward secrecy: {} ({}), {} in plain text, {} handshakes failed {}",
+            network.network, network.helo, network.plain, network.failed, network.reason
+        );
+        lines.push(text.trim_end().to_owned());
+    }
+    for failure in &status.not_reached {
+        let at = record::rfc3339_date(Duration::from_secs(failure.at));
+        lines.push(format!(
+            "not reached: {} of {} at {at}: {}",
+            failure.server, failure.backend, failure.reason
+        ));
+    }
+    lines
+}
+
+/// One line for each transaction.
+pub(super) fn list(stories: &[TransactionStory]) -> Vec<String> {
+    if stories.is_empty() {
+        return vec!["nothing in the trace fits".to_owned()];
+    }
+    stories.iter().rev().map(one_line).collect()
+}
+
+fn one_line(story: &TransactionStory) -> String {
+    let to = story.recipients.first().map_or("nobody", |recipient| recipient.address.as_str());
+    let more = match story.recipients_named {
+        0 | 1 => String::new(),
+        named => format!(" +{}", named - 1),
+    };
+    let (size, reply) = (size_in_words(story.size), &story.reply);
+    format!("{} {} {} <{}> -> {to}{more} {size}: {reply}", story.began, story.id, story.outcome, story.from)
+}
+
+/// A session in a few lines.
+pub(super) fn session(session: &SessionStory) -> Vec<String> {
+    vec![
+        format!("session {} from {} ({})", session.id, session.client, session.helo),
+        format!("  began {}, {} ms, {}; {}", session.began, session.lasted_ms, session.protocol, session.end),
+        format!("  {}", session.tls.words()),
+    ]
+}
+
+/// A transaction from the client's first word to the last server's.
+pub(super) fn story(story: &TransactionStory) -> Vec<String> {
+    let mut lines = vec![
+        format!("transaction {}: {}", story.id, story.outcome),
+        format!(
+            "  began {}, {} ms, {} ms after the content",
+            story.began, story.lasted_ms, story.settled_in_ms
+        ),
+        format!("  client {} ({}), {}", story.client, story.helo, story.tls.words()),
+        format!("  from <{}>, {}, {}", story.from, size_in_words(story.size), story.verdict),
+    ];
+    for recipient in &story.recipients {
+        lines.push(format!("  to {}: {}", recipient.address, recipient.reply));
+    }
+    story.groups.iter().for_each(|one| lines.extend(group(one)));
+    if !story.reply.is_empty() {
+        lines.push(format!("  the client was told: {}", story.reply));
+    }
+    lines
+}
+
+fn group(group: &GroupStory) -> Vec<String> {
+    let place = match &group.leg {
+        Some(leg) => format!("{} of {}, {}", leg.server, leg.backend, leg.tls.words()),
+        None if group.folder.is_empty() => "no server was reached".to_owned(),
+        None => format!("kept in {}", group.folder),
+    };
+    let address = group.leg.as_ref().map(|leg| format!(", client's address: {}", leg.client_address));
+    vec![
+        format!("  {}: {place}{}", group.outcome, address.unwrap_or_default()),
+        format!("    {}", group.reply),
+    ]
+}

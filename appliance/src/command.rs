@@ -1,0 +1,141 @@
+//! The command line, and what each command's answer means to a shell.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Where the config is if nothing else is said.
+pub const DEFAULT_CONFIG: &str = "/etc/postern/postern.toml";
+
+/// A transparent, TLS-intercepting gate in front of mail servers.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "postern", version, disable_help_subcommand = true)]
+pub struct CommandLine {
+    /// The config file [default: /etc/postern/postern.toml].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// One JSON document on standard output instead of text; `run` and `demo` write their log as JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+impl CommandLine {
+    /// The config file: the one that was named, or the default one.
+    pub fn config_file(&self) -> PathBuf {
+        self.config.clone().unwrap_or_else(|| DEFAULT_CONFIG.into())
+    }
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Show the whole thing on a laptop, without root and without config.
+    Demo(Demo),
+    /// Run the services in the foreground.
+    Run,
+    /// Validate the config.
+    Check(Check),
+    /// Tell what the status page shows.
+    Status,
+    /// Tell what became of mail, and why.
+    Trace(Trace),
+}
+
+/// `postern demo`
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Demo {
+    /// Where mail comes in.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:2525")]
+    pub smtp: SocketAddr,
+    /// Where the status page is.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    pub admin: SocketAddr,
+    /// Stop after the sample mails; exit status 0 if all went as they should.
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// `postern check`
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Check {
+    /// Also ask what only the network can tell: whether the servers can be found and reached.
+    #[arg(long)]
+    pub online: bool,
+}
+
+/// `postern trace`
+#[derive(Clone, Debug, Default, Args)]
+pub struct Trace {
+    /// A session (13 letters and digits) or a transaction (a dot and its number behind), as replies and logs name it.
+    #[arg(long, conflicts_with_all = ["from", "to", "ip", "since"])]
+    pub id: Option<String>,
+    /// Part of the sender's address.
+    #[arg(long, value_name = "A")]
+    pub from: Option<String>,
+    /// Part of a recipient's address.
+    #[arg(long, value_name = "A")]
+    pub to: Option<String>,
+    /// The client's address.
+    #[arg(long)]
+    pub ip: Option<IpAddr>,
+    /// So long ago (`2h`), or a date (`2026-11-21T19:00:00Z`).
+    #[arg(long, value_name = "T")]
+    pub since: Option<String>,
+    /// At most so many, the latest [default: 20, at most 1000].
+    #[arg(long, value_name = "N")]
+    pub last: Option<usize>,
+}
+
+/// What a command's end means; the numbers are promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done,
+    /// It ran, and the answer is no.
+    No,
+    /// Wrong use or wrong config.
+    Wrong,
+    /// What it needs could not be reached.
+    Unreachable,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::No => 1,
+            Exit::Wrong => 2,
+            Exit::Unreachable => 3,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        CommandLine::command().debug_assert();
+        let line = CommandLine::try_parse_from(["postern", "demo", "--once", "--json"]).unwrap();
+        assert!(line.json && line.config_file() == std::path::Path::new(DEFAULT_CONFIG));
+        let Command::Demo(demo) = line.command else { panic!("{line:?}") };
+        assert_eq!((demo.smtp.port(), demo.admin.port(), demo.once), (2525, 8080, true));
+    }
+
+    #[test]
+    fn wrong_use_is_an_exit_status_of_two() {
+        for words in
+            [&["postern", "rum"][..], &["postern"], &["postern", "trace", "--id", "A", "--ip", "::1"]]
+        {
+            assert_eq!(CommandLine::try_parse_from(words).unwrap_err().exit_code(), 2, "{words:?}");
+        }
+    }
+}

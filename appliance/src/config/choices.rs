@@ -1,0 +1,169 @@
+//! The words that a config may choose from. The same types serve the file and what it means.
+
+use serde::{Deserialize, Serialize};
+
+/// How Postern stands in the network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// The MX points at it, or a redirect does.
+    #[default]
+    Front,
+    /// It routes between outside and inside.
+    Gateway,
+    /// Frames are diverted off a bridge.
+    Bridge,
+}
+
+/// How far TLS with a server goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsPolicy {
+    /// Never.
+    Off,
+    /// Where it is offered; its identity is not asked for.
+    #[default]
+    Opportunistic,
+    /// Always; its identity is not asked for.
+    Encrypt,
+    /// Always, with a proof of its identity.
+    Verify,
+}
+
+impl TlsPolicy {
+    /// As the config writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Opportunistic => "opportunistic",
+            Self::Encrypt => "encrypt",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+/// How a server is told the client's address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientAddress {
+    /// What its EHLO offers, or a transparent source where routing allows; never PROXY, which cannot be probed.
+    #[default]
+    Auto,
+    /// The connection comes from the client's own address.
+    Transparent,
+    /// A PROXY v2 header.
+    Proxy,
+    /// XCLIENT.
+    Xclient,
+    /// XFORWARD.
+    Xforward,
+    /// Not at all.
+    None,
+}
+
+impl ClientAddress {
+    /// As the config writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Transparent => "transparent",
+            Self::Proxy => "proxy",
+            Self::Xclient => "xclient",
+            Self::Xforward => "xforward",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Whose greeting the client sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Banner {
+    /// Postern's own.
+    Postern,
+    /// The server's.
+    Server,
+}
+
+/// When an address and port stops being spliced untouched (gateway and bridge).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Arm {
+    /// When a valid certificate exists and matches what the domain publishes.
+    #[default]
+    Auto,
+    /// At once.
+    Now,
+    /// Not.
+    Never,
+}
+
+/// Which source address outbound connections have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The appliance's.
+    Appliance,
+    /// The hidden server's.
+    Server,
+}
+
+/// The oldest TLS version that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum MinimumTls {
+    /// TLS 1.2 with ECDHE and AEAD.
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// What becomes of clients that do not ask for TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PlainText {
+    /// Accepted, counted and named.
+    #[default]
+    Accept,
+    /// Refused.
+    Refuse,
+}
+
+/// How control of a name is proved to the certificate authority (RFC 8555 §8, RFC 8737).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Challenge {
+    /// A file on port 80.
+    #[serde(rename = "http-01")]
+    Http01,
+    /// A certificate on port 443.
+    #[serde(rename = "tls-alpn-01")]
+    TlsAlpn01,
+    /// A TXT record.
+    #[serde(rename = "dns-01")]
+    Dns01,
+}
+
+/// What verdicts may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// Log and header only.
+    #[default]
+    Observe,
+    /// Never more than tag.
+    Tag,
+    /// All of them.
+    Enforce,
+}
+
+/// What becomes of mail when a check fails (law 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnFailure {
+    /// The sender is told to try later.
+    Defer,
+    /// It passes with a header that says so.
+    Pass,
+}

@@ -1,0 +1,255 @@
+//! Sections that are checked now and take effect in later versions, so that a config written today stays valid.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::choices::{Challenge, Mode, OnFailure, Source};
+use super::network::{ServerAddress, domain_name};
+use super::raw::{
+    Raw, RawAcme, RawChallenge, RawDkim, RawDnsUpdate, RawHttp, RawJudge, RawLog, RawOutbound, RawQueue,
+    RawResolver, RawSource, RawTsig, Text, Texts,
+};
+use super::resolved::{
+    Acme, DkimSigning, DnsList, DnsUpdate, ExternalAccount, Http, Judge, Log, OnFailures, Outbound, Queue,
+    Relay, Resolver, Tsig,
+};
+use super::resolver::{Reading, mail_address};
+
+const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
+const DNS: u16 = 53;
+const SUBMISSION: u16 = 587;
+const TSIG_ALGORITHMS: [&str; 4] = ["hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224"];
+
+pub(super) struct Later {
+    pub(super) outbound: Outbound,
+    pub(super) acme: Acme,
+    pub(super) dns_update: Option<DnsUpdate>,
+    pub(super) resolver: Resolver,
+    pub(super) judge: Judge,
+    pub(super) queue: Queue,
+    pub(super) http: Http,
+    pub(super) log: Log,
+}
+
+pub(super) fn resolve(raw: &mut Raw, mode: Mode, reading: &mut Reading<'_, '_>) -> Later {
+    // Serde has checked that it is the only engine there is.
+    let _ = raw.store.as_ref().and_then(|store| store.engine);
+    Later {
+        outbound: outbound(raw.outbound.get_or_insert_default(), mode, reading),
+        acme: acme(raw.acme.get_or_insert_default(), mode, reading),
+        dns_update: raw.dns_update.as_ref().and_then(|raw| dns_update(raw, reading)),
+        resolver: resolver(raw.resolver.get_or_insert_default(), reading),
+        judge: judge(raw.judge.get_or_insert_default(), reading),
+        queue: queue(raw.queue.get_or_insert_default(), reading),
+        http: http(raw.http.get_or_insert_default(), reading),
+        log: log(raw.log.get_or_insert_default(), reading),
+    }
+}
+
+fn outbound(raw: &RawOutbound, mode: Mode, reading: &mut Reading<'_, '_>) -> Outbound {
+    let networks = reading.networks(&raw.networks);
+    let source = raw.source.and_then(RawSource::chosen);
+    let user = raw.user.clone().filter(|user| !user.is_empty());
+    let password = reading.secret(&raw.password);
+    let relay = reading.server(&raw.relay, SUBMISSION).map(|server| Relay { server, user, password });
+    Outbound {
+        networks: (!networks.is_empty()).then_some(networks),
+        source: source.unwrap_or(if mode == Mode::Bridge { Source::Server } else { Source::Appliance }),
+        addresses: reading.addresses(&raw.addresses),
+        relay,
+        relays: reading.servers(&raw.relays, SUBMISSION),
+        tls: raw.tls.unwrap_or_default(),
+        dane: raw.dane.unwrap_or(true),
+        mta_sts: raw.mta_sts.unwrap_or(true),
+        bypass: reading.each(&raw.bypass, "a network, an address or a domain", address_or_domain),
+        hide: raw.hide.unwrap_or(true),
+        dkim: dkim(&raw.dkim, reading),
+    }
+}
+
+fn dkim(raw: &RawDkim, reading: &mut Reading<'_, '_>) -> DkimSigning {
+    let label = |text: &str| domain_name(text).map(|_| text.to_owned());
+    let prefix = reading.one(&raw.selector_prefix, "letters, digits and hyphens", label);
+    DkimSigning {
+        selector_prefix: prefix.unwrap_or_else(|| "postern".to_owned()),
+        domains: reading.domains(&raw.domains),
+    }
+}
+
+fn acme(raw: &RawAcme, mode: Mode, reading: &mut Reading<'_, '_>) -> Acme {
+    let directory = reading.one(&raw.directory, "an https address", https);
+    let eab = raw.eab.as_ref().and_then(|eab| {
+        let (kid, hmac) = (eab.kid.as_ref().map(|kid| kid.get_ref().clone()), reading.secret(&eab.hmac));
+        match (kid.filter(|kid| !kid.is_empty()), hmac) {
+            (Some(kid), Some(hmac)) => Some(ExternalAccount { kid, hmac }),
+            (None, None) => None,
+            _ => {
+                let place =
+                    eab.kid.as_ref().map(Spanned::span).or_else(|| eab.hmac.as_ref().map(Spanned::span));
+                let place = place.unwrap_or_default();
+                reading.problems.add_missing(&place, "acme.eab", "`kid` and a readable `hmac` together");
+                None
+            }
+        }
+    });
+    let by_mode = if mode == Mode::Front { Challenge::Http01 } else { Challenge::Dns01 };
+    Acme {
+        enabled: raw.enabled.unwrap_or(true),
+        directory: directory.unwrap_or_else(|| LETS_ENCRYPT.to_owned()),
+        contact: reading.each(&raw.contact, "a mail address", mail_address),
+        challenge: raw.challenge.and_then(RawChallenge::chosen).unwrap_or(by_mode),
+        names: reading.domains(&raw.names),
+        profile: raw.profile.clone().unwrap_or_default(),
+        eab,
+        ca_file: reading.readable_file(&raw.ca_file),
+    }
+}
+
+fn dns_update(raw: &RawDnsUpdate, reading: &mut Reading<'_, '_>) -> Option<DnsUpdate> {
+    let tsig = raw.tsig.as_ref().and_then(|raw| tsig(raw, reading));
+    let server = reading.server(&raw.server, DNS)?;
+    Some(DnsUpdate { server, tsig })
+}
+
+fn tsig(raw: &RawTsig, reading: &mut Reading<'_, '_>) -> Option<Tsig> {
+    let known = |text: &str| TSIG_ALGORITHMS.contains(&text).then(|| text.to_owned());
+    let expected = format!("one of `{}`", TSIG_ALGORITHMS.join("`, `"));
+    let algorithm = reading.one(&raw.algorithm, &expected, known).unwrap_or_else(|| "hmac-sha256".to_owned());
+    let (name, secret) = (reading.domain(&raw.name), reading.secret(&raw.secret));
+    let written = raw.name.as_ref().map(Spanned::span).or_else(|| raw.secret.as_ref().map(Spanned::span));
+    match (name, secret) {
+        (Some(name), Some(secret)) => Some(Tsig { name, algorithm, secret }),
+        (None, None) => None,
+        _ => {
+            let place = written.unwrap_or_default();
+            reading.problems.add_missing(
+                &place,
+                "dns_update.tsig",
+                "`name` and a readable `secret` together",
+            );
+            None
+        }
+    }
+}
+
+fn resolver(raw: &RawResolver, reading: &mut Reading<'_, '_>) -> Resolver {
+    let read = |text: &str| {
+        let with_port = text.parse::<SocketAddr>();
+        with_port.or_else(|_| text.parse().map(|address| SocketAddr::new(address, DNS))).ok()
+    };
+    Resolver {
+        servers: reading.each(&raw.servers, "an IP address, with a port if it is not 53", read),
+        dnssec_trust_anchor: reading.readable_file(&raw.dnssec_trust_anchor),
+    }
+}
+
+fn judge(raw: &RawJudge, reading: &mut Reading<'_, '_>) -> Judge {
+    let (tag, quarantine) =
+        (probability(&raw.tag, 0.80, reading), probability(&raw.quarantine, 0.95, reading));
+    let reject = probability(&raw.reject, 0.999, reading);
+    if !(tag <= quarantine && quarantine <= reject) {
+        let written = raw.reject.as_ref().or(raw.quarantine.as_ref()).or(raw.tag.as_ref());
+        let place = written.map(Spanned::span).unwrap_or_default();
+        let wrong = format!("tag {tag}, quarantine {quarantine} and reject {reject} are out of order");
+        reading.problems.add(&place, wrong, "tag <= quarantine <= reject");
+    }
+    let failure = &raw.on_failure;
+    Judge {
+        enabled: raw.enabled.unwrap_or(true),
+        tag,
+        quarantine,
+        reject,
+        on_failure: OnFailures {
+            auth: failure.auth.unwrap_or(OnFailure::Pass),
+            virus: failure.virus.unwrap_or(OnFailure::Defer),
+            content: failure.content.unwrap_or(OnFailure::Pass),
+        },
+        budget: reading.duration(&raw.budget, Duration::from_secs(20)),
+        action: raw.action.unwrap_or_default(),
+        clamd: reading.one(&raw.clamd, "`unix:/path` or `tcp:host:3310`", clamd).unwrap_or_default(),
+        dnsbl: lists(raw, reading),
+        traps: reading.each(&raw.traps, "a mail address", mail_address),
+        allow: reading.each(&raw.allow, A_PEER, peer),
+        block: reading.each(&raw.block, A_PEER, peer),
+        report_spam: report_address(&raw.report_spam, "spam@{hostname}", reading),
+        report_ham: report_address(&raw.report_ham, "ham@{hostname}", reading),
+    }
+}
+
+const A_PEER: &str = "a mail address, a domain, a network or an IP address";
+
+fn probability(value: &Option<Spanned<f64>>, default: f64, reading: &mut Reading<'_, '_>) -> f64 {
+    let Some(value) = value else { return default };
+    if (0.0..=1.0).contains(value.get_ref()) {
+        return *value.get_ref();
+    }
+    reading.problems.add(&value.span(), format!("cannot be {}", value.get_ref()), "a number from 0.0 to 1.0");
+    default
+}
+
+fn lists(raw: &RawJudge, reading: &mut Reading<'_, '_>) -> Vec<DnsList> {
+    let mut lists = Vec::new();
+    for list in raw.dnsbl.iter().flatten() {
+        let zone = reading.domain(&Some(list.zone.clone()));
+        lists.extend(zone.map(|zone| DnsList { zone, weight: list.weight }));
+    }
+    lists
+}
+
+fn report_address(text: &Text, default: &str, reading: &mut Reading<'_, '_>) -> String {
+    let read =
+        |text: &str| mail_address(&text.replace("{hostname}", "host.invalid")).map(|_| text.to_owned());
+    reading
+        .one(text, "a mail address; `{hostname}` stands for the hostname", read)
+        .unwrap_or_else(|| default.to_owned())
+}
+
+fn queue(raw: &RawQueue, reading: &mut Reading<'_, '_>) -> Queue {
+    Queue {
+        lifetime: reading.duration(&raw.lifetime, Duration::from_secs(5 * 86_400)),
+        max_size: reading.size(&raw.max_size, 10 << 30, 1 << 20..=1 << 50),
+    }
+}
+
+fn http(raw: &RawHttp, reading: &mut Reading<'_, '_>) -> Http {
+    let mut address = |text: &Text, port: u16| match text {
+        None => Some((Ipv6Addr::UNSPECIFIED, port).into()),
+        Some(_) => reading.socket_address(text),
+    };
+    Http { plain: address(&raw.plain, 80), tls: address(&raw.tls, 443) }
+}
+
+fn log(raw: &RawLog, reading: &mut Reading<'_, '_>) -> Log {
+    let syslog = |text: &str| text.strip_prefix("tls://").map(|_| text.to_owned());
+    Log {
+        syslog: reading.one(&raw.syslog, "`tls://host:6514`", syslog).unwrap_or_default(),
+        alerts: alerts(&raw.alerts, reading),
+    }
+}
+
+fn alerts(texts: &Texts, reading: &mut Reading<'_, '_>) -> Vec<String> {
+    reading
+        .each(texts, "a mail address or an https address", |text| https(text).or_else(|| mail_address(text)))
+}
+
+fn https(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("https://")?;
+    (!rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
+}
+
+fn clamd(text: &str) -> Option<String> {
+    let socket = text.strip_prefix("unix:").is_some_and(|path| path.starts_with('/'));
+    let host = text.strip_prefix("tcp:").is_some_and(|host| ServerAddress::new(host, 3310).is_some());
+    (socket || host).then(|| text.to_owned())
+}
+
+fn address_or_domain(text: &str) -> Option<String> {
+    let address = text.parse::<ipnet::IpNet>().is_ok() || text.parse::<std::net::IpAddr>().is_ok();
+    (address || domain_name(text).is_some()).then(|| text.to_owned())
+}
+
+fn peer(text: &str) -> Option<String> {
+    address_or_domain(text).or_else(|| mail_address(text))
+}

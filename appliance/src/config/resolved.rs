@@ -1,0 +1,355 @@
+//! What a config means: every default filled in, every value checked.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use record::Protocol;
+use smtp::Domain;
+
+use super::choices::{
+    Action, Arm, Banner, Challenge, ClientAddress, MinimumTls, Mode, OnFailure, PlainText, Source, TlsPolicy,
+};
+use super::inactive::Inactive;
+use super::network::ServerAddress;
+use super::secret::Secret;
+
+/// The whole config.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The name in the greeting, the PTR record and the certificate.
+    pub hostname: Domain,
+    /// Who runs this, as `local@domain`.
+    pub postmaster: String,
+    /// Where everything is kept that outlives a restart.
+    pub state_dir: PathBuf,
+    /// How it stands in the network.
+    pub network: Network,
+    /// Where it listens for mail; at least one.
+    pub listeners: Vec<Listener>,
+    /// The servers behind it; at least one, and no domain twice.
+    pub backends: Vec<Backend>,
+    /// Mail to the world.
+    pub outbound: Outbound,
+    /// TLS with clients.
+    pub tls: Tls,
+    /// Certificates from a CA.
+    pub acme: Acme,
+    /// DNS updates; `None` without a server.
+    pub dns_update: Option<DnsUpdate>,
+    /// How DNS is asked.
+    pub resolver: Resolver,
+    /// Judging.
+    pub judge: Judge,
+    /// The queue.
+    pub queue: Queue,
+    /// Limits.
+    pub limits: Limits,
+    /// The public HTTP listeners.
+    pub http: Http,
+    /// The status page and its API.
+    pub admin: Admin,
+    /// Where else the log goes.
+    pub log: Log,
+    /// What the config says and this version does not do.
+    pub inactive: Vec<Inactive>,
+}
+
+/// `[network]`
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// How it stands in the network.
+    pub mode: Mode,
+    /// The interface towards the world (gateway and bridge).
+    pub outside: String,
+    /// The interface towards the servers (gateway and bridge).
+    pub inside: String,
+    /// Whether Postern changes the rule set itself.
+    pub manage_firewall: bool,
+}
+
+/// `[[listener]]`
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Where.
+    pub address: SocketAddr,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Networks whose PROXY header is believed, and who must send one.
+    pub proxy_protocol_from: Vec<IpNet>,
+}
+
+/// `[[backend]]`
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// For people; no other backend has it.
+    pub name: String,
+    /// Its domains; at least one.
+    pub domains: Vec<Domain>,
+    /// Its servers, tried in order; at least one.
+    pub servers: Vec<ServerAddress>,
+    /// Where AUTH sessions go; default the first server's host at port 587.
+    pub submission: ServerAddress,
+    /// How far TLS goes.
+    pub tls: TlsPolicy,
+    /// The name to verify, where it is not the server's.
+    pub tls_name: Option<Domain>,
+    /// A private CA, as a readable PEM file.
+    pub ca_file: Option<PathBuf>,
+    /// SHA-256 digests of accepted SubjectPublicKeyInfo.
+    pub pins: Vec<[u8; 32]>,
+    /// How it is told the client's address.
+    pub client_address: ClientAddress,
+    /// Whose greeting the client sees.
+    pub banner: Banner,
+    /// When it stops being spliced (gateway and bridge).
+    pub arm: Arm,
+    /// Where its recipients are known from.
+    pub recipients: Recipients,
+}
+
+/// Where a backend's recipients are known from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recipients {
+    /// The server is asked live.
+    Ask,
+    /// A list.
+    File(PathBuf),
+}
+
+/// `[outbound]`
+#[derive(Clone, Debug)]
+pub struct Outbound {
+    /// Who may send out without AUTH; `None`: the backends' own addresses.
+    pub networks: Option<Vec<IpNet>>,
+    /// Whose source address connections have.
+    pub source: Source,
+    /// Source addresses to use; empty: the kernel's choice.
+    pub addresses: Vec<IpAddr>,
+    /// A smarthost, where port 25 is closed.
+    pub relay: Option<Relay>,
+    /// Smarthosts of inner servers, verified by name.
+    pub relays: Vec<ServerAddress>,
+    /// How far TLS goes where neither DANE nor MTA-STS speaks.
+    pub tls: TlsPolicy,
+    /// Whether TLSA records count.
+    pub dane: bool,
+    /// Whether MTA-STS policies count.
+    pub mta_sts: bool,
+    /// Networks and peers passed through unread, as written.
+    pub bypass: Vec<String>,
+    /// Whether the inside is hidden in EHLO and Received.
+    pub hide: bool,
+    /// Signing.
+    pub dkim: DkimSigning,
+}
+
+/// A smarthost with credentials.
+#[derive(Clone, Debug)]
+pub struct Relay {
+    /// Where.
+    pub server: ServerAddress,
+    /// The user, if it asks for one.
+    pub user: Option<String>,
+    /// The password that goes with it.
+    pub password: Option<Secret>,
+}
+
+/// Signing of outbound mail.
+#[derive(Clone, Debug)]
+pub struct DkimSigning {
+    /// Selectors are prefix-YYYYMM.
+    pub selector_prefix: String,
+    /// Which domains; empty: all backends' domains.
+    pub domains: Vec<Domain>,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// The oldest version.
+    pub minimum: MinimumTls,
+    /// Whether X25519MLKEM768 is preferred.
+    pub post_quantum: bool,
+    /// Own certificates, as readable PEM files.
+    pub certificates: Vec<CertificateFiles>,
+    /// What becomes of clients without TLS.
+    pub inbound_plain: PlainText,
+}
+
+/// A certificate chain and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// The chain, leaf first.
+    pub chain: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// `[acme]`
+#[derive(Clone, Debug)]
+pub struct Acme {
+    /// Whether certificates are ordered.
+    pub enabled: bool,
+    /// The CA's directory.
+    pub directory: String,
+    /// Whom the CA writes to; default the postmaster.
+    pub contact: Vec<String>,
+    /// How control is proved.
+    pub challenge: Challenge,
+    /// Names beside those that follow from the rest.
+    pub names: Vec<Domain>,
+    /// The CA's profile, empty for its default.
+    pub profile: String,
+    /// External account binding (RFC 8555 §7.3.4).
+    pub eab: Option<ExternalAccount>,
+    /// An extra root for a private CA.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// An account at a CA that was opened elsewhere.
+#[derive(Clone, Debug)]
+pub struct ExternalAccount {
+    /// The key's identifier.
+    pub kid: String,
+    /// The key.
+    pub hmac: Secret,
+}
+
+/// `[dns_update]` (RFC 2136)
+#[derive(Clone, Debug)]
+pub struct DnsUpdate {
+    /// The primary server.
+    pub server: ServerAddress,
+    /// The key that updates are signed with.
+    pub tsig: Option<Tsig>,
+}
+
+/// A TSIG key (RFC 8945).
+#[derive(Clone, Debug)]
+pub struct Tsig {
+    /// The key's name.
+    pub name: Domain,
+    /// Its algorithm.
+    pub algorithm: String,
+    /// The key.
+    pub secret: Secret,
+}
+
+/// `[resolver]`
+#[derive(Clone, Debug)]
+pub struct Resolver {
+    /// Servers to ask; empty: the system's.
+    pub servers: Vec<SocketAddr>,
+    /// A file with the trust anchor of a private root.
+    pub dnssec_trust_anchor: Option<PathBuf>,
+}
+
+/// `[judge]`
+#[derive(Clone, Debug)]
+pub struct Judge {
+    /// Whether mail is judged.
+    pub enabled: bool,
+    /// Spam probability, 0 to 1, from which mail is tagged.
+    pub tag: f64,
+    /// From which it is held.
+    pub quarantine: f64,
+    /// From which it is refused.
+    pub reject: f64,
+    /// What a fault in judging leads to.
+    pub on_failure: OnFailures,
+    /// How long judging may take in all.
+    pub budget: Duration,
+    /// What verdicts may do.
+    pub action: Action,
+    /// The virus scanner's address as written; empty: none.
+    pub clamd: String,
+    /// DNS lists.
+    pub dnsbl: Vec<DnsList>,
+    /// Addresses that exist only to be spammed.
+    pub traps: Vec<String>,
+    /// Addresses, domains and networks whose authenticated mail passes.
+    pub allow: Vec<String>,
+    /// Addresses, domains and networks whose mail does not.
+    pub block: Vec<String>,
+    /// Where users forward missed spam.
+    pub report_spam: String,
+    /// Where users forward ham that was taken for spam.
+    pub report_ham: String,
+}
+
+/// What becomes of mail when a check fails, by kind of check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnFailures {
+    /// SPF, DKIM, DMARC.
+    pub auth: OnFailure,
+    /// The virus scanner.
+    pub virus: OnFailure,
+    /// The classifier.
+    pub content: OnFailure,
+}
+
+/// A DNS list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DnsList {
+    /// Its zone.
+    pub zone: Domain,
+    /// What a listing weighs, in log-odds.
+    pub weight: f64,
+}
+
+/// `[queue]`
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// How long delivery is tried.
+    pub lifetime: Duration,
+    /// The most octets on disk.
+    pub max_size: u64,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The largest message, in octets.
+    pub message_size: u64,
+    /// Sessions at once.
+    pub sessions: usize,
+    /// Sessions at once from one address (IPv6: one /64).
+    pub sessions_per_ip: usize,
+    /// How long the greeting waits for clients that speak too early; zero: not at all.
+    pub pregreet: Duration,
+    /// Recipients of one transaction.
+    pub recipients: usize,
+    /// Octets of messages in memory and in spill files at once.
+    pub in_flight: u64,
+    /// Refused commands after which a session is closed.
+    pub errors: u32,
+}
+
+/// `[http]`: public, for the certificate authority and MTA-STS only.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Without TLS; `None`: no listener.
+    pub plain: Option<SocketAddr>,
+    /// With TLS; `None`: no listener.
+    pub tls: Option<SocketAddr>,
+}
+
+/// `[admin]`
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where the page listens; a loopback address in this version.
+    pub listen: SocketAddr,
+    /// Who may connect; empty: any that can reach it.
+    pub networks: Vec<IpNet>,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// A syslog server as written (RFC 5425); empty: none.
+    pub syslog: String,
+    /// Addresses and webhooks that alarms go to.
+    pub alerts: Vec<String>,
+}

@@ -1,0 +1,82 @@
+//! Why Postern does not start, and what to do about it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::command::Exit;
+
+/// Why Postern does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The status page's address cannot be had.
+    #[error("the status page cannot listen on {address}: {error}\nSet [admin] listen, or --admin, to a free address.")]
+    Admin {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// A CA file cannot be used.
+    #[error("the CA file of backend {backend} cannot be used: {error}")]
+    CaFile {
+        /// The backend's name.
+        backend: String,
+        /// Why.
+        error: tls::RootsError,
+    },
+    /// A certificate cannot be used.
+    #[error("a certificate cannot be used: {0}")]
+    Certificate(#[from] tls::IdentityError),
+    /// A listener cannot be had.
+    #[error("{0}\nSet another [[listener]] address, or --smtp for the demo, or stop what listens there.")]
+    Listen(intercept::ListenError),
+    /// A server's name cannot be resolved.
+    #[error("the server {server} of backend {backend} cannot be resolved: {error}")]
+    LookUp {
+        /// The backend's name.
+        backend: String,
+        /// The server as configured.
+        server: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A mode that this version does not have.
+    #[error("network.mode = \"{0}\" is not in this version yet; only \"front\" is")]
+    Mode(&'static str),
+    /// Two backends for one domain.
+    #[error(transparent)]
+    Routing(#[from] route::RoutingError),
+    /// Signals cannot be received.
+    #[error("signals cannot be received: {0}")]
+    Signals(io::Error),
+    /// The spool cannot be used.
+    #[error("the spool cannot be opened: {0}\nLook at the folder `spool` in state_dir.")]
+    Spool(io::Error),
+    /// The state folder cannot be used.
+    #[error("{path} cannot be used: {error}\nSet state_dir to a folder that this user may write.", path = .path.display())]
+    State {
+        /// The folder or file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// TLS cannot be set up.
+    #[error("TLS for {what} cannot be set up: {error}")]
+    Tls {
+        /// A backend, or the listeners.
+        what: String,
+        /// Why.
+        error: tls::TlsError,
+    },
+}
+
+impl EngineError {
+    /// The exit status: wrong config, or something out of reach.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::CaFile { .. } | Self::Certificate(_) | Self::Mode(_) | Self::Routing(_) => Exit::Wrong,
+            _ => Exit::Unreachable,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! From a config to what sessions begin with. A reload makes a new generation; what servers were found to offer and how
+//! they fared goes over to it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use delivery::{Opener, Pool, Tcp};
+use intercept::Networks;
+use record::Clock;
+use relay::{Driver, InboundPlain, Limits, Serving, Settings};
+use route::{Backend, BackendSettings, Routing, Server};
+use spool::Spool;
+use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
+
+use super::error::EngineError;
+use super::{identity, open_spool};
+use crate::config::{self, Config, Host, ServerAddress};
+use crate::recorder::Recording;
+use crate::report::CertificateState;
+
+/// What outlives a reload.
+pub(super) struct Base {
+    recording: Arc<Recording>,
+    clock: Arc<dyn Clock>,
+    state_dir: PathBuf,
+    max_spool: u64,
+    loop_key: [u8; 32],
+    roots: Roots,
+    spool: tokio::sync::OnceCell<Spool>,
+}
+
+/// One config's worth.
+pub(super) struct Generation {
+    pub(super) serving: Serving,
+    pub(super) certificates: Vec<CertificateState>,
+}
+
+impl Base {
+    pub(super) fn prepare(
+        config: &Config,
+        recording: Arc<Recording>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, EngineError> {
+        let state_dir = config.state_dir.clone();
+        make_folder(&state_dir)?;
+        make_folder(&state_dir.join("spool"))?;
+        make_folder(&state_dir.join("spill"))?;
+        let loop_key = identity::loop_key(&state_dir.join("loop.key"))?;
+        let (max_spool, spool) = (config.queue.max_size, tokio::sync::OnceCell::new());
+        Ok(Self { recording, clock, state_dir, max_spool, loop_key, roots: Roots::public(), spool })
+    }
+
+    pub(super) async fn generation(
+        &self,
+        config: &Config,
+        before: Option<&Routing>,
+    ) -> Result<Generation, EngineError> {
+        match config.network.mode {
+            config::Mode::Front => {}
+            config::Mode::Gateway => return Err(EngineError::Mode("gateway")),
+            config::Mode::Bridge => return Err(EngineError::Mode("bridge")),
+        }
+        let tls = tls_settings(config);
+        let mut backends = Vec::new();
+        for backend in &config.backends {
+            backends.push(self.backend(backend, &tls).await?);
+        }
+        let routing = Routing::new(backends)?;
+        if let Some(before) = before {
+            routing.inherit(before);
+        }
+        let (served, certificates) = identity::served(config, self.clock.now())?;
+        let acceptor = Acceptor::new(&tls, Identities::new(served));
+        let acceptor = acceptor.map_err(|error| EngineError::Tls { what: "the listeners".into(), error })?;
+        let settings = self.settings(config, routing);
+        let driver = self.driver(config, acceptor).await?;
+        let serving = Serving { settings: Arc::new(settings), driver: Arc::new(driver) };
+        Ok(Generation { serving, certificates })
+    }
+
+    fn settings(&self, config: &Config, routing: Routing) -> Settings {
+        let limits = &config.limits;
+        Settings {
+            hostname: config.hostname.to_string().into(),
+            inside: inside(config, &routing),
+            routing: Arc::new(routing),
+            limits: Limits {
+                message_size: limits.message_size,
+                sessions: limits.sessions,
+                sessions_per_ip: limits.sessions_per_ip,
+                recipients: limits.recipients,
+                in_flight: limits.in_flight,
+                errors: limits.errors,
+                pregreet: limits.pregreet,
+            },
+            inbound_plain: match config.tls.inbound_plain {
+                config::PlainText::Accept => InboundPlain::Accept,
+                config::PlainText::Refuse => InboundPlain::Refuse,
+            },
+            offers_tls: true,
+            loop_key: self.loop_key,
+        }
+    }
+
+    async fn driver(&self, config: &Config, acceptor: Acceptor) -> Result<Driver, EngineError> {
+        let folder = self.state_dir.join("spool");
+        let open = || open_spool(folder, self.max_spool, Arc::clone(&self.clock));
+        let spool = self.spool.get_or_try_init(open).await?.clone();
+        Ok(Driver {
+            opener: Opener {
+                network: Arc::new(Tcp::default()),
+                hostname: config.hostname.to_string().into(),
+                recorder: Arc::clone(&self.recording) as _,
+                clock: Arc::clone(&self.clock),
+                pool: Pool::default(),
+            },
+            spool,
+            recorder: Arc::clone(&self.recording) as _,
+            acceptor: Some(acceptor),
+            spill: self.state_dir.join("spill"),
+        })
+    }
+
+    async fn backend(&self, backend: &config::Backend, tls: &tls::Settings) -> Result<Backend, EngineError> {
+        let policy = self.policy(backend)?;
+        let connector = Connector::new(tls, &policy, Arc::clone(&self.clock))
+            .map_err(|error| EngineError::Tls { what: format!("backend {}", backend.name), error })?;
+        let mut servers = Vec::new();
+        for server in &backend.servers {
+            servers.extend(look_up(&backend.name, server).await?);
+        }
+        // Without a word about submission most servers have none on 587; that is found out by the probe.
+        let submission = look_up(&backend.name, &backend.submission).await?;
+        Ok(Backend::new(BackendSettings {
+            name: backend.name.as_str().into(),
+            domains: backend.domains.clone(),
+            servers,
+            submission,
+            tls: policy,
+            connector,
+            client_address: client_address(backend.client_address),
+            banner: match backend.banner {
+                config::Banner::Postern => route::Banner::Postern,
+                config::Banner::Server => route::Banner::Server,
+            },
+        }))
+    }
+
+    fn policy(&self, backend: &config::Backend) -> Result<LegPolicy, EngineError> {
+        let roots = match &backend.ca_file {
+            None => self.roots.clone(),
+            Some(file) => self
+                .roots
+                .with_file(file)
+                .map_err(|error| EngineError::CaFile { backend: backend.name.clone(), error })?,
+        };
+        Ok(LegPolicy {
+            ladder: match backend.tls {
+                config::TlsPolicy::Off => Ladder::Off,
+                config::TlsPolicy::Opportunistic => Ladder::Opportunistic,
+                config::TlsPolicy::Encrypt => Ladder::Encrypt,
+                config::TlsPolicy::Verify => Ladder::Verify,
+            },
+            name: backend.tls_name.as_ref().map(ToString::to_string),
+            roots,
+            pins: backend.pins.iter().copied().map(Pin::from).collect(),
+        })
+    }
+}
+
+fn tls_settings(config: &Config) -> tls::Settings {
+    tls::Settings {
+        minimum: match config.tls.minimum {
+            config::MinimumTls::Tls12 => tls::Minimum::Tls12,
+            config::MinimumTls::Tls13 => tls::Minimum::Tls13,
+        },
+        post_quantum: config.tls.post_quantum,
+    }
+}
+
+fn client_address(method: config::ClientAddress) -> route::ClientAddress {
+    match method {
+        config::ClientAddress::Auto => route::ClientAddress::Auto,
+        config::ClientAddress::Transparent => route::ClientAddress::Transparent,
+        config::ClientAddress::Proxy => route::ClientAddress::Proxy,
+        config::ClientAddress::Xclient => route::ClientAddress::Xclient,
+        config::ClientAddress::Xforward => route::ClientAddress::Xforward,
+        config::ClientAddress::None => route::ClientAddress::None,
+    }
+}
+
+/// Who is inside: the networks that may send out, by default the servers themselves.
+fn inside(config: &Config, routing: &Routing) -> Networks {
+    match &config.outbound.networks {
+        Some(networks) => networks.iter().copied().collect(),
+        None => routing.server_addresses().map(ipnet::IpNet::from).collect(),
+    }
+}
+
+async fn look_up(backend: &str, server: &ServerAddress) -> Result<Vec<Server>, EngineError> {
+    let name = match &server.host {
+        Host::Address(address) => address.to_string(),
+        Host::Name(name) => name.to_string(),
+    };
+    match server.look_up().await {
+        Ok(addresses) => Ok(addresses.into_iter().map(|address| Server::new(address, &name)).collect()),
+        Err(error) => Err(EngineError::LookUp { backend: backend.into(), server: name, error }),
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), EngineError> {
+    std::fs::create_dir_all(path).map_err(|error| EngineError::State { path: path.into(), error })
+}

@@ -1,0 +1,94 @@
+//! The present state for the page, read off the running engine.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use relay::Relay;
+use route::{Backend, ClientAddress, Server};
+use smtp::Extension;
+
+use crate::report::{BackendState, CertificateState, Health, ListenerState, Live, ServerState};
+
+/// What the page asks.
+pub(super) struct Present {
+    relay: Arc<Relay>,
+    certificates: Mutex<Vec<CertificateState>>,
+    listeners: Vec<ListenerState>,
+}
+
+impl Present {
+    pub(super) fn new(
+        relay: Arc<Relay>,
+        certificates: Vec<CertificateState>,
+        listeners: Vec<ListenerState>,
+    ) -> Self {
+        Self { relay, certificates: Mutex::new(certificates), listeners }
+    }
+
+    /// After a reload.
+    pub(super) fn certificates_are(&self, certificates: Vec<CertificateState>) {
+        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
+    }
+}
+
+impl Live for Present {
+    fn listeners(&self) -> Vec<ListenerState> {
+        self.listeners.clone()
+    }
+
+    fn backends(&self) -> Vec<BackendState> {
+        let routing = Arc::clone(&self.relay.serving().settings.routing);
+        routing.backends().iter().map(|backend| backend_state(backend)).collect()
+    }
+
+    fn certificates(&self) -> Vec<CertificateState> {
+        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn sessions_now(&self) -> usize {
+        self.relay.admission().sessions()
+    }
+
+    fn bytes_in_flight(&self) -> u64 {
+        self.relay.budget().used()
+    }
+
+    fn draining(&self) -> bool {
+        self.relay.is_draining()
+    }
+}
+
+fn backend_state(backend: &Backend) -> BackendState {
+    BackendState {
+        name: backend.name().into(),
+        domains: backend.domains().iter().map(ToString::to_string).collect(),
+        tls: backend.tls().ladder.name().into(),
+        servers: backend.servers().iter().map(|server| server_state(backend, server)).collect(),
+    }
+}
+
+fn server_state(backend: &Backend, server: &Server) -> ServerState {
+    let offered = server.offered().unwrap_or_default();
+    ServerState {
+        server: server.address().to_string(),
+        health: match server.health() {
+            route::Health::Unknown => Health::Unknown,
+            route::Health::Up => Health::Up,
+            route::Health::Down { since, reason, .. } => {
+                Health::Down { since: since.as_secs(), reason: reason.into() }
+            }
+        },
+        capabilities: offered.effective().keywords().map(Into::into).collect(),
+        client_address: told_by(backend.client_address(), &offered).into(),
+        tls: (offered.encrypted.is_some()).then(|| offered.tls.to_string()),
+    }
+}
+
+/// What `auto` comes to with this server.
+fn told_by(configured: ClientAddress, offered: &route::Offered) -> &'static str {
+    match configured {
+        ClientAddress::Auto if offered.effective().has(Extension::Xclient) => "xclient",
+        ClientAddress::Auto if offered.effective().has(Extension::Xforward) => "xforward",
+        ClientAddress::Auto => "none",
+        other => other.name(),
+    }
+}

@@ -1,0 +1,21 @@
+//! The program `postern`: config, command line, status page, metrics, trace.
+//!
+//! - [`config`] reads the config file and says everything that is wrong with it.
+//! - [`command`] is the command line; [`check`], [`ask`] and [`engine`] are what its commands do.
+//! - [`recorder`] turns the engine's events into log, metrics, trace and numbers.
+//! - [`report`] is what can be asked about a running Postern, as values. The engine answers [`report::Live`].
+//! - [`admin`] serves these values as page, JSON and metrics; [`client`] gets them for the commands.
+//! - [`logging`], [`output`] and [`service`] are the ways out: log, results, service manager.
+
+pub mod admin;
+pub mod ask;
+pub mod check;
+pub mod client;
+pub mod command;
+pub mod config;
+pub mod engine;
+pub mod logging;
+pub mod output;
+pub mod recorder;
+pub mod report;
+pub mod service;

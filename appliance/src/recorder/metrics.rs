@@ -1,0 +1,270 @@
+//! Counters for `/metrics` in the OpenMetrics format. Every label's values are a closed set, or come from the config:
+//! nothing from the network makes a new time series (law 7).
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use record::{Event, FarProof, GroupOutcome, Leg, Session, SessionEnd, TlsOutcome, Transaction};
+
+use super::outcome;
+use crate::report::{Health, Live, proof_name};
+
+/// All time series.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    sessions: Family<SessionLabels, Counter>,
+    abuse: Family<ReasonLabel, Counter>,
+    client_tls: Family<TlsLabels, Counter>,
+    server_tls: Family<TlsLabels, Counter>,
+    messages: Family<MessageLabels, Counter>,
+    recipients: Family<ClassLabel, Counter>,
+    content: Counter,
+    bytes: Family<DirectionLabel, Counter>,
+    seconds: Histogram,
+    settled: Histogram,
+    leg_failures: Family<BackendLabel, Counter>,
+    dropped: Counter,
+    open_sessions: Gauge,
+    in_flight: Gauge,
+    draining: Gauge,
+    servers_up: Family<ServerLabels, Gauge>,
+    certificate_expiry: Family<NameLabel, Gauge>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SessionLabels {
+    protocol: &'static str,
+    end: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TlsLabels {
+    version: &'static str,
+    suite: &'static str,
+    group: &'static str,
+    proof: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MessageLabels {
+    protocol: &'static str,
+    verdict: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ClassLabel {
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DirectionLabel {
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BackendLabel {
+    backend: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ServerLabels {
+    backend: String,
+    server: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct NameLabel {
+    name: String,
+}
+
+/// From a cached answer to the time-outs of RFC 5321, in seconds.
+const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0];
+
+impl Metrics {
+    pub(super) fn new() -> Self {
+        let metrics = Self {
+            registry: Mutex::new(Registry::with_prefix("postern")),
+            sessions: Family::default(),
+            abuse: Family::default(),
+            client_tls: Family::default(),
+            server_tls: Family::default(),
+            messages: Family::default(),
+            recipients: Family::default(),
+            content: Counter::default(),
+            bytes: Family::default(),
+            seconds: Histogram::new(BUCKETS),
+            settled: Histogram::new(BUCKETS),
+            leg_failures: Family::default(),
+            dropped: Counter::default(),
+            open_sessions: Gauge::default(),
+            in_flight: Gauge::default(),
+            draining: Gauge::default(),
+            servers_up: Family::default(),
+            certificate_expiry: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&self) {
+        let mut registry = self.registry();
+        let r = &mut *registry;
+        r.register("sessions", "Sessions that ended, or were refused", self.sessions.clone());
+        r.register("abuse", "Clients refused or thrown out", self.abuse.clone());
+        r.register("client_tls", "Sessions by TLS with the client", self.client_tls.clone());
+        r.register("server_tls", "Uses of a server by TLS with it", self.server_tls.clone());
+        r.register("messages", "Mail transactions", self.messages.clone());
+        r.register("recipients", "Recipients by the class of the reply to them", self.recipients.clone());
+        r.register_with_unit("content", "Content of accepted messages", Unit::Bytes, self.content.clone());
+        r.register_with_unit("client", "Octets exchanged with clients", Unit::Bytes, self.bytes.clone());
+        r.register_with_unit(
+            "transaction",
+            "From MAIL to the last reply",
+            Unit::Seconds,
+            self.seconds.clone(),
+        );
+        let help = "From the end of the content to the last reply";
+        r.register_with_unit("settled", help, Unit::Seconds, self.settled.clone());
+        r.register("server_failures", "Servers that could not be used", self.leg_failures.clone());
+        r.register("events_dropped", "Events whose details were dropped", self.dropped.clone());
+        r.register("open_sessions", "Open sessions with clients", self.open_sessions.clone());
+        let help = "Messages in memory and in spill files";
+        r.register_with_unit("in_flight", help, Unit::Bytes, self.in_flight.clone());
+        r.register("draining", "1 while no new sessions are taken", self.draining.clone());
+        r.register("server_up", "1 if the server answered last time", self.servers_up.clone());
+        let help = "The last second of the certificate's validity, since 1970";
+        r.register_with_unit("certificate_expiry", help, Unit::Seconds, self.certificate_expiry.clone());
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts one event; called from the data path.
+    pub(super) fn count(&self, event: &Event) {
+        match event {
+            Event::Session(session) => self.session(session),
+            Event::Transaction(transaction) => self.transaction(transaction),
+            Event::LegFailed(failure) => {
+                let backend = failure.backend.to_string();
+                self.leg_failures.get_or_create(&BackendLabel { backend }).inc();
+            }
+        }
+    }
+
+    /// An event's details were dropped.
+    pub(super) fn dropped(&self) {
+        self.dropped.inc();
+    }
+
+    /// How many events' details were dropped.
+    pub fn events_dropped(&self) -> u64 {
+        self.dropped.get()
+    }
+
+    fn session(&self, session: &Session) {
+        let end = match &session.end {
+            SessionEnd::Quit => "quit",
+            SessionEnd::Closed => "closed",
+            SessionEnd::Broken(_) => "broken",
+            SessionEnd::TimedOut => "timed_out",
+            SessionEnd::Abuse(abuse) => {
+                self.abuse.get_or_create(&ReasonLabel { reason: abuse.name() }).inc();
+                "refused"
+            }
+            SessionEnd::Ended(_) => "ended",
+        };
+        self.sessions.get_or_create(&SessionLabels { protocol: session.protocol.name(), end }).inc();
+        self.client_tls.get_or_create(&tls_labels(&session.tls)).inc();
+        self.bytes.get_or_create(&DirectionLabel { direction: "in" }).inc_by(session.bytes.0);
+        self.bytes.get_or_create(&DirectionLabel { direction: "out" }).inc_by(session.bytes.1);
+    }
+
+    fn transaction(&self, transaction: &Transaction) {
+        let outcome = outcome(transaction);
+        let labels = MessageLabels {
+            protocol: transaction.protocol.name(),
+            verdict: transaction.verdict.name(),
+            outcome: outcome.name(),
+        };
+        self.messages.get_or_create(&labels).inc();
+        if outcome.is_accepted() {
+            self.content.inc_by(transaction.size);
+            self.settled.observe(transaction.settled_in.as_secs_f64());
+        }
+        self.seconds.observe(transaction.lasted.as_secs_f64());
+        for recipient in &transaction.recipients {
+            let class = match recipient.reply.as_ref().map(smtp::Reply::code) {
+                Some(code) if code.is_positive() => "2xx",
+                Some(code) if code.is_transient() => "4xx",
+                Some(_) => "5xx",
+                None => "none",
+            };
+            self.recipients.get_or_create(&ClassLabel { class }).inc();
+        }
+        for leg in transaction.groups.iter().filter_map(leg_of) {
+            self.server_tls.get_or_create(&tls_labels(&leg.tls)).inc();
+        }
+    }
+
+    /// All time series as OpenMetrics text, with the gauges as they are now.
+    pub fn encode(&self, live: &dyn Live) -> String {
+        self.open_sessions.set(i64::try_from(live.sessions_now()).unwrap_or(i64::MAX));
+        self.in_flight.set(i64::try_from(live.bytes_in_flight()).unwrap_or(i64::MAX));
+        self.draining.set(i64::from(live.draining()));
+        // Locked before the gauges are cleared, so that no other look sees them half filled.
+        let registry = self.registry();
+        self.servers_up.clear();
+        for backend in live.backends() {
+            for server in backend.servers {
+                let labels = ServerLabels { backend: backend.name.clone(), server: server.server };
+                self.servers_up.get_or_create(&labels).set(i64::from(server.health == Health::Up));
+            }
+        }
+        self.certificate_expiry.clear();
+        for certificate in live.certificates() {
+            let name = certificate.names.into_iter().next().unwrap_or_default();
+            let expires = i64::try_from(certificate.expires).unwrap_or(i64::MAX);
+            self.certificate_expiry.get_or_create(&NameLabel { name }).set(expires);
+        }
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
+        text
+    }
+}
+
+/// The connection that a group's copy went over, if there was one.
+pub(super) fn leg_of(group: &GroupOutcome) -> Option<&Leg> {
+    match group {
+        GroupOutcome::Delivered { leg, .. } => Some(leg),
+        GroupOutcome::Refused { leg, .. } => leg.as_ref(),
+        GroupOutcome::Spooled { .. } => None,
+    }
+}
+
+fn tls_labels(outcome: &TlsOutcome) -> TlsLabels {
+    let none = |version| TlsLabels { version, suite: "", group: "", proof: proof_name(FarProof::Unverified) };
+    match outcome {
+        TlsOutcome::Plain => none("plain"),
+        TlsOutcome::Failed(_) => none("failed"),
+        TlsOutcome::Established { facts, proof } => TlsLabels {
+            version: facts.version.name(),
+            suite: facts.suite,
+            group: facts.group,
+            proof: proof_name(*proof),
+        },
+    }
+}

@@ -1,0 +1,13 @@
+//! What can be asked about a running Postern, as values: the one source of the status page, the JSON API and the
+//! commands `status` and `trace`, which read the same values back.
+
+mod live;
+mod state;
+mod status;
+mod story;
+
+pub use live::{BackendState, CertificateSource, CertificateState, Health, ListenerState, Live, ServerState};
+pub use state::{Level, State};
+pub use status::{Count, NetworkCount, NotReached, Period, Status, TlsCount, Totals};
+pub(crate) use story::proof_name;
+pub use story::{GroupStory, LegStory, RecipientStory, SessionStory, TlsStory, TransactionStory};

@@ -1,0 +1,113 @@
+//! The present state, which the page is told by whoever runs the engine.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// Answers what is so now. Asked at every look at the page: must be quick and must not block.
+pub trait Live: Send + Sync + 'static {
+    /// Where mail comes in, in the config's order.
+    fn listeners(&self) -> Vec<ListenerState>;
+    /// The servers behind, in the config's order.
+    fn backends(&self) -> Vec<BackendState>;
+    /// What serves as identity.
+    fn certificates(&self) -> Vec<CertificateState>;
+    /// Open sessions with clients.
+    fn sessions_now(&self) -> usize;
+    /// Octets of messages in memory and in spill files.
+    fn bytes_in_flight(&self) -> u64;
+    /// Whether no new sessions are taken because Postern is about to stop.
+    fn draining(&self) -> bool;
+}
+
+/// A listener for mail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListenerState {
+    /// Where, as bound.
+    pub address: SocketAddr,
+    /// `smtp`, `submission` or `submissions`.
+    pub protocol: String,
+    /// Why it does not listen; `None` if it does.
+    pub problem: Option<String>,
+}
+
+/// A backend and its servers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackendState {
+    /// Its name in the config.
+    pub name: String,
+    /// Its domains.
+    pub domains: Vec<String>,
+    /// How far TLS with it goes, as the config writes it.
+    pub tls: String,
+    /// Its servers in the order in which they are tried.
+    pub servers: Vec<ServerState>,
+}
+
+impl BackendState {
+    /// Whether some server of it can take mail, or has not been asked yet.
+    pub fn is_usable(&self) -> bool {
+        self.servers.iter().any(|server| !matches!(server.health, Health::Down { .. }))
+    }
+}
+
+/// One server of a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerState {
+    /// As the config names it.
+    pub server: String,
+    /// Whether it answers.
+    pub health: Health,
+    /// The keywords of its EHLO, after STARTTLS where there was one.
+    pub capabilities: Vec<String>,
+    /// How it is told the client's address: `transparent`, `proxy`, `xclient`, `xforward` or `none`.
+    pub client_address: String,
+    /// TLS of the last connection in words, such as `TLSv1.3 TLS_AES_256_GCM_SHA384 X25519`; `None`: plain text.
+    pub tls: Option<String>,
+}
+
+/// Whether a server answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "lowercase")]
+pub enum Health {
+    /// It has not been asked yet.
+    Unknown,
+    /// It answered last time.
+    Up,
+    /// It did not.
+    Down {
+        /// Since when, in seconds since 1970.
+        since: u64,
+        /// What happened, in words.
+        reason: String,
+    },
+}
+
+/// A certificate that is served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateState {
+    /// The names in it.
+    pub names: Vec<String>,
+    /// The last second of its validity, in seconds since 1970.
+    pub expires: u64,
+    /// Where it comes from.
+    pub source: CertificateSource,
+}
+
+/// Where a certificate comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum CertificateSource {
+    /// Made here: nobody outside trusts it.
+    SelfSigned,
+    /// The administrator's files.
+    File {
+        /// The chain's path.
+        path: String,
+    },
+    /// Ordered from a CA.
+    Acme {
+        /// The CA's directory.
+        directory: String,
+    },
+}

@@ -1,0 +1,144 @@
+//! One sentence on how things are, and one on what to do.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::live::{BackendState, CertificateSource, CertificateState, Health, ListenerState, Live};
+use crate::config::duration_in_words;
+
+/// Below this somebody should look after a certificate.
+const SOON: Duration = Duration::from_secs(14 * 86_400);
+
+/// How things are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// How bad it is.
+    pub level: Level,
+    /// What is so.
+    pub sentence: String,
+    /// What to do about it; empty if nothing.
+    pub advice: String,
+}
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Mail flows.
+    Good,
+    /// Mail flows, and something wants attention.
+    Attention,
+    /// Some mail does not flow.
+    Bad,
+}
+
+impl State {
+    /// The worst thing that is so at `now`, since 1970.
+    pub fn of(live: &dyn Live, now: Duration) -> Self {
+        let (backends, certificates) = (live.backends(), live.certificates());
+        draining(live)
+            .or_else(|| listener_down(&live.listeners()))
+            .or_else(|| backend_down(&backends, now))
+            .or_else(|| certificate(&certificates, now))
+            .or_else(|| server_down(&backends))
+            .or_else(|| self_signed(&certificates))
+            .unwrap_or_else(|| new(Level::Good, "Mail flows.", ""))
+    }
+
+    /// Whether a load balancer may send clients here: every listener is up, some backend can take mail, and no drain.
+    pub fn is_ready(live: &dyn Live) -> bool {
+        !live.draining()
+            && live.listeners().iter().all(|listener| listener.problem.is_none())
+            && live.backends().iter().any(BackendState::is_usable)
+    }
+}
+
+fn new(level: Level, sentence: impl Into<String>, advice: impl Into<String>) -> State {
+    State { level, sentence: sentence.into(), advice: advice.into() }
+}
+
+fn draining(live: &dyn Live) -> Option<State> {
+    let sentence = format!("Postern is stopping; {} open sessions are being finished.", live.sessions_now());
+    live.draining()
+        .then(|| new(Level::Attention, sentence, "New mail is taken after it has been started again."))
+}
+
+fn listener_down(listeners: &[ListenerState]) -> Option<State> {
+    let down = listeners.iter().find(|listener| listener.problem.is_some())?;
+    let problem = down.problem.as_deref().unwrap_or_default();
+    let sentence = format!("Nothing can come in on {} ({}): {problem}.", down.address, down.protocol);
+    Some(new(
+        Level::Bad,
+        sentence,
+        "See which program holds the port, or name another address in [[listener]].",
+    ))
+}
+
+fn backend_down(backends: &[BackendState], now: Duration) -> Option<State> {
+    let down = backends.iter().find(|backend| !backend.is_usable())?;
+    let (since, reason) = down.servers.iter().find_map(|server| match &server.health {
+        Health::Down { since, reason } => Some((*since, reason.as_str())),
+        Health::Unknown | Health::Up => None,
+    })?;
+    let lasted = duration_in_words(now.saturating_sub(Duration::from_secs(since)));
+    let sentence = format!("No server of backend {} can be reached, for {lasted} now: {reason}.", down.name);
+    let advice = format!(
+        "Senders to {} are told to try later and lose nothing. Check that the server runs and that its port can be \
+         reached from here.",
+        listed(&down.domains)
+    );
+    Some(new(Level::Bad, sentence, advice))
+}
+
+fn server_down(backends: &[BackendState]) -> Option<State> {
+    let servers =
+        backends.iter().flat_map(|backend| backend.servers.iter().map(move |server| (backend, server)));
+    let (backend, server, reason) =
+        servers.into_iter().find_map(|(backend, server)| match &server.health {
+            Health::Down { reason, .. } => Some((backend, server, reason)),
+            Health::Unknown | Health::Up => None,
+        })?;
+    let sentence =
+        format!("Mail flows, but server {} of backend {} does not answer.", server.server, backend.name);
+    Some(new(
+        Level::Attention,
+        sentence,
+        format!("The other servers take its mail. What it said last: {reason}."),
+    ))
+}
+
+fn certificate(certificates: &[CertificateState], now: Duration) -> Option<State> {
+    let first = certificates.iter().min_by_key(|certificate| certificate.expires)?;
+    let left = Duration::from_secs(first.expires).checked_sub(now);
+    let names = listed(&first.names);
+    let advice = "Replace the files named in [tls] certificates and send SIGHUP.";
+    match left {
+        None => Some(new(Level::Bad, format!("The certificate for {names} has expired."), advice)),
+        Some(left) if left < SOON && first.source != CertificateSource::SelfSigned => {
+            let sentence = format!(
+                "Mail flows, but the certificate for {names} expires in {}.",
+                duration_in_words(left)
+            );
+            Some(new(Level::Attention, sentence, advice))
+        }
+        Some(_) => None,
+    }
+}
+
+fn self_signed(certificates: &[CertificateState]) -> Option<State> {
+    let own = certificates.iter().find(|certificate| certificate.source == CertificateSource::SelfSigned)?;
+    let sentence = format!("Mail flows; {} has a self-signed certificate.", listed(&own.names));
+    let advice = "Most senders take it. Those that verify do not: name a certificate in [tls] certificates.";
+    Some(new(Level::Attention, sentence, advice))
+}
+
+/// The first names, and how many more there are.
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "no name".to_owned(),
+        [one] => one.clone(),
+        [one, two] => format!("{one} and {two}"),
+        [one, rest @ ..] => format!("{one} and {} others", rest.len()),
+    }
+}

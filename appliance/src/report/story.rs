@@ -1,0 +1,254 @@
+//! One session or transaction as it is told: to people on the page and by `postern trace`, to programs as JSON.
+
+use record::{GroupOutcome, Leg, SessionEnd, TlsOutcome, rfc3339_date};
+use serde::{Deserialize, Serialize};
+
+/// A session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionStory {
+    /// Its identifier.
+    pub id: String,
+    /// When it was accepted (RFC 3339).
+    pub began: String,
+    /// How long it lasted, in milliseconds.
+    pub lasted_ms: u64,
+    /// `smtp`, `submission` or `submissions`.
+    pub protocol: String,
+    /// The client's address and port.
+    pub client: String,
+    /// What it called itself.
+    pub helo: String,
+    /// TLS with it.
+    pub tls: TlsStory,
+    /// Whether it authenticated.
+    pub authenticated: bool,
+    /// Transactions begun.
+    pub transactions: u32,
+    /// Octets read from it.
+    pub bytes_in: u64,
+    /// Octets written to it.
+    pub bytes_out: u64,
+    /// How it ended, in words.
+    pub end: String,
+}
+
+/// A transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransactionStory {
+    /// Its identifier.
+    pub id: String,
+    /// When MAIL came (RFC 3339).
+    pub began: String,
+    /// From MAIL to the last reply, in milliseconds.
+    pub lasted_ms: u64,
+    /// From the end of the content to the last reply, in milliseconds.
+    pub settled_in_ms: u64,
+    /// `smtp`, `submission` or `submissions`.
+    pub protocol: String,
+    /// The client's address and port.
+    pub client: String,
+    /// What it called itself.
+    pub helo: String,
+    /// TLS with it.
+    pub tls: TlsStory,
+    /// Whether it authenticated.
+    pub authenticated: bool,
+    /// The sender; empty for the null one.
+    pub from: String,
+    /// Recipients, at most the first hundred.
+    pub recipients: Vec<RecipientStory>,
+    /// How many were named in all.
+    pub recipients_named: u32,
+    /// Octets of content.
+    pub size: u64,
+    /// What was decided before a server saw it.
+    pub verdict: String,
+    /// `accepted`, `spooled`, `deferred`, `refused` or `abandoned`.
+    pub outcome: String,
+    /// What the client was told at the end; empty if nothing.
+    pub reply: String,
+    /// What each server did.
+    pub groups: Vec<GroupStory>,
+}
+
+/// TLS on one leg.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsStory {
+    /// `TLSv1.2`, `TLSv1.3`, `plain` or `failed`.
+    pub version: String,
+    /// IANA's name of the suite; empty without TLS.
+    pub suite: String,
+    /// The key exchange; empty without TLS.
+    pub group: String,
+    /// The name that was asked for; empty if none was.
+    pub server_name: String,
+    /// `unverified`, `verified` or `pinned`; empty without TLS.
+    pub proof: String,
+    /// Why the handshake failed; empty if it did not.
+    pub reason: String,
+}
+
+/// A recipient and what the client was told of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipientStory {
+    /// The address.
+    pub address: String,
+    /// The reply to RCPT; empty if none was sent.
+    pub reply: String,
+}
+
+/// What became of one group's copy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupStory {
+    /// `delivered`, `refused` or `spooled`.
+    pub outcome: String,
+    /// The server; `None` if none was reached.
+    pub leg: Option<LegStory>,
+    /// The folder it was kept in; empty if it was not.
+    pub folder: String,
+    /// The server's words, or Postern's reason.
+    pub reply: String,
+}
+
+/// The connection to a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegStory {
+    /// The backend's name.
+    pub backend: String,
+    /// The server's address and port.
+    pub server: String,
+    /// TLS with it.
+    pub tls: TlsStory,
+    /// How it was told the client's address.
+    pub client_address: String,
+    /// Whether the connection had carried a message before.
+    pub reused: bool,
+}
+
+impl From<&record::Session> for SessionStory {
+    fn from(session: &record::Session) -> Self {
+        Self {
+            id: session.id.to_string(),
+            began: rfc3339_date(session.began),
+            lasted_ms: milliseconds(session.lasted),
+            protocol: session.protocol.name().to_owned(),
+            client: session.client.to_string(),
+            helo: session.helo.to_string(),
+            tls: (&session.tls).into(),
+            authenticated: session.authenticated,
+            transactions: session.transactions,
+            bytes_in: session.bytes.0,
+            bytes_out: session.bytes.1,
+            end: match &session.end {
+                SessionEnd::Quit => "quit".to_owned(),
+                SessionEnd::Closed => "closed without QUIT".to_owned(),
+                SessionEnd::Broken(reason) => format!("broken: {reason}"),
+                SessionEnd::TimedOut => "timed out".to_owned(),
+                SessionEnd::Abuse(abuse) => format!("refused: {}", abuse.name()),
+                SessionEnd::Ended(reason) => format!("ended: {reason}"),
+            },
+        }
+    }
+}
+
+impl From<&record::Transaction> for TransactionStory {
+    fn from(transaction: &record::Transaction) -> Self {
+        Self {
+            id: transaction.id.to_string(),
+            began: rfc3339_date(transaction.began),
+            lasted_ms: milliseconds(transaction.lasted),
+            settled_in_ms: milliseconds(transaction.settled_in),
+            protocol: transaction.protocol.name().to_owned(),
+            client: transaction.client.to_string(),
+            helo: transaction.helo.to_string(),
+            tls: (&transaction.tls).into(),
+            authenticated: transaction.authenticated,
+            from: transaction.reverse_path.to_string(),
+            recipients: transaction.recipients.iter().map(RecipientStory::from).collect(),
+            recipients_named: transaction.recipients_named,
+            size: transaction.size,
+            verdict: transaction.verdict.name().to_owned(),
+            outcome: crate::recorder::outcome(transaction).name().to_owned(),
+            reply: transaction.reply.as_ref().map(ToString::to_string).unwrap_or_default(),
+            groups: transaction.groups.iter().map(GroupStory::from).collect(),
+        }
+    }
+}
+
+impl From<&TlsOutcome> for TlsStory {
+    fn from(outcome: &TlsOutcome) -> Self {
+        match outcome {
+            TlsOutcome::Plain => Self { version: "plain".to_owned(), ..Self::default() },
+            TlsOutcome::Failed(reason) => {
+                Self { version: "failed".to_owned(), reason: reason.to_string(), ..Self::default() }
+            }
+            TlsOutcome::Established { facts, proof } => Self {
+                version: facts.version.name().to_owned(),
+                suite: facts.suite.to_owned(),
+                group: facts.group.to_owned(),
+                server_name: facts.server_name.as_deref().unwrap_or_default().to_owned(),
+                proof: proof_name(*proof).to_owned(),
+                reason: String::new(),
+            },
+        }
+    }
+}
+
+impl TlsStory {
+    /// In one line, as people write it.
+    pub fn words(&self) -> String {
+        match (self.version.as_str(), self.reason.as_str()) {
+            ("plain", _) => "plain text".to_owned(),
+            ("failed", reason) => format!("handshake failed: {reason}"),
+            (version, _) => format!("{version} {} {}", self.suite, self.group),
+        }
+    }
+}
+
+/// The word for how far the other side was proved.
+pub(crate) fn proof_name(proof: record::FarProof) -> &'static str {
+    match proof {
+        record::FarProof::Unverified => "unverified",
+        record::FarProof::Verified => "verified",
+        record::FarProof::Pinned => "pinned",
+    }
+}
+
+impl From<&record::RecipientOutcome> for RecipientStory {
+    fn from(recipient: &record::RecipientOutcome) -> Self {
+        let reply = recipient.reply.as_ref().map(ToString::to_string).unwrap_or_default();
+        Self { address: recipient.address.to_string(), reply }
+    }
+}
+
+impl From<&GroupOutcome> for GroupStory {
+    fn from(group: &GroupOutcome) -> Self {
+        let (outcome, leg, folder, reply) = match group {
+            GroupOutcome::Delivered { leg, reply } => ("delivered", Some(leg), "", reply),
+            GroupOutcome::Refused { leg, reply } => ("refused", leg.as_ref(), "", reply),
+            GroupOutcome::Spooled { folder, reason } => ("spooled", None, *folder, reason),
+        };
+        Self {
+            outcome: outcome.to_owned(),
+            leg: leg.map(LegStory::from),
+            folder: folder.to_owned(),
+            reply: reply.to_string(),
+        }
+    }
+}
+
+impl From<&Leg> for LegStory {
+    fn from(leg: &Leg) -> Self {
+        Self {
+            backend: leg.backend.to_string(),
+            server: leg.server.to_string(),
+            tls: (&leg.tls).into(),
+            client_address: leg.client_address.to_owned(),
+            reused: leg.reused,
+        }
+    }
+}
+
+fn milliseconds(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,310 @@
+//! Opening a connection to one of a backend's servers, as far as the moment where MAIL can be said: TCP, PROXY header,
+//! banner, EHLO, STARTTLS, EHLO again, the policy's word, XCLIENT.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use intercept::{ConnectError, Source};
+use record::{Clock, Event, FarProof, Leg, LegFailure, Recorder, TlsOutcome};
+use route::{Backend, ClientAddress, Server};
+use smtp::dialogue::{OutOfStep, Sent};
+use smtp::{Extension, Reply, TraceId};
+use tls::{Ladder, TlsError};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::far::{Far, Proven, Unproven};
+use crate::network::{Network, Stream};
+use crate::pool::Pool;
+use crate::timeouts;
+
+mod client_facts;
+
+/// What a server is told of the client.
+#[derive(Clone, Debug)]
+pub struct Client {
+    /// Where it connects from.
+    pub address: SocketAddr,
+    /// Where it meant to connect to.
+    pub destination: SocketAddr,
+    /// What it called itself; empty while it did not.
+    pub helo: Box<str>,
+    /// Whether it said EHLO.
+    pub esmtp: bool,
+}
+
+/// What is needed of a connection.
+#[derive(Clone, Debug)]
+pub struct OpenRequest {
+    /// The session that it is for.
+    pub session: TraceId,
+    /// The backend.
+    pub backend: Arc<Backend>,
+    /// Whether AUTH will be said: the servers for submission.
+    pub submission: bool,
+    /// The client whose mail goes over it.
+    pub client: Client,
+    /// Whether a connection out of the pool will do.
+    pub may_be_pooled: bool,
+}
+
+/// An open connection on which MAIL can be said.
+pub struct OpenLeg {
+    /// The far side.
+    pub far: Far<Proven>,
+    /// Its bytes.
+    pub stream: Stream,
+}
+
+/// Why one server, or all, could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The server closed the connection.
+    #[error("the server closed the connection")]
+    Closed,
+    /// No connection.
+    #[error("{0}")]
+    Connect(#[from] ConnectError),
+    /// The connection broke.
+    #[error("the connection broke: {0}")]
+    Io(#[from] std::io::Error),
+    /// The server does not offer what the config says to tell the client's address by.
+    #[error("the server does not offer {0}")]
+    NoClientAddress(&'static str),
+    /// No server is configured for this.
+    #[error("the backend has no server for this")]
+    NoServer,
+    /// Replies that answer nothing.
+    #[error("{0}")]
+    OutOfStep(#[from] OutOfStep),
+    /// The server refused to speak.
+    #[error("the server said: {0}")]
+    Refused(Reply),
+    /// No answer in time.
+    #[error("the server did not answer in time")]
+    Silent,
+    /// The handshake failed.
+    #[error("TLS failed: {0}")]
+    Tls(TlsError),
+    /// TLS is weaker than policy says (law 5).
+    #[error("TLS is weaker than the policy {0} demands")]
+    TooWeak(&'static str),
+}
+
+/// Opens connections for sessions, the queue and probes.
+pub struct Opener {
+    /// How connections come about.
+    pub network: Arc<dyn Network>,
+    /// What Postern calls itself.
+    pub hostname: Box<str>,
+    /// Who is told of failures.
+    pub recorder: Arc<dyn Recorder>,
+    /// Dates failures.
+    pub clock: Arc<dyn Clock>,
+    /// Connections that wait for a session.
+    pub pool: Pool,
+}
+
+impl Opener {
+    /// A connection that waits in the pool, if one will do.
+    pub fn take_pooled(&self, request: &OpenRequest) -> Option<OpenLeg> {
+        if request.may_be_pooled && !request.submission { self.pool.take(&request.backend) } else { None }
+    }
+
+    /// Puts a connection into the pool, if another session may use it; else it is dropped.
+    pub fn release(&self, leg: OpenLeg) {
+        self.pool.put(leg);
+    }
+
+    /// A new connection to the first server that can be used.
+    ///
+    /// # Errors
+    ///
+    /// The last server's, when none could be used. Each failure was recorded and noted against its server.
+    pub async fn open(&self, request: &OpenRequest) -> Result<OpenLeg, OpenError> {
+        let servers = match request.submission {
+            true => request.backend.submission(),
+            false => request.backend.servers(),
+        };
+        let all = Instant::now() + timeouts::ALL_SERVERS;
+        let mut last = OpenError::NoServer;
+        for server in Backend::in_order(servers, Instant::now()) {
+            let opened = timeout_at(all, self.open_server(request, &server)).await;
+            match opened.unwrap_or(Err(OpenError::Silent)) {
+                Ok(leg) => {
+                    server.answered();
+                    return Ok(leg);
+                }
+                Err(error) => {
+                    self.note_failure(request, &server, &error);
+                    last = error;
+                }
+            }
+        }
+        Err(last)
+    }
+
+    fn note_failure(&self, request: &OpenRequest, server: &Server, error: &OpenError) {
+        let reason = error.to_string();
+        server.failed(Instant::now(), self.clock.now(), &reason);
+        let transparent = request.backend.client_address() == ClientAddress::Transparent;
+        self.recorder.record(Event::LegFailed(Box::new(LegFailure {
+            session: Some(request.session),
+            backend: request.backend.name().into(),
+            server: server.address(),
+            source: transparent.then(|| request.client.address.ip()),
+            reason: reason.into(),
+        })));
+    }
+
+    /// Where the policy allows plain text, a handshake that fails is followed by a session without TLS.
+    async fn open_server(&self, request: &OpenRequest, server: &Server) -> Result<OpenLeg, OpenError> {
+        match self.open_with(request, server, None).await {
+            Err(OpenError::Tls(error)) if request.backend.tls().allows_plain() => {
+                self.open_with(request, server, Some(error.reason())).await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn open_with(
+        &self,
+        request: &OpenRequest,
+        server: &Server,
+        tls_failed: Option<Box<str>>,
+    ) -> Result<OpenLeg, OpenError> {
+        let backend = &request.backend;
+        let source = match backend.client_address() {
+            ClientAddress::Transparent => Source::Transparent(request.client.address),
+            _ => Source::Kernel,
+        };
+        let deadline = Instant::now() + timeouts::CONNECT;
+        let mut stream = self.network.connect(server.address(), source, deadline).await?;
+        if backend.client_address() == ClientAddress::Proxy {
+            let mut header = Vec::new();
+            intercept::proxy_protocol::write_v2(
+                &mut header,
+                request.client.address,
+                request.client.destination,
+            );
+            stream.write_all(&header).await?;
+        }
+        // With the client's own address goes the client's own name (DECISIONS 7).
+        let transparent = backend.client_address() == ClientAddress::Transparent;
+        let name = match transparent && !request.client.helo.is_empty() {
+            true => &request.client.helo,
+            false => &self.hostname,
+        };
+        let greeted = greet(stream, backend, server, name, tls_failed).await?;
+        let leg = Leg {
+            backend: backend.name().into(),
+            server: server.address(),
+            tls: greeted.tls.clone(),
+            client_address: match backend.client_address() {
+                ClientAddress::Transparent => "transparent",
+                ClientAddress::Proxy => "proxy",
+                _ => "none",
+            },
+            reused: false,
+        };
+        let far = greeted.far.prove(backend, leg);
+        let far = far.map_err(|_| OpenError::TooWeak(backend.tls().ladder.name()))?;
+        client_facts::tell(OpenLeg { far, stream: greeted.stream }, backend, &request.client, name).await
+    }
+}
+
+/// A connection after EHLO, in clear or behind TLS, that no policy has looked at.
+pub(crate) struct Greeted {
+    pub(crate) far: Far<Unproven>,
+    pub(crate) stream: Stream,
+    pub(crate) tls: TlsOutcome,
+}
+
+/// Banner, EHLO, and STARTTLS as far as the ladder and the server go; not where it has just `failed`.
+pub(crate) async fn greet(
+    mut stream: Stream,
+    backend: &Backend,
+    server: &Server,
+    name: &str,
+    failed: Option<Box<str>>,
+) -> Result<Greeted, OpenError> {
+    let mut far = Far::new();
+    let banner = answer(&mut stream, |input, out| far.read(input, out)).await?;
+    if !banner.code().is_positive() {
+        return Err(OpenError::Refused(banner));
+    }
+    hello(&mut far, &mut stream, name).await?;
+    if let Some(reason) = failed {
+        return Ok(Greeted { far, stream, tls: TlsOutcome::Failed(reason) });
+    }
+    let wanted = backend.tls().ladder != Ladder::Off && far.capabilities().has(Extension::StartTls);
+    if !wanted {
+        return Ok(Greeted { far, stream, tls: TlsOutcome::Plain });
+    }
+    let ready = ask(&mut far, &mut stream, Sent::StartTls, "STARTTLS").await?;
+    if !ready.code().is_positive() {
+        // A server that offers TLS and has none at the moment: the policy decides whether plain text will do.
+        hello(&mut far, &mut stream, name).await?;
+        return Ok(Greeted { far, stream, tls: TlsOutcome::Plain });
+    }
+    let handshake = backend.connector().connect(stream, server.name());
+    let (encrypted, facts, proof) = timeout(tls::HANDSHAKE_DEADLINE, handshake)
+        .await
+        .map_err(|_| OpenError::Silent)?
+        .map_err(OpenError::Tls)?;
+    let mut stream: Stream = Box::new(encrypted);
+    hello(&mut far, &mut stream, name).await?;
+    let proof: FarProof = proof;
+    Ok(Greeted { far, stream, tls: TlsOutcome::Established { facts, proof } })
+}
+
+/// EHLO, and HELO where the server does not know EHLO (RFC 5321 §3.2).
+async fn hello(far: &mut Far<Unproven>, stream: &mut Stream, name: &str) -> Result<(), OpenError> {
+    let reply = ask(far, stream, Sent::Ehlo, &format!("EHLO {name}")).await?;
+    if reply.code().is_positive() {
+        return Ok(());
+    }
+    if !reply.code().is_permanent() {
+        return Err(OpenError::Refused(reply));
+    }
+    let reply = ask(far, stream, Sent::Helo, &format!("HELO {name}")).await?;
+    if reply.code().is_positive() { Ok(()) } else { Err(OpenError::Refused(reply)) }
+}
+
+async fn ask(
+    far: &mut Far<Unproven>,
+    stream: &mut Stream,
+    sent: Sent,
+    line: &str,
+) -> Result<Reply, OpenError> {
+    let mut out = Vec::new();
+    far.say(sent, line, &mut out);
+    stream.write_all(&out).await?;
+    stream.flush().await?;
+    answer(stream, |input, out| far.read(input, out)).await
+}
+
+/// Reads until one reply is whole. Nothing is sent meanwhile, so a reply more than was asked for is out of step.
+pub(crate) async fn answer(
+    stream: &mut Stream,
+    mut read: impl FnMut(&mut &[u8], &mut Vec<u8>) -> Result<Option<(Sent, Reply)>, OutOfStep>,
+) -> Result<Reply, OpenError> {
+    let deadline = Instant::now() + timeouts::OPENING;
+    let mut buffer = [0; 2048];
+    let mut out = Vec::new();
+    loop {
+        let length =
+            timeout_at(deadline, stream.read(&mut buffer)).await.map_err(|_| OpenError::Silent)??;
+        if length == 0 {
+            return Err(OpenError::Closed);
+        }
+        let mut input = &buffer[..length];
+        if let Some((_, reply)) = read(&mut input, &mut out)? {
+            if !input.is_empty() {
+                // What follows answers nothing: reading on tells how.
+                read(&mut input, &mut out)?;
+            }
+            return Ok(reply);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A message's content while Postern holds it: in memory when small, else on disk but for its end.
+
+/// From this size on content goes to disk in pieces of about this size: most mail never gets there, and a large
+/// message costs no more memory than a small one.
+pub(crate) const PIECE: usize = 256 * 1024;
+
+/// Content that is arriving or has arrived.
+#[derive(Debug, Default)]
+pub(crate) struct Body {
+    /// Octets that were handed out to be stored.
+    stored: u64,
+    /// What follows them.
+    tail: Vec<u8>,
+}
+
+impl Body {
+    /// Appends content. What is returned is to be stored behind what was returned before.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        self.tail.extend_from_slice(bytes);
+        if self.tail.len() < PIECE {
+            return None;
+        }
+        self.stored += self.tail.len() as u64;
+        Some(std::mem::take(&mut self.tail))
+    }
+
+    /// What is left of content that was handed on: its length.
+    pub(crate) fn of_length(length: u64) -> Self {
+        Self { stored: length, tail: Vec::new() }
+    }
+
+    /// Room for content of a size that the client named.
+    pub(crate) fn expect(&mut self, octets: u64) {
+        self.tail.reserve(usize::try_from(octets).unwrap_or(PIECE).min(PIECE));
+    }
+
+    /// Octets in all.
+    pub(crate) fn len(&self) -> u64 {
+        self.stored + self.tail.len() as u64
+    }
+
+    /// Where the content at `position` is.
+    pub(crate) fn at(&self, position: u64) -> Place<'_> {
+        if position < self.stored {
+            let left = usize::try_from(self.stored - position).unwrap_or(PIECE);
+            return Place::Stored { length: left.min(PIECE) };
+        }
+        let start = usize::try_from(position - self.stored).unwrap_or(self.tail.len());
+        Place::Memory(self.tail.get(start..).unwrap_or_default())
+    }
+
+    /// Octets on disk.
+    pub(crate) fn stored(&self) -> u64 {
+        self.stored
+    }
+
+    /// The part in memory.
+    pub(crate) fn into_tail(self) -> Vec<u8> {
+        self.tail
+    }
+}
+
+/// Where content is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Place<'a> {
+    /// All that is left of it is here.
+    Memory(&'a [u8]),
+    /// On disk; the next piece is this long.
+    Stored { length: usize },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_content_stays_in_memory_and_large_content_leaves_it() {
+        let mut body = Body::default();
+        assert!(body.push(b"small").is_none());
+        assert_eq!(body.at(2), Place::Memory(b"all"));
+        let piece = body.push(&vec![b'x'; PIECE]).unwrap();
+        assert_eq!(piece.len(), PIECE + 5);
+        assert!(body.push(b"end").is_none());
+        assert_eq!(body.at(0), Place::Stored { length: PIECE });
+        assert_eq!(body.at(PIECE as u64), Place::Stored { length: 5 });
+        assert_eq!(body.at(PIECE as u64 + 5), Place::Memory(b"end"));
+        assert_eq!(body.len(), PIECE as u64 + 8);
+    }
+}

@@ -1,0 +1,433 @@
+//! The driver: does what a session wants, over real sockets or simulated ones, and tells it what came of it.
+//!
+//! One task holds a session's client, its connections to servers and its timer. Nothing is read into a buffer of the
+//! session's own: bytes go from a buffer that a thread's sessions share straight into [`step`], and what cannot be
+//! used yet stays in the network. So an idle session costs its sockets and little else.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use delivery::{OpenLeg, OpenRequest, Opener, Stream};
+use record::{Event, Recorder, SessionEnd};
+use spool::Spool;
+use tls::Acceptor;
+use tokio::io::ReadBuf;
+use tokio::sync::watch;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::admission::Admitted;
+use crate::session::{Action, Beginning, Input, LegId, Session, Wants, step};
+
+mod job;
+mod spill;
+mod wire;
+
+use job::{Done, Job};
+use spill::Spill;
+use wire::Wire;
+
+/// One read. A TLS record is at most 16 KiB; large content comes in reads of this size.
+const SCRATCH: usize = 64 * 1024;
+/// While this much waits to be written to a client that does not read, its commands wait too.
+const MAX_WAITING: usize = 16 * 1024;
+
+thread_local! {
+    /// What is read is used before the next read: one buffer serves all sessions of a thread.
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
+}
+
+/// What all sessions share.
+pub struct Driver {
+    /// Opens connections to servers.
+    pub opener: Opener,
+    /// Keeps what cannot be delivered at once.
+    pub spool: Spool,
+    /// Takes events.
+    pub recorder: Arc<dyn Recorder>,
+    /// The server's part in TLS; `None` where there is no certificate.
+    pub acceptor: Option<Acceptor>,
+    /// Where content that is too large for memory lies while its session lasts; files in it have no name.
+    pub spill: PathBuf,
+}
+
+/// Drives a session to its end.
+pub async fn drive(
+    driver: Arc<Driver>,
+    beginning: Beginning,
+    stream: Stream,
+    admitted: Option<Admitted>,
+    drain: watch::Receiver<bool>,
+) {
+    let destination = beginning.destination;
+    let session = Session::new(beginning, Instant::now());
+    let mut run = Run {
+        timer: Box::pin(sleep_until(session.deadline())),
+        session: Some(session),
+        client: Some(Wire::new(stream)),
+        destination,
+        legs: Vec::new(),
+        jobs: Vec::new(),
+        spill: Spill::new(driver.spill.clone()),
+        wants_tls: false,
+        finishing: false,
+        drained: false,
+        broken: None,
+        bytes: (0, 0),
+        drain: Box::pin(wait_for_drain(drain)),
+        admitted,
+        driver,
+    };
+    run.begin();
+    std::future::poll_fn(|context| run.poll(context)).await;
+    run.finish();
+}
+
+async fn wait_for_drain(mut drain: watch::Receiver<bool>) {
+    // Without a sender nobody will ever ask for it.
+    if drain.wait_for(|&drains| drains).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+struct Run {
+    driver: Arc<Driver>,
+    /// `None` only while a step is under way.
+    session: Option<Session>,
+    /// `None` while a handshake is under way.
+    client: Option<Wire>,
+    destination: std::net::SocketAddr,
+    legs: Vec<(LegId, Wire)>,
+    jobs: Vec<Job>,
+    spill: Spill,
+    wants_tls: bool,
+    finishing: bool,
+    drained: bool,
+    /// The client's connection broke.
+    broken: Option<Box<str>>,
+    /// Octets from and to the client.
+    bytes: (u64, u64),
+    timer: Pin<Box<Sleep>>,
+    drain: Pin<Box<dyn Future<Output = ()> + Send>>,
+    admitted: Option<Admitted>,
+}
+
+impl Run {
+    /// Whoever has spoken already has not waited for the greeting.
+    fn begin(&mut self) {
+        let implicit = self.session.as_ref().is_some_and(Session::begins_with_tls);
+        if !implicit {
+            let mut context = Context::from_waker(Waker::noop());
+            let _ = self.poll_client(&mut context);
+        }
+        self.step(Input::Begin);
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            self.flush(context);
+            if self.is_over() {
+                return Poll::Ready(());
+            }
+            let mut progress = self.poll_jobs(context);
+            progress |= self.poll_client(context).is_ready();
+            progress |= self.poll_legs(context);
+            progress |= self.poll_drain(context);
+            if !progress && self.poll_timer(context).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Nothing is left to be done, or nobody to do it for.
+    fn is_over(&self) -> bool {
+        let ended = self.session.as_ref().is_none_or(Session::is_ended);
+        let written = self.client.as_ref().is_none_or(Wire::is_flushed);
+        (self.finishing && written) || (self.broken.is_some() && ended)
+    }
+
+    fn step(&mut self, input: Input<'_>) {
+        let Some(session) = self.session.take() else { return };
+        let (session, wants) = step(session, input, Instant::now());
+        self.session = Some(session);
+        self.perform(wants);
+    }
+
+    fn perform(&mut self, wants: Wants) {
+        self.bytes.1 += wants.to_client.len() as u64;
+        match &mut self.client {
+            Some(client) if self.broken.is_none() => client.push(wants.to_client),
+            _ => {}
+        }
+        for action in wants.actions {
+            self.act(action);
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::StartTls => self.wants_tls = true,
+            Action::Open(leg, request) => self.open(leg, *request),
+            Action::Write(leg, bytes) => {
+                if let Some(wire) = self.leg(leg) {
+                    wire.push(bytes);
+                }
+            }
+            Action::Release(leg, far) => {
+                if let Some(stream) = self.take_leg(leg).and_then(Wire::into_stream) {
+                    self.driver.opener.release(OpenLeg { far: *far, stream });
+                }
+            }
+            Action::Close(leg, polite) => {
+                self.jobs.retain(|job| job.leg() != Some(leg));
+                if let Some(wire) = self.take_leg(leg).filter(|_| polite) {
+                    wire.say_goodbye();
+                }
+            }
+            Action::Store(bytes) => self.jobs.push(self.spill.store(bytes)),
+            Action::Fetch(leg, position, length) => {
+                if let Some(wire) = self.leg(leg) {
+                    wire.fetch = Some((position, length));
+                }
+            }
+            Action::Spool(request) => {
+                self.jobs.push(job::spool(self.driver.spool.clone(), *request, self.spill.file()));
+            }
+            Action::Forget => self.spill.forget(),
+            Action::Record(event) => self.driver.recorder.record(event),
+            Action::Misbehaved => {
+                if let Some(admitted) = &self.admitted {
+                    admitted.misbehaved(Instant::now());
+                }
+            }
+            Action::Finish => self.finishing = true,
+        }
+    }
+
+    /// A connection out of the pool is there at once.
+    fn open(&mut self, leg: LegId, request: OpenRequest) {
+        if let Some(open) = self.driver.opener.take_pooled(&request) {
+            self.opened(leg, open);
+            return;
+        }
+        let driver = Arc::clone(&self.driver);
+        let opening = async move { Done::Opened(leg, driver.opener.open(&request).await.map(Box::new)) };
+        self.jobs.push(Job::for_leg(leg, opening));
+    }
+
+    fn opened(&mut self, leg: LegId, open: OpenLeg) {
+        self.legs.push((leg, Wire::new(open.stream)));
+        self.step(Input::Opened(leg, Box::new(open.far)));
+    }
+
+    fn leg(&mut self, leg: LegId) -> Option<&mut Wire> {
+        self.legs.iter_mut().find(|(id, _)| *id == leg).map(|(_, wire)| wire)
+    }
+
+    fn take_leg(&mut self, leg: LegId) -> Option<Wire> {
+        let at = self.legs.iter().position(|(id, _)| *id == leg)?;
+        Some(self.legs.swap_remove(at).1)
+    }
+
+    fn flush(&mut self, context: &mut Context<'_>) {
+        if let Some(client) = &mut self.client
+            && let Poll::Ready(Err(error)) = client.poll_flush(context)
+        {
+            self.client_broke(&error.to_string());
+        }
+        if self.wants_tls && self.client.as_ref().is_some_and(Wire::is_flushed) {
+            self.handshake();
+        }
+        let mut at = 0;
+        while let Some((leg, wire)) = self.legs.get_mut(at) {
+            let leg = *leg;
+            match wire.poll_flush(context) {
+                Poll::Ready(Err(error)) => {
+                    self.lose_leg(leg, &error.to_string());
+                    continue;
+                }
+                Poll::Ready(Ok(())) => {
+                    if let Some((position, length)) = wire.fetch.take() {
+                        self.jobs.push(self.spill.fetch(leg, position, length));
+                    }
+                }
+                Poll::Pending => {}
+            }
+            at += 1;
+        }
+    }
+
+    fn client_broke(&mut self, reason: &str) {
+        if self.broken.is_none() {
+            self.broken = Some(reason.into());
+            self.client = None;
+            self.step(Input::ClientClosed);
+        }
+    }
+
+    fn lose_leg(&mut self, leg: LegId, reason: &str) {
+        self.take_leg(leg);
+        self.step(Input::LegClosed(leg, reason.into()));
+    }
+
+    fn handshake(&mut self) {
+        self.wants_tls = false;
+        let Some(stream) = self.client.take().and_then(Wire::into_stream) else { return };
+        let (acceptor, destination) = (self.driver.acceptor.clone(), self.destination.ip());
+        self.jobs.push(Job::new(async move {
+            let Some(acceptor) = acceptor else { return Done::NotEncrypted("no certificate".into()) };
+            match acceptor.accept(stream, Some(destination)).await {
+                Ok((stream, facts)) => Done::Encrypted(Box::new(stream), facts),
+                Err(error) => Done::NotEncrypted(error.reason()),
+            }
+        }));
+    }
+
+    fn poll_jobs(&mut self, context: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        let mut at = 0;
+        while at < self.jobs.len() {
+            match self.jobs[at].poll(context) {
+                Poll::Pending => at += 1,
+                Poll::Ready(done) => {
+                    self.jobs.swap_remove(at);
+                    self.job_done(done);
+                    // What was done may have changed the list.
+                    at = 0;
+                    progress = true;
+                }
+            }
+        }
+        progress
+    }
+
+    fn job_done(&mut self, done: Done) {
+        match done {
+            Done::Encrypted(stream, facts) => {
+                self.client = Some(Wire::new(stream));
+                self.step(Input::Encrypted(facts));
+            }
+            Done::NotEncrypted(reason) => {
+                if let Some(session) = &mut self.session {
+                    session.tls_failed(&reason);
+                }
+                self.client_broke(&reason);
+            }
+            Done::Opened(leg, Ok(open)) => self.opened(leg, *open),
+            Done::Opened(leg, Err(error)) => self.step(Input::OpenFailed(leg, error.to_string().into())),
+            Done::Stored(Ok(())) => self.step(Input::Stored),
+            Done::Stored(Err(error)) => {
+                tracing::error!(%error, "content could not be stored");
+                self.step(Input::StoreFailed);
+            }
+            Done::Fetched(leg, Ok(bytes)) => self.step(Input::Fetched(leg, &bytes)),
+            Done::Fetched(leg, Err(error)) => {
+                tracing::error!(%error, "stored content could not be read");
+                self.step(Input::FetchFailed(leg));
+            }
+            Done::Spooled(group, Ok(spooled)) => self.step(Input::Spooled(group, spooled)),
+            Done::Spooled(group, Err(error)) => {
+                tracing::error!(%error, "a message could not be spooled");
+                self.step(Input::SpoolFailed(group));
+            }
+        }
+    }
+
+    fn poll_client(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let reads = self.session.as_ref().is_some_and(Session::reads_client) && !self.wants_tls;
+        if !reads {
+            return Poll::Pending;
+        }
+        READ.with_borrow_mut(|scratch| {
+            let Some(client) = self.client.as_mut().filter(|client| client.waiting() < MAX_WAITING) else {
+                return Poll::Pending;
+            };
+            let mut buffer = ReadBuf::new(scratch);
+            match ready!(client.poll_read(context, &mut buffer)) {
+                Ok(()) if buffer.filled().is_empty() => self.step(Input::ClientClosed),
+                Ok(()) => {
+                    self.bytes.0 += buffer.filled().len() as u64;
+                    self.step(Input::Client(buffer.filled()));
+                }
+                Err(error) => self.client_broke(&error.to_string()),
+            }
+            Poll::Ready(())
+        })
+    }
+
+    fn poll_legs(&mut self, context: &mut Context<'_>) -> bool {
+        let mut progress = false;
+        let mut at = 0;
+        while at < self.legs.len() {
+            progress |= self.poll_leg(at, context);
+            at += 1;
+        }
+        progress
+    }
+
+    fn poll_leg(&mut self, at: usize, context: &mut Context<'_>) -> bool {
+        READ.with_borrow_mut(|scratch| {
+            let Some((leg, wire)) = self.legs.get_mut(at) else { return false };
+            let leg = *leg;
+            let mut buffer = ReadBuf::new(scratch);
+            match wire.poll_read(context, &mut buffer) {
+                Poll::Pending => return false,
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => {
+                    self.lose_leg(leg, "the server closed the connection");
+                }
+                Poll::Ready(Ok(())) => self.step(Input::Leg(leg, buffer.filled())),
+                Poll::Ready(Err(error)) => self.lose_leg(leg, &error.to_string()),
+            }
+            true
+        })
+    }
+
+    fn poll_drain(&mut self, context: &mut Context<'_>) -> bool {
+        if self.drained || self.drain.as_mut().poll(context).is_pending() {
+            return false;
+        }
+        self.drained = true;
+        self.step(Input::Drain);
+        true
+    }
+
+    /// The timer is set anew only when it fires or when the deadline has come nearer: most never fire.
+    fn poll_timer(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let Some(deadline) = self.session.as_ref().map(Session::deadline) else { return Poll::Pending };
+            if deadline < self.timer.deadline() {
+                self.timer.as_mut().reset(deadline);
+            }
+            ready!(self.timer.as_mut().poll(context));
+            if deadline <= Instant::now() {
+                if self.finishing || self.broken.is_some() {
+                    // The client does not even take its last reply.
+                    self.client = None;
+                    self.broken.get_or_insert_with(|| "the client reads nothing".into());
+                } else {
+                    self.step(Input::Deadline);
+                }
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(deadline);
+        }
+    }
+
+    fn finish(mut self) {
+        let now = Instant::now();
+        let Some(session) = self.session.take() else { return };
+        let ended = session.end().cloned();
+        let end = match (self.broken.take(), ended) {
+            (Some(_), Some(SessionEnd::Abuse(abuse))) => SessionEnd::Abuse(abuse),
+            (Some(reason), _) => SessionEnd::Broken(reason),
+            (None, ended) => ended.unwrap_or(SessionEnd::Closed),
+        };
+        self.driver.recorder.record(Event::Session(Box::new(session.record(self.bytes, end, now))));
+        if let Some(client) = self.client.take() {
+            client.shut();
+        }
+    }
+}

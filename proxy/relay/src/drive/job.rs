@@ -1,0 +1,109 @@
+//! What takes a session's driver longer than a poll: handshakes, connections, the disk.
+
+use std::fs::File;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use delivery::{OpenError, OpenLeg, Stream};
+use record::{TlsFacts, TlsOutcome};
+use spool::{ClientFacts, Content, Entry, Folder, Spool, SpoolError, Spooled, TlsWords};
+
+use crate::session::{LegId, SpoolRequest};
+
+/// Something under way.
+pub(super) struct Job {
+    leg: Option<LegId>,
+    future: Pin<Box<dyn Future<Output = Done> + Send>>,
+}
+
+/// What came of it.
+pub(super) enum Done {
+    Encrypted(Stream, TlsFacts),
+    NotEncrypted(Box<str>),
+    Opened(LegId, Result<Box<OpenLeg>, OpenError>),
+    Stored(io::Result<()>),
+    Fetched(LegId, io::Result<Vec<u8>>),
+    Spooled(usize, Result<Spooled, SpoolError>),
+}
+
+impl Job {
+    pub(super) fn new(future: impl Future<Output = Done> + Send + 'static) -> Self {
+        Self { leg: None, future: Box::pin(future) }
+    }
+
+    /// Given up with its connection.
+    pub(super) fn for_leg(leg: LegId, future: impl Future<Output = Done> + Send + 'static) -> Self {
+        Self { leg: Some(leg), future: Box::pin(future) }
+    }
+
+    pub(super) fn leg(&self) -> Option<LegId> {
+        self.leg
+    }
+
+    pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Done> {
+        self.future.as_mut().poll(context)
+    }
+}
+
+/// Makes a message durable as it would have been delivered: Postern's fields on it, forged ones off it.
+pub(super) fn spool(spool: Spool, request: SpoolRequest, file: Option<Arc<File>>) -> Job {
+    Job::new(async move {
+        let content = content(&request, file);
+        let group = request.group;
+        Done::Spooled(group, spool.store(entry(request), content).await)
+    })
+}
+
+fn entry(request: SpoolRequest) -> Entry {
+    let tls = match &request.tls {
+        TlsOutcome::Established { facts, .. } => {
+            Some(TlsWords { version: facts.version.name().into(), suite: facts.suite.into() })
+        }
+        TlsOutcome::Plain | TlsOutcome::Failed(_) => None,
+    };
+    let client = ClientFacts {
+        address: request.client.address,
+        helo: request.client.helo,
+        protocol: request.protocol.name().into(),
+        tls,
+        authenticated: request.authenticated,
+    };
+    Entry {
+        transaction: request.transaction,
+        envelope: request.envelope,
+        recipients: request.recipients,
+        client,
+        folder: if request.deliverable { Folder::Queue } else { Folder::Expired },
+        backend: request.backend,
+        reason: request.reason,
+        received_at: request.received,
+    }
+}
+
+/// The content between the cuts, from the file and from memory.
+fn content(request: &SpoolRequest, file: Option<Arc<File>>) -> Content {
+    let outgoing = &request.outgoing;
+    let mut content = Content::new().bytes(outgoing.added.clone());
+    let mut position = 0;
+    let ends =
+        outgoing.cuts.iter().map(|cut| (cut.start, cut.end)).chain([(outgoing.length, outgoing.length)]);
+    for (start, next) in ends {
+        if position < start.min(request.stored)
+            && let Some(file) = &file
+        {
+            let length = start.min(request.stored) - position;
+            content = content.file(Arc::clone(file), position, length);
+            position += length;
+        }
+        if position < start {
+            let from = usize::try_from(position - request.stored).unwrap_or(usize::MAX);
+            let to = usize::try_from(start - request.stored).unwrap_or(usize::MAX);
+            content = content.bytes(request.tail.get(from..to).unwrap_or_default().to_vec());
+        }
+        position = next;
+    }
+    content
+}

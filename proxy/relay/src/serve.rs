@@ -1,0 +1,260 @@
+//! From a listener to sessions: PROXY header, admission, one task each; and how they all come to an end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use delivery::Stream;
+use intercept::proxy_protocol::{Header, Reader};
+use intercept::{Accepted, Listener, Networks};
+use record::{Abuse, Clock, Event, Protocol, SessionEnd, TlsOutcome};
+use smtp::{No, TraceId};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::admission::Admission;
+use crate::budget::Budget;
+use crate::drive::{Driver, drive};
+use crate::session::Beginning;
+use crate::settings::Settings;
+
+mod early;
+
+use early::Early;
+
+/// For the PROXY header, which a proxy sends with its first segment; its specification wants at least 3 seconds.
+const PROXY_HEADER: Duration = Duration::from_secs(5);
+/// For a client that is not let in to take the reason.
+const LAST_WORD: Duration = Duration::from_secs(2);
+
+/// What sessions begin with; replaced as a whole by a reload.
+#[derive(Clone)]
+pub struct Serving {
+    /// What they keep to.
+    pub settings: Arc<Settings>,
+    /// What carries them out.
+    pub driver: Arc<Driver>,
+}
+
+/// All sessions of this Postern.
+pub struct Relay {
+    serving: watch::Sender<Serving>,
+    admission: Arc<Admission>,
+    budget: Arc<Budget>,
+    clock: Arc<dyn Clock>,
+    unique: AtomicU32,
+    drain: watch::Sender<bool>,
+    tasks: Arc<Tasks>,
+}
+
+/// Counts tasks, so that an end can be waited for.
+#[derive(Default)]
+struct Tasks {
+    count: AtomicUsize,
+    none_left: Notify,
+}
+
+struct Running(Arc<Tasks>);
+
+impl Running {
+    fn new(tasks: &Arc<Tasks>) -> Self {
+        tasks.count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(tasks))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.0.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.none_left.notify_waiters();
+        }
+    }
+}
+
+impl Relay {
+    /// Nobody is served before [`Relay::serve`].
+    pub fn new(serving: Serving, budget: Arc<Budget>, clock: Arc<dyn Clock>) -> Arc<Self> {
+        Arc::new(Self {
+            serving: watch::Sender::new(serving),
+            admission: Admission::new(Arc::clone(&budget)),
+            budget,
+            clock,
+            unique: AtomicU32::new(rand::random()),
+            drain: watch::Sender::new(false),
+            tasks: Arc::default(),
+        })
+    }
+
+    /// What new sessions begin with from now on; those under way keep what they have.
+    pub fn replace(&self, serving: Serving) {
+        self.serving.send_replace(serving);
+    }
+
+    /// What new sessions begin with.
+    pub fn serving(&self) -> Serving {
+        self.serving.borrow().clone()
+    }
+
+    /// Who is in.
+    pub fn admission(&self) -> &Arc<Admission> {
+        &self.admission
+    }
+
+    /// What is in flight.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// Whether sessions are being ended.
+    pub fn is_draining(&self) -> bool {
+        *self.drain.borrow()
+    }
+
+    /// Serves a listener until the drain. PROXY headers are believed of, and demanded from, `proxies`.
+    ///
+    /// # Errors
+    ///
+    /// The listener broke.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: Listener,
+        protocol: Protocol,
+        proxies: Networks,
+    ) -> std::io::Result<()> {
+        let mut drain = self.drain.subscribe();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted?,
+                _ = drain.wait_for(|&drains| drains) => return Ok(()),
+            };
+            let (relay, running) = (Arc::clone(&self), Running::new(&self.tasks));
+            if proxies.contains(accepted.client.ip()) {
+                tokio::spawn(async move {
+                    let _running = running;
+                    if let Some((accepted, rest)) = relay.behind_proxy(accepted, protocol).await {
+                        relay.begin(accepted, rest, protocol).await;
+                    }
+                });
+            } else {
+                tokio::spawn(async move {
+                    let _running = running;
+                    relay.begin(accepted, Vec::new(), protocol).await;
+                });
+            }
+        }
+    }
+
+    /// Asks every session to end, and waits until all have, or `patience` is over. Returns how many have not.
+    pub async fn drain(&self, patience: Duration) -> usize {
+        self.drain.send_replace(true);
+        let end = Instant::now() + patience;
+        loop {
+            let none_left = self.tasks.none_left.notified();
+            let left = self.tasks.count.load(Ordering::Acquire);
+            if left == 0 || timeout_at(end, none_left).await.is_err() {
+                return self.tasks.count.load(Ordering::Acquire);
+            }
+        }
+    }
+
+    /// A session identifier that was not given out before.
+    fn new_id(&self) -> TraceId {
+        let milliseconds = u64::try_from(self.clock.now().as_millis()).unwrap_or(u64::MAX);
+        TraceId::new(milliseconds, self.unique.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Reads the header that a proxy puts before everything; what came behind it belongs to the session.
+    async fn behind_proxy(&self, mut accepted: Accepted, protocol: Protocol) -> Option<(Accepted, Vec<u8>)> {
+        match timeout(PROXY_HEADER, read_proxy_header(&mut accepted.stream)).await {
+            Ok(Ok((header, rest))) => {
+                if let Header::Proxied { source, destination } = header {
+                    accepted.client = source;
+                    accepted.original_destination = destination;
+                }
+                Some((accepted, rest))
+            }
+            Ok(Err(reason)) => {
+                tracing::warn!(proxy = %accepted.client, %reason, "no PROXY header from a proxy that must send one");
+                self.turn_away(accepted, protocol, Abuse::BadProxyHeader, None).await;
+                None
+            }
+            Err(_) => {
+                self.turn_away(accepted, protocol, Abuse::BadProxyHeader, None).await;
+                None
+            }
+        }
+    }
+
+    async fn begin(&self, accepted: Accepted, early: Vec<u8>, protocol: Protocol) {
+        let Serving { settings, driver } = self.serving();
+        let address = accepted.client.ip();
+        let inside = &settings.inside;
+        let admitted = match self.admission.admit(address, &settings.limits, inside, Instant::now()) {
+            Ok(admitted) => admitted,
+            Err(abuse) => {
+                let no = match abuse {
+                    Abuse::Banned => No::Banned,
+                    Abuse::TooManySessions => No::TooManySessions,
+                    _ => No::Overloaded,
+                };
+                return self.turn_away(accepted, protocol, abuse, Some(no)).await;
+            }
+        };
+        let beginning = Beginning {
+            id: self.new_id(),
+            settings,
+            protocol,
+            client: accepted.client,
+            destination: accepted.original_destination,
+            wall: self.clock.now(),
+            budget: Arc::clone(&self.budget),
+        };
+        let stream: Stream = match early.is_empty() {
+            true => Box::new(accepted.stream),
+            false => Box::new(Early::new(early, accepted.stream)),
+        };
+        drive(driver, beginning, stream, Some(admitted), self.drain.subscribe()).await;
+    }
+
+    /// Says why, if the client can read it, and closes.
+    async fn turn_away(&self, mut accepted: Accepted, protocol: Protocol, abuse: Abuse, no: Option<No>) {
+        let id = self.new_id();
+        let mut out = Vec::new();
+        // Behind TLS nobody could read it.
+        if let Some(no) = no.filter(|_| protocol != Protocol::Submissions) {
+            no.reply(id).write(&mut out);
+        }
+        let _ = timeout(LAST_WORD, accepted.stream.write_all(&out)).await;
+        self.serving().driver.recorder.record(Event::Session(Box::new(record::Session {
+            id,
+            began: self.clock.now(),
+            lasted: Duration::ZERO,
+            protocol,
+            client: accepted.client,
+            helo: "".into(),
+            tls: TlsOutcome::Plain,
+            authenticated: false,
+            transactions: 0,
+            bytes: (0, out.len() as u64),
+            end: SessionEnd::Abuse(abuse),
+        })));
+    }
+}
+
+async fn read_proxy_header(stream: &mut TcpStream) -> Result<(Header, Vec<u8>), String> {
+    use tokio::io::AsyncReadExt;
+    let mut reader = Reader::new();
+    let mut buffer = [0; intercept::proxy_protocol::MAX_V2];
+    loop {
+        let length = stream.read(&mut buffer).await.map_err(|error| error.to_string())?;
+        if length == 0 {
+            return Err("it closed".into());
+        }
+        let mut input = &buffer[..length];
+        if let Some(header) = reader.read(&mut input).map_err(|error| error.to_string())? {
+            return Ok((header, input.to_vec()));
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! The session's coordinator: states that own their data, and one function that moves between them.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use delivery::{Client, Far, OpenRequest, Proven};
+use record::{Abuse, Event, Protocol, SessionEnd, TlsFacts, TlsOutcome};
+use smtp::command::MAX_COMMAND_LINE;
+use smtp::line::LineReader;
+use smtp::receiver::Ready;
+use smtp::{Answer, Capabilities, Envelope, No, RecipientSet, Reply, TraceId, TransactionId};
+use spool::Spooled;
+use tokio::time::Instant;
+
+use crate::budget::Budget;
+use crate::settings::Settings;
+
+mod authentication;
+mod commands;
+mod content;
+mod ending;
+mod envelope;
+mod group;
+mod legs;
+mod sending;
+mod settle;
+
+use authentication::Authenticating;
+use content::{Discarding, Receipt};
+use envelope::Naming;
+use settle::Settling;
+
+/// For the client's next command (RFC 5321 §4.5.3.2.7).
+pub(crate) const COMMAND: Duration = Duration::from_secs(5 * 60);
+
+/// A connection to a server, as the session calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LegId(pub u32);
+
+/// Something that happened to a session.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// The session begins; given once, first.
+    Begin,
+    /// Bytes from the client.
+    Client(&'a [u8]),
+    /// The client will send no more, and can perhaps still read.
+    ClientClosed,
+    /// The handshake that [`Action::StartTls`] asked for is done.
+    Encrypted(TlsFacts),
+    /// A connection that [`Action::Open`] asked for is there.
+    Opened(LegId, Box<Far<Proven>>),
+    /// It could not be had; the reason in words for the client.
+    OpenFailed(LegId, Box<str>),
+    /// Bytes from a server.
+    Leg(LegId, &'a [u8]),
+    /// A server closed, or its connection broke; the reason in words.
+    LegClosed(LegId, Box<str>),
+    /// What [`Action::Store`] gave is stored.
+    Stored,
+    /// It could not be stored.
+    StoreFailed,
+    /// Content that [`Action::Fetch`] asked for.
+    Fetched(LegId, &'a [u8]),
+    /// It cannot be read again.
+    FetchFailed(LegId),
+    /// What [`Action::Spool`] asked for is durable.
+    Spooled(usize, Spooled),
+    /// It is not.
+    SpoolFailed(usize),
+    /// [`Session::deadline`] has come.
+    Deadline,
+    /// Postern is about to stop: end as soon as no transaction is open.
+    Drain,
+}
+
+/// What a session wants done, in order.
+#[derive(Debug, Default)]
+pub struct Wants {
+    /// To be written to the client, before the actions.
+    pub to_client: Vec<u8>,
+    /// To be done.
+    pub actions: Vec<Action>,
+}
+
+/// Something to be done for a session.
+#[derive(Debug)]
+pub enum Action {
+    /// Once all is written: the server's part of a TLS handshake with the client.
+    StartTls,
+    /// Open a connection.
+    Open(LegId, Box<OpenRequest>),
+    /// Write to a server.
+    Write(LegId, Vec<u8>),
+    /// Put a connection into the pool.
+    Release(LegId, Box<Far<Proven>>),
+    /// Drop a connection, with QUIT if it is in step.
+    Close(LegId, bool),
+    /// Store content behind what was stored before.
+    Store(Vec<u8>),
+    /// Once all is written to the server: read stored content, from here, this much.
+    Fetch(LegId, u64, usize),
+    /// Store the message durably.
+    Spool(Box<SpoolRequest>),
+    /// The stored content is of no more use.
+    Forget,
+    /// Tell the recorder.
+    Record(Event),
+    /// The client misbehaved.
+    Misbehaved,
+    /// Once all is written: close.
+    Finish,
+}
+
+/// A message to be kept on disk for some of its recipients.
+#[derive(Debug)]
+pub struct SpoolRequest {
+    /// The group, given back in the answer.
+    pub group: usize,
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// Of these of its recipients.
+    pub recipients: RecipientSet,
+    /// The whole envelope.
+    pub envelope: Envelope,
+    /// The client.
+    pub client: Client,
+    /// The listener's protocol.
+    pub protocol: Protocol,
+    /// TLS with the client.
+    pub tls: TlsOutcome,
+    /// Whether the client authenticated.
+    pub authenticated: bool,
+    /// The backend's name.
+    pub backend: Box<str>,
+    /// Whether it is to be delivered as soon as possible, or held for a person to look at.
+    pub deliverable: bool,
+    /// Why it was not delivered at once.
+    pub reason: Reply,
+    /// When it was received, since 1970.
+    pub received: Duration,
+    /// What is added to the content and left out of it.
+    pub outgoing: Arc<delivery::Outgoing>,
+    /// Octets of content that are stored.
+    pub stored: u64,
+    /// The content behind them.
+    pub tail: Arc<[u8]>,
+}
+
+/// Where a session comes from.
+#[derive(Debug)]
+pub struct Beginning {
+    /// Its identifier.
+    pub id: TraceId,
+    /// What it keeps to.
+    pub settings: Arc<Settings>,
+    /// The listener's protocol.
+    pub protocol: Protocol,
+    /// The client's address.
+    pub client: SocketAddr,
+    /// Where the client meant to connect to.
+    pub destination: SocketAddr,
+    /// The time since 1970.
+    pub wall: Duration,
+    /// The share of messages in flight is taken from here.
+    pub budget: Arc<Budget>,
+}
+
+/// A session with a client.
+#[derive(Debug)]
+pub struct Session {
+    common: Box<Common>,
+    phase: Phase,
+}
+
+/// What every state has.
+#[derive(Debug)]
+struct Common {
+    id: TraceId,
+    settings: Arc<Settings>,
+    budget: Arc<Budget>,
+    protocol: Protocol,
+    client: Client,
+    tls: TlsOutcome,
+    authenticated: bool,
+    began: Instant,
+    wall: Duration,
+    now: Instant,
+    /// What the last EHLO reply offered.
+    offer: Capabilities,
+    lines: LineReader,
+    /// Bytes of the client that wait until what came before them is answered.
+    unread: Vec<u8>,
+    /// A command that waits until the replies before it are out.
+    held: Option<Vec<u8>>,
+    client_closed: bool,
+    draining: bool,
+    errors: u32,
+    /// Commands since the last that led anywhere.
+    idle_commands: u32,
+    transactions: u32,
+    /// Of the state, and of the client in it.
+    deadline: Instant,
+    next_leg: u32,
+    /// Connections between transactions that are this client's own.
+    legs: Vec<legs::OwnLeg>,
+    stores: u32,
+    end: Option<SessionEnd>,
+    wants: Wants,
+}
+
+/// Where a session stands.
+#[derive(Debug)]
+enum Phase {
+    /// The client has to wait for the greeting.
+    Quiet(Ready),
+    /// The greeting waits for the server (DECISIONS 1).
+    Connecting(Ready, LegId),
+    /// Between transactions.
+    Idle(Ready),
+    /// The client said STARTTLS.
+    Handshaking(Ready),
+    /// AUTH goes to and fro.
+    Authenticating(Box<Authenticating>),
+    /// After MAIL.
+    Naming(Box<Naming>),
+    /// After DATA or BDAT.
+    Receiving(Box<Receipt>),
+    /// Octets of a chunk that nobody wants.
+    Discarding(Box<Discarding>),
+    /// The content is on its way to the servers.
+    Settling(Box<Settling>),
+    /// Nothing more is read; what is written goes out.
+    Ended,
+}
+
+/// Moves a session on. No await, no I/O: whoever calls it does what [`Wants`] says and tells what came of it.
+pub fn step(mut session: Session, input: Input<'_>, now: Instant) -> (Session, Wants) {
+    session.common.now = now;
+    let mut session = session.take(input);
+    if matches!(session.phase, Phase::Ended) {
+        session.common.close_legs();
+    }
+    let wants = std::mem::take(&mut session.common.wants);
+    (session, wants)
+}
+
+impl Session {
+    /// A session that has not begun.
+    pub fn new(beginning: Beginning, now: Instant) -> Self {
+        let Beginning { id, settings, protocol, client, destination, wall, budget } = beginning;
+        let client = Client { address: client, destination, helo: "".into(), esmtp: false };
+        let common = Common {
+            id,
+            settings,
+            budget,
+            protocol,
+            client,
+            tls: TlsOutcome::Plain,
+            authenticated: false,
+            began: now,
+            wall,
+            now,
+            offer: Capabilities::default(),
+            lines: LineReader::new(MAX_COMMAND_LINE),
+            unread: Vec::new(),
+            held: None,
+            client_closed: false,
+            draining: false,
+            errors: 0,
+            idle_commands: 0,
+            transactions: 0,
+            deadline: now + COMMAND,
+            next_leg: 0,
+            legs: Vec::new(),
+            stores: 0,
+            end: None,
+            wants: Wants::default(),
+        };
+        Self { common: Box::new(common), phase: Phase::Quiet(Ready::new(id)) }
+    }
+
+    /// Its identifier.
+    pub fn id(&self) -> TraceId {
+        self.common.id
+    }
+
+    /// Whether the first bytes of the client are a TLS handshake.
+    pub fn begins_with_tls(&self) -> bool {
+        self.common.protocol == Protocol::Submissions
+    }
+
+    /// When [`Input::Deadline`] is due.
+    pub fn deadline(&self) -> Instant {
+        match &self.phase {
+            Phase::Naming(naming) => naming.deadline(self.common.deadline),
+            Phase::Settling(settling) => settling.deadline(self.common.deadline),
+            Phase::Authenticating(authenticating) => authenticating.deadline(self.common.deadline),
+            _ => self.common.deadline,
+        }
+    }
+
+    /// Whether bytes of the client are of use now. While they are not, they wait in the network: nobody makes Postern
+    /// hold more than one read of them.
+    pub fn reads_client(&self) -> bool {
+        let waits = matches!(self.phase, Phase::Ended | Phase::Handshaking(_));
+        !waits && !self.common.client_closed && self.common.unread.is_empty() && self.common.stores < 2
+    }
+
+    /// Whether it is over: nothing but what was to be written is left to do.
+    pub fn is_ended(&self) -> bool {
+        matches!(self.phase, Phase::Ended)
+    }
+
+    /// Whether no transaction is open, so that a drain can end it.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.phase, Phase::Quiet(_) | Phase::Connecting(..) | Phase::Idle(_) | Phase::Ended)
+    }
+
+    /// How it ended; `None` while it has not, or if the client just went away.
+    pub fn end(&self) -> Option<&SessionEnd> {
+        self.common.end.as_ref()
+    }
+
+    /// What the session's record says of it, but for what only its driver knows: octets, and how long.
+    pub fn record(&self, bytes: (u64, u64), end: SessionEnd, now: Instant) -> record::Session {
+        let common = &self.common;
+        record::Session {
+            id: common.id,
+            began: common.wall,
+            lasted: now.saturating_duration_since(common.began),
+            protocol: common.protocol,
+            client: common.client.address,
+            helo: common.client.helo.clone(),
+            tls: common.tls.clone(),
+            authenticated: common.authenticated,
+            transactions: common.transactions,
+            bytes,
+            end,
+        }
+    }
+
+    /// Notes why there is no TLS with the client after all.
+    pub fn tls_failed(&mut self, reason: &str) {
+        self.common.tls = TlsOutcome::Failed(reason.into());
+    }
+
+    fn take(self, input: Input<'_>) -> Self {
+        match input {
+            Input::Begin => self.begin(),
+            Input::Client(bytes) => self.take_bytes(bytes),
+            Input::ClientClosed => self.client_closed(),
+            Input::Encrypted(facts) => self.encrypted(facts),
+            Input::Opened(leg, far) => self.leg_opened(leg, *far).resume(),
+            Input::OpenFailed(leg, reason) => self.leg_failed(leg, No::ServerUnreachable(reason)).resume(),
+            Input::Leg(leg, bytes) => self.leg_spoke(leg, bytes).resume(),
+            Input::LegClosed(leg, reason) => self.leg_failed(leg, No::ServerLost(reason)).resume(),
+            Input::Stored => self.stored().resume(),
+            Input::StoreFailed => self.store_failed().resume(),
+            Input::Fetched(leg, bytes) => self.fetched(leg, bytes).resume(),
+            Input::FetchFailed(leg) => self.fetch_failed(leg).resume(),
+            Input::Spooled(group, spooled) => self.spooled(group, Some(spooled)).resume(),
+            Input::SpoolFailed(group) => self.spooled(group, None).resume(),
+            Input::Deadline => self.deadline_came().resume(),
+            Input::Drain => self.drain(),
+        }
+    }
+
+    /// Bytes of the client; those that cannot be answered yet are kept for later.
+    fn take_bytes(mut self, bytes: &[u8]) -> Self {
+        if let Phase::Quiet(_) = self.phase {
+            return self.throw_out(No::Pregreet, Abuse::Pregreet);
+        }
+        if !self.common.unread.is_empty() {
+            self.common.unread.extend_from_slice(bytes);
+            return self.resume();
+        }
+        let mut input = bytes;
+        let mut session = self.process(&mut input);
+        if !input.is_empty() && !session.is_ended() {
+            session.common.unread.extend_from_slice(input);
+        }
+        session
+    }
+
+    /// Goes on with what waited.
+    fn resume(mut self) -> Self {
+        if let Some(line) = self.common.held.take() {
+            self = self.command(line);
+        }
+        if !self.common.unread.is_empty() {
+            let unread = std::mem::take(&mut self.common.unread);
+            let mut input = unread.as_slice();
+            self = self.process(&mut input);
+            if !input.is_empty() && !self.is_ended() {
+                let rest = input.to_vec();
+                self.common.unread = rest;
+            }
+        }
+        if self.common.client_closed && self.common.unread.is_empty() && self.common.held.is_none() {
+            self = self.end_if_idle();
+        }
+        self
+    }
+
+    /// Takes from the front of `input` what the state can make use of.
+    fn process(mut self, input: &mut &[u8]) -> Self {
+        while !input.is_empty() && self.common.held.is_none() {
+            self = match self.phase {
+                Phase::Receiving(receipt) if receipt.takes_octets() => {
+                    Self { common: self.common, phase: Phase::Ended }.take_content(receipt, input)
+                }
+                Phase::Discarding(discarding) => {
+                    Self { common: self.common, phase: Phase::Ended }.discard(*discarding, input)
+                }
+                Phase::Idle(_) | Phase::Naming(_) | Phase::Receiving(_) => match self.next_line(input) {
+                    (session, Some(line)) => session.command(line),
+                    (session, None) => return session,
+                },
+                Phase::Authenticating(ref authenticating) if authenticating.awaits_client() => {
+                    match self.next_line(input) {
+                        (session, Some(line)) => session.authentication_response(line),
+                        (session, None) => return session,
+                    }
+                }
+                Phase::Ended => {
+                    *input = &[];
+                    return self;
+                }
+                _ => return self,
+            };
+        }
+        self
+    }
+
+    /// A whole line, if there is one. A line that is none ends the session: what follows it cannot be trusted.
+    fn next_line(mut self, input: &mut &[u8]) -> (Self, Option<Vec<u8>>) {
+        match self.common.lines.read(input) {
+            Ok(Some(line)) => {
+                let line = line.to_vec();
+                (self, Some(line))
+            }
+            Ok(None) => (self, None),
+            Err(fault) => {
+                *input = &[];
+                (self.throw_out(No::BadLine(fault), Abuse::BadLine), None)
+            }
+        }
+    }
+}
+
+impl Common {
+    fn say(&mut self, reply: &Reply) {
+        reply.write(&mut self.wants.to_client);
+    }
+
+    fn answer(&mut self, answer: Answer<'_>) {
+        let reply = answer.reply(self.id);
+        self.say(&reply);
+    }
+
+    fn act(&mut self, action: Action) {
+        self.wants.actions.push(action);
+    }
+
+    /// A refusal of Postern's own, counted against the client.
+    fn refuse(&mut self, no: &No) {
+        let reply = no.reply(self.id);
+        self.say(&reply);
+        self.errors += 1;
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.tls.facts().is_some()
+    }
+
+    /// Wall time now.
+    fn wall_now(&self) -> Duration {
+        self.wall + self.now.saturating_duration_since(self.began)
+    }
+
+    /// The client has `COMMAND` from now for its next command.
+    fn await_command(&mut self) {
+        self.deadline = self.now + COMMAND;
+    }
+
+    fn is_submission(&self) -> bool {
+        self.protocol != Protocol::Smtp
+    }
+}

@@ -1,0 +1,286 @@
+//! After DATA or BDAT: content arrives, is looked at as it passes, and is kept in memory or on disk.
+
+use record::{Abuse, Verdict};
+use smtp::command::BodyType;
+use smtp::content::{ChunkDecoder, DataDecoder, LineCheck};
+use smtp::fields::FieldScanner;
+use smtp::receiver::{Ready, Receiving};
+use smtp::{Answer, No};
+use tokio::time::{Duration, Instant};
+
+use super::envelope::Carried;
+use super::settle::{Settling, Story};
+use super::{Action, Common, LegId, Phase, Session};
+use crate::body::Body;
+use crate::budget::Share;
+use crate::received;
+
+/// For the next piece of content (RFC 5321 §4.5.3.2.5).
+const PIECE: Duration = delivery::timeouts::DATA_BLOCK;
+/// From this long on, content must have come at [`SLOWEST`] on average: whoever sends a byte a minute holds a session,
+/// a connection to a server and memory for nothing.
+const PATIENCE: Duration = Duration::from_secs(10 * 60);
+/// Octets a second; a modem from 1985 is faster.
+const SLOWEST: u64 = 100;
+
+/// A message that is being received.
+#[derive(Debug)]
+pub(super) struct Receipt {
+    receiving: Receiving,
+    carried: Carried,
+    framing: Framing,
+    content: Content,
+    began: Instant,
+}
+
+/// How the client marks where content ends.
+#[derive(Debug)]
+enum Framing {
+    Data(DataDecoder),
+    Chunk {
+        decoder: ChunkDecoder,
+        size: u64,
+        last: bool,
+    },
+    /// The next command is BDAT, or gives the message up.
+    BetweenChunks,
+}
+
+/// The content and what was learnt while it passed.
+#[derive(Debug)]
+struct Content {
+    body: Body,
+    check: LineCheck,
+    scanner: FieldScanner,
+    share: Share,
+    /// Lines may hold anything (RFC 3030 §3).
+    binary: bool,
+    limit: u64,
+    length: u64,
+    /// Why the rest is not kept.
+    refusal: Option<No>,
+}
+
+impl Content {
+    fn new(receiving: &Receiving, common: &Common) -> Self {
+        let mail = &receiving.envelope().mail;
+        let mut body = Body::default();
+        mail.size.iter().for_each(|&size| body.expect(size));
+        Self {
+            body,
+            check: LineCheck::default(),
+            scanner: FieldScanner::new(&common.settings.hostname),
+            share: Share::none(&common.budget),
+            binary: mail.body == Some(BodyType::BinaryMime),
+            limit: common.offer.max_size.unwrap_or(common.settings.limits.message_size),
+            length: 0,
+            refusal: None,
+        }
+    }
+
+    /// Keeps a piece, unless there is a reason not to; what is returned is to be stored.
+    fn take(&mut self, piece: &[u8]) -> Option<Vec<u8>> {
+        self.length += piece.len() as u64;
+        if self.refusal.is_none() && self.length > self.limit {
+            self.refuse(No::TooLarge { limit: self.limit });
+        }
+        if self.refusal.is_none() && !self.share.grow_to(self.length) {
+            self.refuse(No::NoRoom);
+        }
+        if self.refusal.is_some() {
+            return None;
+        }
+        if !self.binary {
+            self.check.check(piece);
+        }
+        self.scanner.scan(piece);
+        self.body.push(piece)
+    }
+
+    /// What is there is of no more use.
+    fn refuse(&mut self, no: No) {
+        self.refusal = Some(no);
+        self.body = Body::default();
+    }
+}
+
+impl Receipt {
+    pub(super) fn of_data(receiving: Receiving, carried: Carried, common: &mut Common) -> Self {
+        Self::new(receiving, carried, Framing::Data(DataDecoder::new()), common)
+    }
+
+    pub(super) fn of_chunks(receiving: Receiving, carried: Carried, common: &mut Common) -> Self {
+        Self::new(receiving, carried, Framing::BetweenChunks, common)
+    }
+
+    fn new(receiving: Receiving, carried: Carried, framing: Framing, common: &mut Common) -> Self {
+        common.deadline = common.now + PIECE;
+        common.idle_commands = 0;
+        let content = Content::new(&receiving, common);
+        Self { receiving, carried, framing, content, began: common.now }
+    }
+
+    pub(super) fn begin_chunk(&mut self, size: u64, last: bool) {
+        self.framing = Framing::Chunk { decoder: ChunkDecoder::new(size), size, last };
+        // A chunk that cannot fit is known not to before its first octet.
+        if self.content.refusal.is_none() && self.content.length.saturating_add(size) > self.content.limit {
+            self.content.refuse(No::TooLarge { limit: self.content.limit });
+        }
+    }
+
+    pub(super) fn takes_octets(&self) -> bool {
+        !matches!(self.framing, Framing::BetweenChunks)
+    }
+
+    pub(super) fn lost(&mut self, leg: LegId, common: &mut Common) {
+        if let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) {
+            group.lost(No::ServerLost("the connection was lost while the message came in".into()), common);
+        }
+    }
+
+    /// A server that says something now says that it closes.
+    pub(super) fn spoke(&mut self, leg: LegId, input: &[u8], common: &mut Common) {
+        let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) else { return };
+        if group.spoke(input, common).is_err() {
+            self.lost(leg, common);
+        }
+    }
+
+    pub(super) fn opened(&mut self, leg: LegId, far: delivery::Far<delivery::Proven>, common: &mut Common) {
+        if let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) {
+            group.opened(leg, far, self.receiving.envelope(), common);
+        }
+    }
+
+    /// RSET or EHLO between chunks.
+    pub(super) fn reset(self: Box<Self>, common: &mut Common) -> Ready {
+        let Self { receiving, carried, .. } = *self;
+        common.act(Action::Forget);
+        common.record_transaction(&Story::without_content(receiving.id(), receiving.envelope(), &carried));
+        carried.groups.into_iter().for_each(|group| group.give_back(common));
+        receiving.reset()
+    }
+
+    pub(super) fn abandon(self: Box<Self>, common: &mut Common) {
+        self.reset(common);
+    }
+}
+
+impl Session {
+    /// Takes content from the front of `input`, as far as it goes.
+    pub(super) fn take_content(mut self, mut receipt: Box<Receipt>, input: &mut &[u8]) -> Self {
+        let common = &mut self.common;
+        common.deadline = common.now + PIECE;
+        let Receipt { framing, content, .. } = &mut *receipt;
+        let mut stores = Vec::new();
+        let mut keep = |piece: &[u8]| stores.extend(content.take(piece));
+        let whole = match framing {
+            Framing::Data(decoder) => decoder.decode(input, &mut keep),
+            Framing::Chunk { decoder, .. } => decoder.decode(input, &mut keep),
+            Framing::BetweenChunks => false,
+        };
+        for piece in stores {
+            common.stores += 1;
+            common.act(Action::Store(piece));
+        }
+        if !whole {
+            return self.go_on_receiving(receipt);
+        }
+        match receipt.framing {
+            Framing::Chunk { size, last: false, .. } => self.chunk_ended(receipt, size),
+            _ => self.content_ended(*receipt),
+        }
+    }
+
+    fn go_on_receiving(self, receipt: Box<Receipt>) -> Self {
+        let spent = self.common.now.saturating_duration_since(receipt.began);
+        let slow = spent > PATIENCE && receipt.content.length / spent.as_secs().max(1) < SLOWEST;
+        let session = Self { phase: Phase::Receiving(receipt), ..self };
+        if slow { session.throw_out(No::TooSlow, Abuse::TooSlow) } else { session }
+    }
+
+    /// Each chunk has a reply of its own (RFC 3030 §2). A message that was refused is over with the chunk.
+    fn chunk_ended(mut self, mut receipt: Box<Receipt>, size: u64) -> Self {
+        self.common.await_command();
+        if receipt.content.refusal.is_some() {
+            return self.content_ended(*receipt);
+        }
+        receipt.framing = Framing::BetweenChunks;
+        self.common.answer(Answer::ChunkOk { size });
+        Self { phase: Phase::Receiving(receipt), ..self }
+    }
+
+    /// The content is whole: it is refused for what it is, or goes on to its servers.
+    fn content_ended(mut self, receipt: Receipt) -> Self {
+        let Receipt { receiving, carried, content, .. } = receipt;
+        let Content { body, check, scanner, share, refusal, length, .. } = content;
+        let settings = self.common.settings.clone();
+        let fields = scanner.finish();
+        let awaiting = receiving.finish();
+        let looping =
+            || received::loops(&settings.loop_key, &fields, awaiting.envelope(), awaiting.accepted());
+        let no = refusal
+            .or_else(|| check.finish().map(No::Content))
+            .or_else(|| fields.too_many_cuts.then_some(No::ForgedFields))
+            .or_else(|| (fields.received >= received::MAX_HOPS).then_some(No::TooManyHops))
+            .or_else(|| looping().then_some(No::Loop));
+        let Some(no) = no else {
+            let settling = Settling::begin(awaiting, carried, body, share, fields.cuts, &mut self.common);
+            return Self { phase: Phase::Settling(Box::new(settling)), ..self }.conclude();
+        };
+        if matches!(no, No::Content(_)) {
+            self.common.act(Action::Misbehaved);
+        }
+        self.common.errors += 1;
+        let mut story = Story::without_content(awaiting.id(), awaiting.envelope(), &carried);
+        story.size = length;
+        story.verdict = Verdict::Refused;
+        let (ready, reply) = awaiting.refuse(no.refusal(story.id));
+        story.reply = Some(reply.clone());
+        self.common.record_transaction(&story);
+        self.common.say(&reply);
+        self.common.act(Action::Forget);
+        carried.groups.into_iter().for_each(|group| group.give_back(&mut self.common));
+        self.common.await_command();
+        Self { phase: Phase::Idle(ready), ..self }
+    }
+
+    pub(super) fn stored(mut self) -> Self {
+        self.common.stores = self.common.stores.saturating_sub(1);
+        self
+    }
+
+    pub(super) fn store_failed(mut self) -> Self {
+        self.common.stores = self.common.stores.saturating_sub(1);
+        match &mut self.phase {
+            Phase::Receiving(receipt) => receipt.content.refuse(No::StorageFailed),
+            Phase::Settling(settling) => settling.storage_failed(),
+            _ => {}
+        }
+        self
+    }
+}
+
+/// The octets of a chunk that nobody wants, and the reply that they get.
+#[derive(Debug)]
+pub(super) struct Discarding {
+    pub(super) decoder: ChunkDecoder,
+    pub(super) then: Phase,
+    pub(super) no: No,
+}
+
+impl Session {
+    pub(super) fn discard(mut self, mut discarding: Discarding, input: &mut &[u8]) -> Self {
+        self.common.deadline = self.common.now + PIECE;
+        if discarding.decoder.decode(input, |_| {}) {
+            return self.discarded(discarding);
+        }
+        Self { phase: Phase::Discarding(Box::new(discarding)), ..self }
+    }
+
+    pub(super) fn discarded(self, discarding: Discarding) -> Self {
+        let mut session = Self { phase: discarding.then, ..self };
+        session.common.await_command();
+        session.refuse(&discarding.no)
+    }
+}

@@ -1,0 +1,226 @@
+//! After MAIL: recipients are named, and each is asked about at the server that has its mailbox (DECISIONS 1, 5, 10).
+
+use std::collections::VecDeque;
+
+use record::Protocol;
+use smtp::command::BodyType;
+use smtp::receiver::{Open, Ready, Receiving};
+use smtp::{Answer, ForwardPath, No, Rcpt, Refusal, Reply};
+use tokio::time::Instant;
+
+use super::group::Group;
+use super::settle::Story;
+use super::{Common, LegId, Phase, Session};
+
+/// A transaction whose recipients are being named.
+#[derive(Debug)]
+pub(super) struct Naming {
+    open: Open,
+    carried: Carried,
+    /// Replies that the client is owed, in the order of its commands.
+    owed: VecDeque<Owed>,
+    /// The server refused MAIL where MAIL has a reply of its own.
+    refused: bool,
+}
+
+/// What a transaction takes along through its states.
+#[derive(Debug)]
+pub(super) struct Carried {
+    pub(super) began: Instant,
+    pub(super) groups: Vec<Group>,
+    /// What the client was told of each recipient.
+    pub(super) told: Vec<Option<Reply>>,
+}
+
+#[derive(Debug)]
+struct Owed {
+    /// `None`: to MAIL.
+    recipient: Option<usize>,
+    reply: Option<Reply>,
+}
+
+impl Naming {
+    /// On port 25 nobody has been asked yet and MAIL is answered at once; what a server says of it becomes the reply
+    /// to each RCPT. A submission session has its server already.
+    pub(super) fn begin(open: Open, common: &mut Common) -> Self {
+        let carried = Carried { began: common.now, groups: Vec::new(), told: Vec::new() };
+        let mut naming = Self { open, carried, owed: VecDeque::new(), refused: false };
+        let server = common.legs.first().filter(|_| common.protocol != Protocol::Smtp).map(|own| own.backend);
+        if let Some(backend) = server {
+            let mut group = Group::connect(backend, common);
+            group.say_mail(naming.open.envelope(), common);
+            naming.carried.groups.push(group);
+            naming.owed.push_back(Owed { recipient: None, reply: None });
+        } else {
+            common.say(&Answer::SenderOk.reply(naming.open.id()));
+        }
+        naming
+    }
+
+    pub(super) fn is_binary(&self) -> bool {
+        self.open.envelope().mail.body == Some(BodyType::BinaryMime)
+    }
+
+    pub(super) fn owes_replies(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    pub(super) fn deadline(&self, client: Instant) -> Instant {
+        self.carried.groups.iter().filter_map(Group::deadline).min().map_or(client, |group| group.min(client))
+    }
+
+    pub(super) fn rcpt(&mut self, rcpt: Rcpt, common: &mut Common) {
+        let backend = self.backend_for(&rcpt, common);
+        let index = self.open.name(rcpt);
+        self.carried.told.push(None);
+        let reply = match backend {
+            Err(no) => Some(no.reply(self.open.id())),
+            Ok(backend) => self.ask(index, backend, common),
+        };
+        self.owed.push_back(Owed { recipient: Some(index), reply });
+        self.pay(common);
+    }
+
+    fn ask(&mut self, index: usize, backend: usize, common: &mut Common) -> Option<Reply> {
+        let groups = &mut self.carried.groups;
+        let at = match groups.iter().position(|group| group.backend == backend) {
+            Some(at) => at,
+            None => {
+                groups.push(Group::connect(backend, common));
+                groups.len() - 1
+            }
+        };
+        groups[at].ask(index, self.open.envelope(), common)
+    }
+
+    /// Where a recipient's mailbox is, and whether this client may write there (DECISIONS 10).
+    fn backend_for(&self, rcpt: &Rcpt, common: &Common) -> Result<usize, No> {
+        let envelope = self.open.envelope();
+        if envelope.recipients.len() >= common.settings.limits.recipients {
+            return Err(No::TooManyRecipients);
+        }
+        if !envelope.mail.smtputf8 && !rcpt.forward_path.as_str().is_ascii() {
+            return Err(No::LacksExtension(smtp::Extension::SmtpUtf8));
+        }
+        if common.is_submission() {
+            return self.carried.groups.first().map(|group| group.backend).ok_or(No::ServerUnavailable);
+        }
+        let routing = &common.settings.routing;
+        match &rcpt.forward_path {
+            ForwardPath::Postmaster(_) => routing.postmasters().ok_or(No::RelayDenied),
+            ForwardPath::Mailbox(mailbox) if mailbox.has_routing_local_part() => Err(No::RoutingLocalPart),
+            ForwardPath::Mailbox(mailbox) => {
+                mailbox.domain().and_then(|domain| routing.backend_of(domain)).ok_or(No::RelayDenied)
+            }
+        }
+    }
+
+    pub(super) fn opened(&mut self, leg: LegId, far: delivery::Far<delivery::Proven>, common: &mut Common) {
+        let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) else { return };
+        let answers = group.opened(leg, far, self.open.envelope(), common);
+        answers.into_iter().for_each(|(index, reply)| self.note(Some(index), reply));
+        self.pay(common);
+    }
+
+    pub(super) fn lost(&mut self, leg: LegId, no: No, common: &mut Common) {
+        let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) else { return };
+        let reply = no.reply(self.open.id());
+        let answers = group.lost(no, common);
+        answers.into_iter().for_each(|(index, reply)| self.note(Some(index), reply));
+        if common.is_submission() {
+            self.note(None, reply);
+        }
+        self.pay(common);
+    }
+
+    pub(super) fn spoke(&mut self, leg: LegId, input: &[u8], common: &mut Common) {
+        let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) else { return };
+        match group.spoke(input, common) {
+            Ok(answers) => answers.into_iter().for_each(|(to, reply)| self.note(to, reply)),
+            Err(no) => return self.lost(leg, no, common),
+        }
+        self.pay(common);
+    }
+
+    fn note(&mut self, recipient: Option<usize>, reply: Reply) {
+        if let Some(owed) =
+            self.owed.iter_mut().find(|owed| owed.recipient == recipient && owed.reply.is_none())
+        {
+            owed.reply = Some(reply);
+        }
+    }
+
+    /// Says what is owed, as far as it is known.
+    fn pay(&mut self, common: &mut Common) {
+        while let Some(Owed { recipient, reply: Some(reply) }) = self.owed.front() {
+            let reply = match Refusal::new(reply.clone()) {
+                // The server's own words, and by what to ask about them (law 9).
+                Some(refusal) => common.with_trace(refusal.into_reply(), self.open.id()),
+                None => reply.clone(),
+            };
+            match *recipient {
+                None => self.refused = !reply.code().is_positive(),
+                Some(index) if reply.code().is_positive() => self.open.accept(index),
+                Some(_) => common.errors += u32::from(reply.code().is_permanent()),
+            }
+            if let Some(told) = recipient.and_then(|index| self.carried.told.get_mut(index)) {
+                *told = Some(reply.clone());
+            }
+            common.say(&reply);
+            common.await_command();
+            self.owed.pop_front();
+        }
+    }
+
+    /// DATA or BDAT, if somebody is there to receive for.
+    pub(super) fn receive(self: Box<Self>) -> Result<(Receiving, Carried), Box<Self>> {
+        let Self { open, carried, owed, refused } = *self;
+        match open.receive() {
+            Ok(receiving) => Ok((receiving, carried)),
+            Err(open) => Err(Box::new(Self { open, carried, owed, refused })),
+        }
+    }
+
+    /// RSET or EHLO.
+    pub(super) fn reset(self: Box<Self>, common: &mut Common) -> Ready {
+        let Self { open, carried, .. } = *self;
+        common.record_transaction(&Story::without_content(open.id(), open.envelope(), &carried));
+        carried.groups.into_iter().for_each(|group| group.give_back(common));
+        open.reset()
+    }
+
+    /// The session ends.
+    pub(super) fn abandon(self: Box<Self>, common: &mut Common) {
+        self.reset(common);
+    }
+}
+
+impl Session {
+    /// A server did not answer in time: it is given up (law 3), and who was asked about gets to know.
+    pub(super) fn naming_deadline(mut self) -> Self {
+        let Phase::Naming(mut naming) = self.phase else { return self };
+        let now = self.common.now;
+        let late: Vec<LegId> = naming
+            .carried
+            .groups
+            .iter()
+            .filter(|group| group.deadline().is_some_and(|deadline| deadline <= now))
+            .filter_map(Group::leg_id)
+            .collect();
+        for leg in late {
+            naming.lost(leg, No::ServerSilent, &mut self.common);
+        }
+        Self { phase: Phase::Naming(naming), ..self }.end_refused_mail()
+    }
+
+    /// Where the server refused MAIL, no transaction is open.
+    pub(super) fn end_refused_mail(mut self) -> Self {
+        match self.phase {
+            Phase::Naming(naming) if naming.refused && naming.owed.is_empty() => {
+                let ready = naming.reset(&mut self.common);
+                Self { phase: Phase::Idle(ready), ..self }
+            }
+            phase => Self { phase, ..self },
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! One server's share of a transaction while recipients are named: its connection, MAIL once, a RCPT each.
+
+use delivery::{Answered, Far, Proven, timeouts};
+use record::{FarProof, TlsOutcome};
+use route::ADDED_FIELDS;
+use smtp::command::{BodyType, Envelope};
+use smtp::dialogue::Sent;
+use smtp::{Extension, Mail, No, RecipientSet, Reply};
+use tokio::time::Instant;
+
+use super::{Action, Common, LegId};
+
+/// The recipients that one server is asked about.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) backend: usize,
+    pub(super) leg: GroupLeg,
+    /// Those it took.
+    pub(super) accepted: RecipientSet,
+    /// Those whose reply is not there yet.
+    asked: Vec<usize>,
+    /// A pooled connection that had gone away was replaced already.
+    replaced: bool,
+    deadline: Instant,
+}
+
+/// How a group is connected.
+#[derive(Debug)]
+pub(super) enum GroupLeg {
+    /// Not yet.
+    Opening(LegId),
+    /// It is.
+    Live(LiveLeg),
+    /// No more.
+    Gone(No),
+}
+
+/// A connection in use.
+#[derive(Debug)]
+pub(super) struct LiveLeg {
+    pub(super) id: LegId,
+    pub(super) far: Box<Far<Proven>>,
+    pub(super) mail: MailState,
+    pub(super) last_spoke: Instant,
+}
+
+/// What MAIL came to on a connection.
+#[derive(Debug)]
+pub(super) enum MailState {
+    Unsaid,
+    Said,
+    Refused(Reply),
+}
+
+impl Group {
+    /// A group on the client's own connection, on a pooled or a new one.
+    pub(super) fn connect(backend: usize, common: &mut Common) -> Self {
+        let submission = common.is_submission();
+        let leg = match common.take_leg(backend) {
+            Some(own) => GroupLeg::Live(LiveLeg {
+                id: own.id,
+                far: own.far,
+                mail: MailState::Unsaid,
+                last_spoke: own.idle_since,
+            }),
+            None => match common.open_leg(backend, submission, !submission) {
+                Some(id) => GroupLeg::Opening(id),
+                None => GroupLeg::Gone(No::ServerUnavailable),
+            },
+        };
+        Self {
+            backend,
+            leg,
+            accepted: RecipientSet::new(),
+            asked: Vec::new(),
+            replaced: false,
+            deadline: common.now + timeouts::ALL_SERVERS * 2,
+        }
+    }
+
+    /// When the server must have answered.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let waits = !self.asked.is_empty()
+            || matches!(&self.leg, GroupLeg::Live(live) if !live.far.is_settled())
+            || matches!(self.leg, GroupLeg::Opening(_));
+        waits.then_some(self.deadline)
+    }
+
+    pub(super) fn is_on(&self, leg: LegId) -> bool {
+        match &self.leg {
+            GroupLeg::Opening(id) => *id == leg,
+            GroupLeg::Live(live) => live.id == leg,
+            GroupLeg::Gone(_) => false,
+        }
+    }
+
+    pub(super) fn leg_id(&self) -> Option<LegId> {
+        match &self.leg {
+            GroupLeg::Opening(id) => Some(*id),
+            GroupLeg::Live(live) => Some(live.id),
+            GroupLeg::Gone(_) => None,
+        }
+    }
+
+    /// MAIL alone, where its reply is passed on by itself.
+    pub(super) fn say_mail(&mut self, envelope: &Envelope, common: &mut Common) {
+        let GroupLeg::Live(live) = &mut self.leg else { return };
+        let mut out = Vec::new();
+        live.far.mail(&envelope.mail, raised_size(&envelope.mail), &mut out);
+        live.mail = MailState::Said;
+        self.deadline = common.now + timeouts::ENVELOPE;
+        common.act(Action::Write(live.id, out));
+    }
+
+    /// Asks the server about a recipient; `Some` is the answer where it is known at once.
+    pub(super) fn ask(&mut self, index: usize, envelope: &Envelope, common: &mut Common) -> Option<Reply> {
+        match &mut self.leg {
+            GroupLeg::Gone(no) => return Some(no.reply(common.id)),
+            GroupLeg::Opening(_) => self.asked.push(index),
+            GroupLeg::Live(live) => {
+                if let MailState::Refused(reply) = &live.mail {
+                    return Some(reply.clone());
+                }
+                if let Some(no) = lacking(&live.far, envelope) {
+                    return Some(no.reply(common.id));
+                }
+                self.asked.push(index);
+                self.deadline = common.now + timeouts::ENVELOPE;
+                let mut out = Vec::new();
+                live.say(index, envelope, &mut out);
+                common.act(Action::Write(live.id, out));
+            }
+        }
+        None
+    }
+
+    /// The connection is there: what was waiting is asked. Answers that are known at once are returned.
+    pub(super) fn opened(
+        &mut self,
+        id: LegId,
+        far: Far<Proven>,
+        envelope: &Envelope,
+        common: &mut Common,
+    ) -> Vec<(usize, Reply)> {
+        let mut live = LiveLeg { id, far: Box::new(far), mail: MailState::Unsaid, last_spoke: common.now };
+        self.deadline = common.now + timeouts::ENVELOPE;
+        if let Some(no) = lacking(&live.far, envelope) {
+            self.leg = GroupLeg::Live(live);
+            return std::mem::take(&mut self.asked).into_iter().map(|i| (i, no.reply(common.id))).collect();
+        }
+        let mut out = Vec::new();
+        // After a replacement the server has to hear again of those it had taken.
+        for index in self.accepted.iter().chain(self.asked.iter().copied()) {
+            live.say(index, envelope, &mut out);
+        }
+        if !out.is_empty() {
+            common.act(Action::Write(id, out));
+        }
+        self.leg = GroupLeg::Live(live);
+        Vec::new()
+    }
+
+    /// The connection is gone. A pooled one that had died in the pool is replaced; else those asked about are
+    /// answered with the reason.
+    pub(super) fn lost(&mut self, no: No, common: &mut Common) -> Vec<(usize, Reply)> {
+        let was_pooled = matches!(&self.leg, GroupLeg::Live(live) if live.far.leg().reused);
+        if let GroupLeg::Live(live) = &self.leg {
+            common.act(Action::Close(live.id, false));
+        }
+        if was_pooled && !self.replaced {
+            self.replaced = true;
+            if let Some(id) = common.open_leg(self.backend, false, false) {
+                self.deadline = common.now + timeouts::ALL_SERVERS * 2;
+                self.leg = GroupLeg::Opening(id);
+                return Vec::new();
+            }
+        }
+        let reply = no.reply(common.id);
+        self.leg = GroupLeg::Gone(no);
+        std::mem::take(&mut self.asked).into_iter().map(|index| (index, reply.clone())).collect()
+    }
+
+    /// What the server said: answers to recipients, and to MAIL under `None`.
+    pub(super) fn spoke(
+        &mut self,
+        mut input: &[u8],
+        common: &mut Common,
+    ) -> Result<Vec<(Option<usize>, Reply)>, No> {
+        let GroupLeg::Live(live) = &mut self.leg else { return Ok(Vec::new()) };
+        let mut answers = Vec::new();
+        let mut out = Vec::new();
+        live.last_spoke = common.now;
+        loop {
+            let answered = live.far.read(&mut input, &mut out);
+            match answered.map_err(|error| No::ServerLost(error.to_string().into()))? {
+                None => break,
+                Some(Answered::Reply(Sent::Mail, reply)) => {
+                    if !reply.code().is_positive() {
+                        live.mail = MailState::Refused(reply.clone());
+                    }
+                    answers.push((None, reply));
+                }
+                Some(Answered::Reply(Sent::Rcpt(index), reply)) => {
+                    // A RCPT behind a refused MAIL is refused as out of sequence: MAIL's words say more.
+                    let reply = match &live.mail {
+                        MailState::Refused(refusal) => refusal.clone(),
+                        _ => reply,
+                    };
+                    if let Some(at) = self.asked.iter().position(|&asked| asked == index) {
+                        self.asked.remove(at);
+                    }
+                    if reply.code().is_positive() {
+                        self.accepted.insert(index);
+                    }
+                    answers.push((Some(index), reply));
+                }
+                Some(Answered::Reply(Sent::Rset, _)) => {}
+                Some(Answered::Reply(Sent::Xforward, reply)) if reply.code().is_positive() => {}
+                Some(Answered::Reply(_, reply) | Answered::Undelivered(reply)) => {
+                    return Err(No::ServerLost(reply.to_string().into()));
+                }
+                Some(Answered::Delivered(_)) => return Err(No::ServerLost("a reply out of place".into())),
+            }
+        }
+        if !out.is_empty() {
+            common.act(Action::Write(live.id, out));
+        }
+        Ok(answers)
+    }
+
+    /// The group is of no more use to this transaction.
+    pub(super) fn give_back(self, common: &mut Common) {
+        match self.leg {
+            GroupLeg::Live(live) if live.far.is_settled() => {
+                common.give_back(live.id, self.backend, live.far)
+            }
+            GroupLeg::Live(LiveLeg { id, .. }) | GroupLeg::Opening(id) => common.act(Action::Close(id, true)),
+            GroupLeg::Gone(_) => {}
+        }
+    }
+}
+
+impl LiveLeg {
+    /// RCPT, and MAIL before the first one, in one segment where the server takes it.
+    pub(super) fn say(&mut self, index: usize, envelope: &Envelope, out: &mut Vec<u8>) {
+        if matches!(self.mail, MailState::Unsaid) {
+            self.far.mail(&envelope.mail, raised_size(&envelope.mail), out);
+            self.mail = MailState::Said;
+        }
+        if let Some(rcpt) = envelope.recipients.get(index) {
+            self.far.rcpt(index, rcpt, out);
+        }
+    }
+}
+
+/// The size that the server is told: Postern's own fields come on top.
+fn raised_size(mail: &Mail) -> Option<u64> {
+    mail.size.map(|size| size.saturating_add(ADDED_FIELDS))
+}
+
+/// Why this server cannot take the message although another could (DECISIONS 2).
+fn lacking(far: &Far<Proven>, envelope: &Envelope) -> Option<No> {
+    let mail = &envelope.mail;
+    let offers = far.capabilities();
+    let used = [
+        (mail.body == Some(BodyType::EightBitMime), Extension::EightBitMime),
+        (mail.body == Some(BodyType::BinaryMime), Extension::BinaryMime),
+        (mail.body == Some(BodyType::BinaryMime), Extension::Chunking),
+        (mail.smtputf8, Extension::SmtpUtf8),
+        (mail.requiretls, Extension::RequireTls),
+    ];
+    if let Some((_, extension)) = used.iter().find(|(used, extension)| *used && !offers.has(*extension)) {
+        return Some(No::LacksExtension(*extension));
+    }
+    if mail.requiretls && !is_proved(far) {
+        return Some(No::LacksExtension(Extension::RequireTls));
+    }
+    let limit = offers.max_size?.saturating_sub(ADDED_FIELDS);
+    mail.size.is_some_and(|size| size > limit).then_some(No::TooLarge { limit })
+}
+
+/// REQUIRETLS asks for a proved next hop (RFC 8689 §4.2.1).
+fn is_proved(far: &Far<Proven>) -> bool {
+    matches!(far.tls(), TlsOutcome::Established { proof: FarProof::Verified | FarProof::Pinned, .. })
+}

@@ -1,0 +1,197 @@
+//! A session's connections between transactions, and to whom what they say belongs.
+
+use delivery::{Far, OpenRequest, Proven};
+use record::SessionEnd;
+use smtp::No;
+use tokio::time::Instant;
+
+use super::{Action, Common, LegId, Phase, Session};
+
+/// A connection that is this client's own: its facts were told on it, or it authenticated on it.
+#[derive(Debug)]
+pub(super) struct OwnLeg {
+    pub(super) id: LegId,
+    pub(super) backend: usize,
+    pub(super) far: Box<Far<Proven>>,
+    pub(super) idle_since: Instant,
+}
+
+impl Session {
+    pub(super) fn leg_opened(mut self, leg: LegId, far: Far<Proven>) -> Self {
+        match self.phase {
+            Phase::Connecting(ready, awaited) if awaited == leg => {
+                self.common.keep_leg(leg, far);
+                Self { common: self.common, phase: Phase::Idle(ready) }.greet()
+            }
+            Phase::Authenticating(_) => self.authentication_leg(leg, far),
+            Phase::Naming(mut naming) => {
+                naming.opened(leg, far, &mut self.common);
+                Self { phase: Phase::Naming(naming), ..self }
+            }
+            Phase::Receiving(mut receipt) => {
+                receipt.opened(leg, far, &mut self.common);
+                Self { phase: Phase::Receiving(receipt), ..self }
+            }
+            Phase::Settling(mut settling) => {
+                settling.opened(leg, far, &mut self.common);
+                Self { common: self.common, phase: Phase::Settling(settling) }.conclude()
+            }
+            _ => {
+                self.common.act(Action::Release(leg, Box::new(far)));
+                self
+            }
+        }
+    }
+
+    /// A connection could not be had, or is gone.
+    pub(super) fn leg_failed(mut self, leg: LegId, no: No) -> Self {
+        if let Some(at) = self.common.legs.iter().position(|own| own.id == leg) {
+            self.common.legs.swap_remove(at);
+            self.common.act(Action::Close(leg, false));
+            // Between transactions a lost leg is opened again when it is needed; one that authenticated is not.
+            if self.common.is_submission() && self.is_idle() {
+                return self.finish(Some(no), SessionEnd::Ended("the server closed the session".into()));
+            }
+            return self;
+        }
+        match self.phase {
+            Phase::Connecting(_, awaited) if awaited == leg => {
+                let end = SessionEnd::Ended("no server".into());
+                self.phase = Phase::Idle(smtp::Ready::new(self.common.id));
+                self.finish(Some(No::ServerUnavailable), end)
+            }
+            Phase::Authenticating(ref one) if one.leg() == Some(leg) => {
+                self.finish(Some(No::ServerUnavailable), SessionEnd::Ended("no server for AUTH".into()))
+            }
+            Phase::Naming(mut naming) => {
+                naming.lost(leg, no, &mut self.common);
+                Self { phase: Phase::Naming(naming), ..self }.end_refused_mail()
+            }
+            Phase::Receiving(mut receipt) => {
+                receipt.lost(leg, &mut self.common);
+                Self { phase: Phase::Receiving(receipt), ..self }
+            }
+            Phase::Settling(mut settling) => {
+                settling.lost(leg, no, &mut self.common);
+                Self { common: self.common, phase: Phase::Settling(settling) }.conclude()
+            }
+            _ => self,
+        }
+    }
+
+    pub(super) fn leg_spoke(mut self, leg: LegId, bytes: &[u8]) -> Self {
+        let mut input = bytes;
+        if let Some(own) = self.common.legs.iter_mut().find(|own| own.id == leg) {
+            let mut out = Vec::new();
+            // An idle server has nothing to say but that it closes, or the answer to a RSET.
+            let read = drain_replies(&mut own.far, &mut input, &mut out);
+            if !out.is_empty() {
+                self.common.act(Action::Write(leg, out));
+            }
+            return match read {
+                Ok(()) => self,
+                Err(reason) => self.leg_failed(leg, No::ServerLost(reason)),
+            };
+        }
+        match self.phase {
+            Phase::Authenticating(_) => self.authentication_reply(leg, input),
+            Phase::Naming(mut naming) => {
+                naming.spoke(leg, input, &mut self.common);
+                Self { phase: Phase::Naming(naming), ..self }.end_refused_mail()
+            }
+            Phase::Receiving(mut receipt) => {
+                receipt.spoke(leg, input, &mut self.common);
+                Self { phase: Phase::Receiving(receipt), ..self }
+            }
+            Phase::Settling(mut settling) => {
+                settling.spoke(leg, input, &mut self.common);
+                Self { common: self.common, phase: Phase::Settling(settling) }.conclude()
+            }
+            _ => self,
+        }
+    }
+}
+
+/// Reads the answers that nobody waits for.
+pub(super) fn drain_replies(
+    far: &mut Far<Proven>,
+    input: &mut &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Box<str>> {
+    loop {
+        match far.read(input, out) {
+            Ok(Some(_)) => {}
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(error.to_string().into()),
+        }
+    }
+}
+
+impl Common {
+    pub(super) fn new_leg(&mut self) -> LegId {
+        self.next_leg += 1;
+        LegId(self.next_leg)
+    }
+
+    /// Asks for a connection to a backend.
+    pub(super) fn open_leg(
+        &mut self,
+        backend: usize,
+        submission: bool,
+        may_be_pooled: bool,
+    ) -> Option<LegId> {
+        let target = self.settings.routing.backends().get(backend)?.clone();
+        let leg = self.new_leg();
+        let request = OpenRequest {
+            session: self.id,
+            backend: target,
+            submission,
+            client: self.client.clone(),
+            may_be_pooled,
+        };
+        self.act(Action::Open(leg, Box::new(request)));
+        Some(leg)
+    }
+
+    /// A connection is done with for now: it goes to the pool, or waits for this client's next transaction.
+    pub(super) fn give_back(&mut self, id: LegId, backend: usize, mut far: Box<Far<Proven>>) {
+        if far.is_reusable() && !self.is_submission() {
+            self.act(Action::Release(id, far));
+            return;
+        }
+        let mut out = Vec::new();
+        far.reset(&mut out);
+        if !out.is_empty() {
+            self.act(Action::Write(id, out));
+        }
+        self.legs.push(OwnLeg { id, backend, far, idle_since: self.now });
+    }
+
+    /// This client's own connection to a backend, if there is one that is not stale.
+    pub(super) fn take_leg(&mut self, backend: usize) -> Option<OwnLeg> {
+        let at = self.legs.iter().position(|own| own.backend == backend)?;
+        let own = self.legs.swap_remove(at);
+        let stale = self.now.saturating_duration_since(own.idle_since) > delivery::timeouts::STALE;
+        if stale && !self.is_submission() {
+            self.act(Action::Close(own.id, true));
+            return None;
+        }
+        Some(own)
+    }
+
+    fn keep_leg(&mut self, id: LegId, far: Far<Proven>) {
+        let backend = self.backend_named(&far.leg().backend);
+        self.legs.push(OwnLeg { id, backend, far: Box::new(far), idle_since: self.now });
+    }
+
+    pub(super) fn backend_named(&self, name: &str) -> usize {
+        let backends = self.settings.routing.backends();
+        backends.iter().position(|backend| backend.name() == name).unwrap_or_default()
+    }
+
+    pub(super) fn close_legs(&mut self) {
+        for own in std::mem::take(&mut self.legs) {
+            self.act(Action::Close(own.id, true));
+        }
+    }
+}

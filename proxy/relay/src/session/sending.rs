@@ -1,0 +1,399 @@
+//! One server's copy of a message: from the envelope, said again where the connection went stale, to the final reply.
+
+use std::sync::Arc;
+
+use delivery::{Answered, ContentWriter, Delivered, Far, Outgoing, Proven, timeouts};
+use record::{GroupOutcome, Leg};
+use smtp::command::Envelope;
+use smtp::dialogue::Sent;
+use smtp::{Extension, No, RecipientSet, Refusal, Reply, TransactionId};
+use spool::Spooled;
+use tokio::time::Instant;
+
+use super::group::{Group, GroupLeg, LiveLeg, MailState};
+use super::settle::Context;
+use super::{Action, Common, LegId};
+use crate::body::{Body, PIECE, Place};
+use crate::kept::Part;
+
+/// A group's copy.
+#[derive(Debug)]
+pub(super) struct Sending {
+    pub(super) backend: usize,
+    pub(super) recipients: RecipientSet,
+    pub(super) outgoing: Arc<Outgoing>,
+    pub(super) progress: Progress,
+    /// A connection was opened again for it already.
+    replayed: bool,
+    deadline: Instant,
+    /// The connection that was used last.
+    leg: Option<Leg>,
+}
+
+/// How far a copy is.
+#[derive(Debug)]
+pub(super) enum Progress {
+    /// A new connection is being opened.
+    Opening(LegId),
+    /// MAIL and RCPT were said again on it; this many replies are awaited.
+    Replaying(LiveLeg, usize),
+    /// DATA was said.
+    GoAhead(LiveLeg),
+    /// Content is being written.
+    Writing(LiveLeg, ContentWriter),
+    /// All was written.
+    Final(LiveLeg),
+    /// The server took it.
+    Delivered(LiveLeg, Delivered),
+    /// The server said no.
+    Refused(Option<LiveLeg>, Reply),
+    /// The connection failed before the content was whole: the server cannot have it.
+    Failed(No),
+    /// The connection failed after the content was whole: nobody knows whether the server has it.
+    Unknown(No),
+    /// It is being made durable.
+    Spooling { until: Instant },
+    /// It is durable.
+    Spooled(Spooled),
+    /// It is not.
+    SpoolFailed,
+}
+
+impl Sending {
+    pub(super) fn begin(
+        group: Group,
+        outgoing: Arc<Outgoing>,
+        id: TransactionId,
+        envelope: &Envelope,
+        body: &Body,
+        common: &mut Common,
+    ) -> Self {
+        let Group { backend, leg, accepted, .. } = group;
+        let mut sending = Self {
+            backend,
+            recipients: accepted,
+            outgoing,
+            progress: Progress::SpoolFailed,
+            replayed: false,
+            deadline: common.now,
+            leg: None,
+        };
+        match leg {
+            GroupLeg::Live(live) if sending.is_fresh(&live, common) => {
+                sending.send(live, &Context { id, envelope, body }, common);
+            }
+            GroupLeg::Live(live) => {
+                common.act(Action::Close(live.id, true));
+                sending.reopen(No::ServerLost("its connection went stale".into()), common);
+            }
+            GroupLeg::Opening(leg) => {
+                sending.replayed = true;
+                sending.deadline = common.now + timeouts::ALL_SERVERS * 2;
+                sending.progress = Progress::Opening(leg);
+            }
+            GroupLeg::Gone(no) => sending.reopen(no, common),
+        }
+        sending
+    }
+
+    /// DECISIONS 3: a connection that was idle for long is not trusted with a message.
+    fn is_fresh(&self, live: &LiveLeg, common: &Common) -> bool {
+        live.far.is_settled()
+            && common.now.saturating_duration_since(live.last_spoke) <= timeouts::STALE
+            && live.far.accepted().covers(&self.recipients)
+    }
+
+    fn reopen(&mut self, no: No, common: &mut Common) {
+        // An authenticated session cannot be opened again: the password is not kept.
+        let leg = match self.replayed || common.is_submission() {
+            true => None,
+            false => common.open_leg(self.backend, false, false),
+        };
+        self.replayed = true;
+        self.deadline = common.now + timeouts::ALL_SERVERS * 2;
+        self.progress = leg.map_or(Progress::Failed(no), Progress::Opening);
+    }
+
+    pub(super) fn opened(&mut self, id: LegId, far: Far<Proven>, context: &Context<'_>, common: &mut Common) {
+        let mut live = LiveLeg { id, far: Box::new(far), mail: MailState::Unsaid, last_spoke: common.now };
+        let mut out = Vec::new();
+        for index in self.recipients.iter() {
+            live.say(index, context.envelope, &mut out);
+        }
+        self.deadline = common.now + timeouts::ENVELOPE;
+        common.act(Action::Write(id, out));
+        self.progress = Progress::Replaying(live, self.recipients.len() + 1);
+    }
+
+    /// Says DATA, or BDAT with all the content: where a server takes BDAT, no line in the content can mean anything.
+    fn send(&mut self, mut live: LiveLeg, context: &Context<'_>, common: &mut Common) {
+        self.leg = Some(live.far.leg().clone());
+        let mut out = Vec::new();
+        if !live.far.capabilities().has(Extension::Chunking) {
+            live.far.data(&mut out);
+            self.deadline = common.now + timeouts::DATA_START;
+            common.act(Action::Write(live.id, out));
+            self.progress = Progress::GoAhead(live);
+            return;
+        }
+        out.reserve(self.expected_size());
+        live.far.chunk(self.outgoing.size(), context.id, &mut out);
+        let writer = ContentWriter::for_chunk(&self.outgoing, &mut out);
+        self.go_on_writing(live, writer, out, context.body, common);
+    }
+
+    fn expected_size(&self) -> usize {
+        usize::try_from(self.outgoing.size()).unwrap_or(PIECE).min(PIECE) + 1024
+    }
+
+    /// Writes what is in memory, or asks for what is not.
+    fn go_on_writing(
+        &mut self,
+        mut live: LiveLeg,
+        mut writer: ContentWriter,
+        mut out: Vec<u8>,
+        body: &Body,
+        common: &mut Common,
+    ) {
+        self.deadline = common.now + timeouts::DATA_BLOCK;
+        let fetch = match body.at(writer.position()) {
+            Place::Stored { length } => Some((writer.position(), length)),
+            Place::Memory(tail) => {
+                writer.write(&self.outgoing, tail, &mut out);
+                None
+            }
+        };
+        let id = live.id;
+        self.progress = match fetch {
+            Some(_) => Progress::Writing(live, writer),
+            None => {
+                writer.finish(&mut out);
+                live.far.finish_content();
+                self.deadline = common.now + timeouts::DATA_END;
+                Progress::Final(live)
+            }
+        };
+        if !out.is_empty() {
+            common.act(Action::Write(id, out));
+        }
+        if let Some((position, length)) = fetch {
+            common.act(Action::Fetch(id, position, length));
+        }
+    }
+
+    /// A piece of stored content.
+    pub(super) fn write_piece(&mut self, piece: &[u8], context: &Context<'_>, common: &mut Common) {
+        match std::mem::replace(&mut self.progress, Progress::SpoolFailed) {
+            Progress::Writing(live, mut writer) => {
+                let mut out = Vec::with_capacity(piece.len() + 1024);
+                writer.write(&self.outgoing, piece, &mut out);
+                self.go_on_writing(live, writer, out, context.body, common);
+            }
+            other => self.progress = other,
+        }
+    }
+
+    pub(super) fn spoke(&mut self, mut input: &[u8], context: &Context<'_>, common: &mut Common) {
+        while !input.is_empty() {
+            let Some(live) = self.live_mut() else { return };
+            let mut out = Vec::new();
+            live.last_spoke = common.now;
+            let (leg, answered) = (live.id, live.far.read(&mut input, &mut out));
+            if !out.is_empty() {
+                common.act(Action::Write(leg, out));
+            }
+            match answered {
+                Ok(None) => return,
+                Ok(Some(answered)) => self.answered(answered, context, common),
+                Err(error) => return self.lost(No::ServerLost(error.to_string().into()), common),
+            }
+        }
+    }
+
+    fn answered(&mut self, answered: Answered, context: &Context<'_>, common: &mut Common) {
+        let progress = std::mem::replace(&mut self.progress, Progress::SpoolFailed);
+        self.progress = match (progress, answered) {
+            (Progress::Final(live), Answered::Delivered(delivered)) => Progress::Delivered(live, delivered),
+            (Progress::Final(live), Answered::Undelivered(reply)) => Progress::Refused(Some(live), reply),
+            // It refuses before it has seen everything: the rest is not sent, and the connection is of no use.
+            (Progress::Writing(live, _), Answered::Undelivered(reply)) => {
+                common.act(Action::Close(live.id, false));
+                Progress::Refused(None, reply)
+            }
+            (Progress::GoAhead(mut live), Answered::Reply(Sent::Data, reply)) => {
+                if reply.code().is_intermediate() {
+                    let mut out = Vec::with_capacity(self.expected_size());
+                    let writer = ContentWriter::for_data(&self.outgoing, &mut out);
+                    live.far.begin_content(context.id);
+                    return self.go_on_writing(live, writer, out, context.body, common);
+                }
+                match Refusal::new(reply.clone()) {
+                    Some(_) => Progress::Refused(Some(live), reply),
+                    None => return self.out_of_step(live, &reply, common),
+                }
+            }
+            (Progress::Replaying(live, awaited), Answered::Reply(Sent::Mail | Sent::Rcpt(_), reply)) => {
+                if !reply.code().is_positive() {
+                    common.act(Action::Close(live.id, true));
+                    Progress::Failed(No::ServerChangedItsMind)
+                } else if awaited == 1 {
+                    return self.send(live, context, common);
+                } else {
+                    Progress::Replaying(live, awaited - 1)
+                }
+            }
+            (progress, Answered::Reply(Sent::Xforward | Sent::Rset, reply)) if reply.code().is_positive() => {
+                progress
+            }
+            (progress, Answered::Reply(_, reply)) => {
+                self.progress = progress;
+                return self.lost(No::ServerLost(reply.to_string().into()), common);
+            }
+            (progress, _) => progress,
+        };
+    }
+
+    fn out_of_step(&mut self, live: LiveLeg, reply: &Reply, common: &mut Common) {
+        common.act(Action::Close(live.id, false));
+        self.progress = Progress::Failed(No::ServerLost(format!("it answered DATA with {reply}").into()));
+    }
+
+    /// The connection is gone. Before the content was whole the server cannot have the message, and it is tried once
+    /// more; after it nobody knows.
+    pub(super) fn lost(&mut self, no: No, common: &mut Common) {
+        if let Some(live) = self.live_mut() {
+            let leg = live.id;
+            common.act(Action::Close(leg, false));
+        }
+        match std::mem::replace(&mut self.progress, Progress::SpoolFailed) {
+            Progress::Final(_) => self.progress = Progress::Unknown(no),
+            Progress::Opening(leg) => {
+                common.act(Action::Close(leg, false));
+                self.progress = Progress::Failed(no);
+            }
+            Progress::Replaying(..) | Progress::GoAhead(_) | Progress::Writing(..) => self.reopen(no, common),
+            // Time is up for the disk.
+            Progress::Spooling { .. } => self.progress = Progress::SpoolFailed,
+            done => self.progress = done,
+        }
+    }
+
+    /// The content cannot be read again.
+    pub(super) fn fail(&mut self, no: No) {
+        if !self.is_done() && !matches!(self.progress, Progress::Final(_)) {
+            self.progress = Progress::Unknown(no);
+        }
+    }
+
+    pub(super) fn spooled(&mut self, spooled: Option<Spooled>) {
+        if matches!(self.progress, Progress::Spooling { .. }) {
+            self.progress = spooled.map_or(Progress::SpoolFailed, Progress::Spooled);
+        }
+    }
+
+    fn live_mut(&mut self) -> Option<&mut LiveLeg> {
+        match &mut self.progress {
+            Progress::Replaying(live, _)
+            | Progress::GoAhead(live)
+            | Progress::Writing(live, _)
+            | Progress::Final(live) => Some(live),
+            _ => None,
+        }
+    }
+
+    /// The connection that is in use.
+    pub(super) fn leg(&self) -> Option<LegId> {
+        match &self.progress {
+            Progress::Opening(leg) => Some(*leg),
+            Progress::Replaying(live, _)
+            | Progress::GoAhead(live)
+            | Progress::Writing(live, _)
+            | Progress::Final(live) => Some(live.id),
+            _ => None,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.progress {
+            Progress::Spooling { until } => Some(*until),
+            _ => self.leg().map(|_| self.deadline),
+        }
+    }
+
+    /// Whether nothing is awaited any more.
+    pub(super) fn is_done(&self) -> bool {
+        self.leg().is_none() && !matches!(self.progress, Progress::Spooling { .. })
+    }
+
+    /// Whether a server or the disk has it.
+    pub(super) fn is_kept(&self) -> bool {
+        matches!(self.progress, Progress::Delivered(..) | Progress::Spooled(_))
+    }
+
+    /// Whether the server cannot have it and has not said that it does not want it.
+    pub(super) fn was_never_answered(&self) -> bool {
+        matches!(self.progress, Progress::Failed(_))
+    }
+
+    /// DECISIONS 4.
+    pub(super) fn is_silent_after_content(&self) -> bool {
+        matches!(self.progress, Progress::Unknown(No::ServerSilent))
+    }
+
+    /// What the client is told, where it is told of this group.
+    pub(super) fn refusal(&self, id: TransactionId) -> Option<Refusal> {
+        match &self.progress {
+            Progress::Refused(_, reply) => Refusal::new(reply.with_note(&id.to_string())),
+            Progress::Failed(no) | Progress::Unknown(no) => Some(no.refusal(id)),
+            _ => None,
+        }
+    }
+
+    /// Why it was not delivered.
+    pub(super) fn reason(&self, id: TransactionId) -> Reply {
+        self.refusal(id).unwrap_or_else(|| No::NotProved.refusal(id)).into_reply()
+    }
+
+    /// For the record.
+    pub(super) fn outcome(&self) -> GroupOutcome {
+        match &self.progress {
+            Progress::Delivered(_, delivered) => {
+                GroupOutcome::Delivered { leg: delivered.leg().clone(), reply: delivered.reply().clone() }
+            }
+            Progress::Refused(_, reply) => {
+                GroupOutcome::Refused { leg: self.leg.clone(), reply: reply.clone() }
+            }
+            Progress::Failed(no) | Progress::Unknown(no) => {
+                GroupOutcome::Refused { leg: self.leg.clone(), reply: no.reply("-") }
+            }
+            Progress::Spooled(spooled) => {
+                GroupOutcome::Spooled { folder: spooled.folder().name(), reason: No::NotProved.reply("-") }
+            }
+            _ => GroupOutcome::Refused { leg: self.leg.clone(), reply: No::StorageFailed.reply("-") },
+        }
+    }
+
+    /// The evidence, if there is any; the connection is given back.
+    pub(super) fn into_part(self, common: &mut Common) -> Option<Part> {
+        match self.progress {
+            Progress::Delivered(live, delivered) => {
+                common.give_back(live.id, self.backend, live.far);
+                Some(Part::Delivered(delivered))
+            }
+            Progress::Refused(Some(live), _) => {
+                common.give_back(live.id, self.backend, live.far);
+                None
+            }
+            Progress::Spooled(spooled) => Some(Part::Spooled(spooled)),
+            _ => None,
+        }
+    }
+
+    /// The session ends.
+    pub(super) fn abandon(self, common: &mut Common) {
+        if let Some(leg) = self.leg() {
+            common.act(Action::Close(leg, false));
+        }
+        self.into_part(common);
+    }
+}

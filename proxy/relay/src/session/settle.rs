@@ -1,0 +1,393 @@
+//! After the content: each group's server is given the message, and the client gets the one answer that it is owed
+//! (DECISIONS 3 to 6).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use delivery::{Far, Outgoing, Proven};
+use record::{Event, GroupOutcome, RecipientOutcome, SessionEnd, Verdict};
+use smtp::command::Envelope;
+use smtp::receiver::Awaiting;
+use smtp::{No, Refusal, Reply, TransactionId};
+use tokio::time::{Duration, Instant};
+
+use super::envelope::Carried;
+use super::group::Group;
+use super::sending::{Progress, Sending};
+use super::{Action, Common, LegId, Phase, Session, SpoolRequest};
+use crate::body::Body;
+use crate::budget::Share;
+use crate::kept::{Kept, Part};
+use crate::received::Received;
+
+/// For the spool to make a message durable; disks that need longer are broken.
+const SPOOLING: Duration = Duration::from_secs(60);
+
+/// A message on its way to its servers.
+#[derive(Debug)]
+pub(super) struct Settling {
+    awaiting: Awaiting<Kept>,
+    began: Instant,
+    told: Vec<Option<Reply>>,
+    sendings: Vec<Sending>,
+    body: Body,
+    /// Given back when the client has its answer.
+    _share: Share,
+    content_ended: Instant,
+}
+
+impl Settling {
+    pub(super) fn begin(
+        awaiting: Awaiting<Kept>,
+        carried: Carried,
+        body: Body,
+        share: Share,
+        cuts: Vec<Range<u64>>,
+        common: &mut Common,
+    ) -> Self {
+        let Carried { began, groups, told } = carried;
+        let (wanted, unwanted): (Vec<_>, Vec<_>) = groups.into_iter().partition(|g| !g.accepted.is_empty());
+        unwanted.into_iter().for_each(|group| group.give_back(common));
+        let length = body.len();
+        let mut settling = Self {
+            awaiting,
+            began,
+            told,
+            sendings: Vec::new(),
+            body,
+            _share: share,
+            content_ended: common.now,
+        };
+        for group in wanted {
+            let added = settling.received(&group, common);
+            let outgoing = Arc::new(Outgoing { added, cuts: cuts.clone(), length });
+            let (id, envelope) = (settling.awaiting.id(), settling.awaiting.envelope());
+            settling.sendings.push(Sending::begin(group, outgoing, id, envelope, &settling.body, common));
+        }
+        settling
+    }
+
+    fn received(&self, group: &Group, common: &Common) -> Vec<u8> {
+        let received = Received {
+            id: self.awaiting.id(),
+            hostname: &common.settings.hostname,
+            client: &common.client,
+            tls: &common.tls,
+            authenticated: common.authenticated,
+            date: common.wall_now(),
+            loop_key: &common.settings.loop_key,
+        };
+        received.field(self.awaiting.envelope(), &group.accepted)
+    }
+
+    pub(super) fn deadline(&self, client: Instant) -> Instant {
+        self.sendings.iter().filter_map(Sending::deadline).min().unwrap_or(client)
+    }
+
+    fn on(&mut self, leg: LegId) -> Option<(&mut Sending, Context<'_>)> {
+        let context =
+            Context { id: self.awaiting.id(), envelope: self.awaiting.envelope(), body: &self.body };
+        self.sendings.iter_mut().find(|sending| sending.leg() == Some(leg)).map(|sending| (sending, context))
+    }
+
+    pub(super) fn opened(&mut self, leg: LegId, far: Far<Proven>, common: &mut Common) {
+        match self.on(leg) {
+            Some((sending, context)) => sending.opened(leg, far, &context, common),
+            None => common.act(Action::Release(leg, Box::new(far))),
+        }
+    }
+
+    pub(super) fn lost(&mut self, leg: LegId, no: No, common: &mut Common) {
+        if let Some((sending, _)) = self.on(leg) {
+            sending.lost(no, common);
+        }
+    }
+
+    pub(super) fn spoke(&mut self, leg: LegId, input: &[u8], common: &mut Common) {
+        if let Some((sending, context)) = self.on(leg) {
+            sending.spoke(input, &context, common);
+        }
+    }
+
+    /// The content cannot be read again: only who has it already has it.
+    pub(super) fn storage_failed(&mut self) {
+        for sending in &mut self.sendings {
+            sending.fail(No::StorageFailed);
+        }
+    }
+
+    pub(super) fn abandon(self: Box<Self>, common: &mut Common) {
+        for sending in self.sendings {
+            sending.abandon(common);
+        }
+        common.act(Action::Forget);
+    }
+}
+
+/// What a sending needs to know of its message.
+pub(super) struct Context<'a> {
+    pub(super) id: TransactionId,
+    pub(super) envelope: &'a Envelope,
+    pub(super) body: &'a Body,
+}
+
+/// What is to become of the message, once every server has had its say.
+enum Judgement {
+    /// The client is told this.
+    Refuse(Refusal),
+    /// These groups go to the spool; then the client gets its 250.
+    Spool(Vec<usize>),
+    /// Everybody has it.
+    Accept,
+}
+
+impl Session {
+    pub(super) fn fetched(mut self, leg: LegId, bytes: &[u8]) -> Self {
+        if let Phase::Settling(settling) = &mut self.phase
+            && let Some((sending, context)) = settling.on(leg)
+        {
+            sending.write_piece(bytes, &context, &mut self.common);
+        }
+        self
+    }
+
+    pub(super) fn fetch_failed(mut self, leg: LegId) -> Self {
+        if let Phase::Settling(settling) = &mut self.phase
+            && let Some((sending, _)) = settling.on(leg)
+        {
+            self.common.act(Action::Close(leg, false));
+            sending.fail(No::StorageFailed);
+        }
+        self.conclude()
+    }
+
+    pub(super) fn spooled(mut self, group: usize, spooled: Option<spool::Spooled>) -> Self {
+        if let Phase::Settling(settling) = &mut self.phase
+            && let Some(sending) = settling.sendings.get_mut(group)
+        {
+            sending.spooled(spooled);
+        }
+        self.conclude()
+    }
+
+    /// Servers that let their deadline pass are given up. After the content that means that nobody knows whether they
+    /// have the message: the client is told to try again and the session ends (DECISIONS 4).
+    pub(super) fn settling_deadline(mut self) -> Self {
+        let now = self.common.now;
+        if let Phase::Settling(settling) = &mut self.phase {
+            for sending in &mut settling.sendings {
+                if sending.deadline().is_some_and(|deadline| deadline <= now) {
+                    sending.lost(No::ServerSilent, &mut self.common);
+                }
+            }
+        }
+        self.conclude()
+    }
+
+    /// Answers the client, if every group has come to an end.
+    pub(super) fn conclude(mut self) -> Self {
+        let phase = std::mem::replace(&mut self.phase, Phase::Ended);
+        let Phase::Settling(mut settling) = phase else {
+            self.phase = phase;
+            return self;
+        };
+        if !settling.sendings.iter().all(Sending::is_done) {
+            self.phase = Phase::Settling(settling);
+            return self;
+        }
+        match settling.judge() {
+            Judgement::Spool(groups) => {
+                settling.spool(&groups, &mut self.common);
+                Self { phase: Phase::Settling(settling), ..self }
+            }
+            Judgement::Refuse(refusal) => self.answer(*settling, Err(refusal)),
+            Judgement::Accept => self.answer(*settling, Ok(())),
+        }
+    }
+
+    fn answer(mut self, settling: Settling, outcome: Result<(), Refusal>) -> Self {
+        let common = &mut self.common;
+        let Settling { awaiting, began, told, sendings, body, content_ended, .. } = settling;
+        let id = awaiting.id();
+        let mut story = Story {
+            id,
+            began,
+            content_ended: Some(content_ended),
+            recipients: recipient_outcomes(awaiting.envelope(), &told),
+            named: awaiting.envelope().recipients.len(),
+            reverse_path: awaiting.envelope().mail.reverse_path.as_str().into(),
+            size: body.len(),
+            verdict: Verdict::Unjudged,
+            reply: None,
+            groups: sendings.iter().map(Sending::outcome).collect(),
+        };
+        let silent = sendings.iter().any(Sending::is_silent_after_content);
+        let parts: Vec<Part> = sendings.into_iter().filter_map(|sending| sending.into_part(common)).collect();
+        let (ready, reply) = match outcome {
+            Err(refusal) => awaiting.refuse(refusal),
+            Ok(()) => match Kept::new(id, &parts) {
+                Some(kept) => match awaiting.accept(kept) {
+                    Ok(accepted) => accepted,
+                    Err(mismatch) => mismatch.awaiting.refuse(No::NotProved.refusal(id)),
+                },
+                None => awaiting.refuse(No::NotProved.refusal(id)),
+            },
+        };
+        story.reply = Some(reply.clone());
+        common.record_transaction(&story);
+        common.say(&reply);
+        common.act(Action::Forget);
+        common.await_command();
+        let session = Self { common: self.common, phase: Phase::Idle(ready) };
+        if silent {
+            return session.finish(None, SessionEnd::Ended("the server was silent after the content".into()));
+        }
+        session.end_after_drain()
+    }
+
+    fn end_after_drain(self) -> Self {
+        if self.common.draining {
+            return self.finish(Some(No::Draining), SessionEnd::Ended("drained".into()));
+        }
+        self
+    }
+}
+
+impl Settling {
+    /// 250 when each group is delivered or stored. Refused only if nobody has it: once one server has the message,
+    /// what the others did not take is kept for them, never bounced and never sent again by the client.
+    fn judge(&self) -> Judgement {
+        let id = self.awaiting.id();
+        if self.sendings.iter().any(|sending| matches!(sending.progress, Progress::SpoolFailed)) {
+            return Judgement::Refuse(No::StorageFailed.refusal(id));
+        }
+        let somebody_has_it = self.sendings.iter().any(Sending::is_kept);
+        let open: Vec<usize> =
+            (0..self.sendings.len()).filter(|&index| !self.sendings[index].is_kept()).collect();
+        if open.is_empty() {
+            return Judgement::Accept;
+        }
+        let may_be_spooled = |&index: &usize| self.sendings[index].was_never_answered();
+        if somebody_has_it || open.iter().all(may_be_spooled) {
+            return Judgement::Spool(open);
+        }
+        // The client will send the whole message again if one server may take it then.
+        let refusals: Vec<Refusal> =
+            open.iter().filter_map(|&index| self.sendings[index].refusal(id)).collect();
+        let transient = refusals.iter().find(|refusal| refusal.is_transient());
+        let refusal = transient.or_else(|| refusals.first()).cloned();
+        Judgement::Refuse(refusal.unwrap_or_else(|| No::NotProved.refusal(id)))
+    }
+
+    fn spool(&mut self, groups: &[usize], common: &mut Common) {
+        let body = std::mem::take(&mut self.body);
+        let stored = body.stored();
+        let length = body.len();
+        let tail: Arc<[u8]> = body.into_tail().into();
+        // The length stays known to the record.
+        self.body = Body::of_length(length);
+        for &index in groups {
+            let Some(sending) = self.sendings.get_mut(index) else { continue };
+            let reason = sending.reason(self.awaiting.id());
+            let request = SpoolRequest {
+                group: index,
+                transaction: self.awaiting.id(),
+                recipients: sending.recipients.clone(),
+                envelope: self.awaiting.envelope().clone(),
+                client: common.client.clone(),
+                protocol: common.protocol,
+                tls: common.tls.clone(),
+                authenticated: common.authenticated,
+                backend: common.backend_name(sending.backend),
+                deliverable: !reason.code().is_permanent(),
+                reason,
+                received: common.wall_now(),
+                outgoing: Arc::clone(&sending.outgoing),
+                stored,
+                tail: Arc::clone(&tail),
+            };
+            sending.progress = Progress::Spooling { until: common.now + SPOOLING };
+            common.act(Action::Spool(Box::new(request)));
+        }
+    }
+}
+
+/// What will be told of a transaction.
+pub(super) struct Story {
+    pub(super) id: TransactionId,
+    began: Instant,
+    content_ended: Option<Instant>,
+    recipients: Vec<RecipientOutcome>,
+    named: usize,
+    reverse_path: Box<str>,
+    pub(super) size: u64,
+    pub(super) verdict: Verdict,
+    pub(super) reply: Option<Reply>,
+    groups: Vec<GroupOutcome>,
+}
+
+/// The record names at most this many recipients.
+const NAMED: usize = 100;
+
+fn recipient_outcomes(envelope: &Envelope, told: &[Option<Reply>]) -> Vec<RecipientOutcome> {
+    let recipients = envelope.recipients.iter().zip(told).take(NAMED);
+    recipients
+        .map(|(rcpt, reply)| RecipientOutcome {
+            address: rcpt.forward_path.as_str().into(),
+            reply: reply.clone(),
+        })
+        .collect()
+}
+
+impl Story {
+    /// Of a transaction that ended before its content was whole, or was refused for it.
+    pub(super) fn without_content(id: TransactionId, envelope: &Envelope, carried: &Carried) -> Self {
+        Self {
+            id,
+            began: carried.began,
+            content_ended: None,
+            recipients: recipient_outcomes(envelope, &carried.told),
+            named: envelope.recipients.len(),
+            reverse_path: envelope.mail.reverse_path.as_str().into(),
+            size: 0,
+            verdict: Verdict::Unjudged,
+            reply: None,
+            groups: Vec::new(),
+        }
+    }
+}
+
+impl Common {
+    pub(super) fn record_transaction(&mut self, story: &Story) {
+        let lasted = self.now.saturating_duration_since(story.began);
+        let settled = story.content_ended.map(|ended| self.now.saturating_duration_since(ended));
+        let transaction = record::Transaction {
+            id: story.id,
+            began: self.wall_now().saturating_sub(lasted),
+            lasted,
+            settled_in: settled.unwrap_or_default(),
+            protocol: self.protocol,
+            client: self.client.address,
+            helo: self.client.helo.clone(),
+            tls: self.tls.clone(),
+            authenticated: self.authenticated,
+            reverse_path: story.reverse_path.clone(),
+            recipients: story.recipients.clone(),
+            recipients_named: u32::try_from(story.named).unwrap_or(u32::MAX),
+            size: story.size,
+            verdict: story.verdict,
+            reply: story.reply.clone(),
+            groups: story.groups.clone(),
+        };
+        self.act(Action::Record(Event::Transaction(Box::new(transaction))));
+    }
+
+    fn backend_name(&self, backend: usize) -> Box<str> {
+        self.settings.routing.backends().get(backend).map_or("", |backend| backend.name()).into()
+    }
+
+    /// A server's refusal with the identifier by which to ask about it.
+    pub(super) fn with_trace(&self, reply: Reply, id: TransactionId) -> Reply {
+        if reply.words().contains(&self.id.to_string()) { reply } else { reply.with_note(&id.to_string()) }
+    }
+}

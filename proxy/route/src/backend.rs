@@ -1,0 +1,135 @@
+//! A backend: the servers that have the mailboxes of some domains, and how they are spoken to.
+
+use std::sync::Arc;
+
+use smtp::Domain;
+use tls::{Connector, LegPolicy};
+use tokio::time::Instant;
+
+use crate::server::Server;
+
+/// How a server is told the client's address (DECISIONS 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ClientAddress {
+    /// XCLIENT where the server offers it, else XFORWARD, else not at all. PROXY is never guessed.
+    Auto,
+    /// The connection is opened from the client's own address.
+    Transparent,
+    /// A PROXY v2 header goes before everything.
+    Proxy,
+    /// XCLIENT; a server without it is an error.
+    Xclient,
+    /// XFORWARD; a server without it is an error.
+    Xforward,
+    /// Not at all.
+    None,
+}
+
+impl ClientAddress {
+    /// The config's word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Transparent => "transparent",
+            Self::Proxy => "proxy",
+            Self::Xclient => "xclient",
+            Self::Xforward => "xforward",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Whose banner a client sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Banner {
+    /// Postern's.
+    Postern,
+    /// The server's, passed on.
+    Server,
+}
+
+/// A backend as the config describes it, validated.
+#[derive(Debug)]
+pub struct BackendSettings {
+    /// What it is called in logs and on the page.
+    pub name: Box<str>,
+    /// Whose mail it takes.
+    pub domains: Vec<Domain>,
+    /// Its servers for mail, in the order of preference; at least one.
+    pub servers: Vec<Server>,
+    /// Its servers for submission.
+    pub submission: Vec<Server>,
+    /// What TLS towards it must be.
+    pub tls: LegPolicy,
+    /// The connector that carries out `tls`.
+    pub connector: Connector,
+    /// How it is told the client's address.
+    pub client_address: ClientAddress,
+    /// Whose banner its clients see.
+    pub banner: Banner,
+}
+
+/// A backend and what was learnt of its servers.
+#[derive(Debug)]
+pub struct Backend {
+    settings: BackendSettings,
+    servers: Vec<Arc<Server>>,
+    submission: Vec<Arc<Server>>,
+}
+
+impl Backend {
+    /// From its settings.
+    pub fn new(mut settings: BackendSettings) -> Self {
+        let servers = std::mem::take(&mut settings.servers).into_iter().map(Arc::new).collect();
+        let submission = std::mem::take(&mut settings.submission).into_iter().map(Arc::new).collect();
+        Self { settings, servers, submission }
+    }
+
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    /// Whose mail it takes.
+    pub fn domains(&self) -> &[Domain] {
+        &self.settings.domains
+    }
+
+    /// What TLS towards it must be.
+    pub fn tls(&self) -> &LegPolicy {
+        &self.settings.tls
+    }
+
+    /// The connector that carries out the TLS policy.
+    pub fn connector(&self) -> &Connector {
+        &self.settings.connector
+    }
+
+    /// How it is told the client's address.
+    pub fn client_address(&self) -> ClientAddress {
+        self.settings.client_address
+    }
+
+    /// Whose banner its clients see.
+    pub fn banner(&self) -> Banner {
+        self.settings.banner
+    }
+
+    /// Its servers for mail.
+    pub fn servers(&self) -> &[Arc<Server>] {
+        &self.servers
+    }
+
+    /// Its servers for submission.
+    pub fn submission(&self) -> &[Arc<Server>] {
+        &self.submission
+    }
+
+    /// The servers in the order in which to try them now: the configured one, those that failed lately last.
+    pub fn in_order(servers: &[Arc<Server>], now: Instant) -> Vec<Arc<Server>> {
+        let (mut eligible, paused): (Vec<_>, Vec<_>) =
+            servers.iter().cloned().partition(|server| server.is_eligible(now));
+        eligible.extend(paused);
+        eligible
+    }
+}

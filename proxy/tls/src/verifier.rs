@@ -1,0 +1,121 @@
+//! Judges a server's certificate by the policy it is given, and by nothing else.
+
+use std::sync::Arc;
+
+use record::FarProof;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
+use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use crate::policy::Demand;
+use crate::{LegPolicy, Pin, TlsError};
+
+/// The signature of the handshake is checked at every step: a certificate of anybody is one thing, a session with
+/// somebody who does not have its key another.
+#[derive(Debug)]
+pub(crate) struct PolicyVerifier {
+    demand: Demand,
+    pins: Vec<Pin>,
+    /// `None`: there are no roots, so no chain ever proves anything.
+    chain: Option<Arc<WebPkiServerVerifier>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl PolicyVerifier {
+    pub(crate) fn new(policy: &LegPolicy, provider: &Arc<CryptoProvider>) -> Result<Self, TlsError> {
+        let demand = policy.demand();
+        let chain = if policy.roots.is_empty() {
+            None
+        } else {
+            let builder =
+                WebPkiServerVerifier::builder_with_provider(policy.roots.store(), Arc::clone(provider));
+            Some(builder.build().map_err(|_| TlsError::NoRoots)?)
+        };
+        if demand == Demand::Chain && chain.is_none() {
+            return Err(TlsError::NoRoots);
+        }
+        let algorithms = provider.signature_verification_algorithms;
+        Ok(Self { demand, pins: policy.pins.clone(), chain, algorithms })
+    }
+
+    /// What the certificates of an established session prove. Where the policy demanded a proof, the handshake (or, for a
+    /// resumed session, the one it goes back to) would have failed without it.
+    pub(crate) fn proof(
+        &self,
+        certificates: Option<&[CertificateDer<'_>]>,
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> FarProof {
+        match self.demand {
+            Demand::Pin => FarProof::Pinned,
+            Demand::Chain => FarProof::Verified,
+            Demand::Nothing => match certificates.and_then(<[_]>::split_first) {
+                Some((own, others)) if self.verify_chain(own, others, name, now).is_ok() => {
+                    FarProof::Verified
+                }
+                _ => FarProof::Unverified,
+            },
+        }
+    }
+
+    fn verify_chain(
+        &self,
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
+        self.chain.as_ref().ok_or(unknown)?.verify_server_cert(own, others, name, &[], now)
+    }
+
+    fn verify_pin(&self, own: &CertificateDer<'_>) -> Result<ServerCertVerified, Error> {
+        match Pin::of_certificate(own) {
+            Some(pin) if self.pins.contains(&pin) => Ok(ServerCertVerified::assertion()),
+            _ => Err(CertificateError::ApplicationVerificationFailure.into()),
+        }
+    }
+}
+
+impl ServerCertVerifier for PolicyVerifier {
+    fn verify_server_cert(
+        &self,
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        match self.demand {
+            Demand::Nothing => Ok(ServerCertVerified::assertion()),
+            Demand::Chain => self.verify_chain(own, others, name, now),
+            Demand::Pin => self.verify_pin(own),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}

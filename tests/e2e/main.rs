@@ -1,0 +1,3 @@
+//! The whole-system tests, a module per topic.
+
+mod peers;

@@ -1,0 +1,112 @@
+//! Certificates that exist only for a test.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::scratch::Scratch;
+use crate::scripted::Tls;
+
+/// A private certificate authority, its certificate in a file.
+pub struct Authority {
+    scratch: Scratch,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    /// A new one, with a P-256 key.
+    pub fn new() -> Self {
+        let key = key();
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "Postern test authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).expect("a certificate of fixed parameters");
+        let scratch = Scratch::new("authority");
+        scratch.write("ca.pem", certificate.pem());
+        Self { scratch, issuer: Issuer::new(params, key) }
+    }
+
+    /// The file with its certificate (PEM).
+    pub fn file(&self) -> PathBuf {
+        self.scratch.join("ca.pem")
+    }
+
+    /// A certificate for these names (or addresses), in files that last as long as the authority.
+    pub fn certify(&self, names: &[&str]) -> Certificate {
+        let key = key();
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let first = names.first().cloned().unwrap_or_default();
+        let mut params = CertificateParams::new(names).expect("names that a certificate can carry");
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, first.as_str());
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate of fixed parameters");
+        let name = first.replace(['*', ':', '/'], "_");
+        let (chain_pem, key_pem) = (certificate.pem(), key.serialize_pem());
+        Certificate {
+            chain: self.scratch.write(&format!("{name}/chain.pem"), &chain_pem),
+            key: self.scratch.write(&format!("{name}/key.pem"), &key_pem),
+            both: self.scratch.write(&format!("{name}/both.pem"), format!("{key_pem}{chain_pem}")),
+        }
+    }
+}
+
+impl Authority {
+    /// TLS for a scripted client that believes this authority and asks for this name.
+    pub fn client_tls(&self, name: &str) -> Tls {
+        let mut roots = RootCertStore::empty();
+        let own = CertificateDer::from_pem_file(self.file()).expect("the file that was written");
+        roots.add(own).expect("a certificate of our own");
+        let config = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("a provider that has them")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Tls::Client(Arc::new(config), name.to_owned())
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A certificate and its key, as files (PEM).
+#[derive(Clone, Debug)]
+pub struct Certificate {
+    /// The chain.
+    pub chain: PathBuf,
+    /// The key, PKCS #8.
+    pub key: PathBuf,
+    /// Key, then chain, in one file, as Postfix's `smtpd_tls_chain_files` wants them.
+    pub both: PathBuf,
+}
+
+impl Certificate {
+    /// TLS for a scripted server with this certificate.
+    pub fn server_tls(&self) -> Tls {
+        let chain = CertificateDer::pem_file_iter(&self.chain)
+            .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+            .expect("the file that was written");
+        let key = PrivateKeyDer::from_pem_file(&self.key).expect("the file that was written");
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .expect("a provider that has them")
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .expect("a key that fits");
+        Tls::Server(Arc::new(config))
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn key() -> KeyPair {
+    KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("randomness")
+}

@@ -1,0 +1,80 @@
+//! Ports that nobody else uses, and waiting until somebody listens.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A server that does not listen after this long has failed to start, also on a busy machine.
+pub const START_LIMIT: Duration = Duration::from_secs(30);
+
+static HANDED_OUT: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+
+/// A port on 127.0.0.1 that was free a moment ago, never the same twice in this process.
+///
+/// The port is not held: a server is given it by name. The kernel hands such ports out at random, so that processes
+/// that do the same at the same time hardly ever meet.
+pub fn free() -> SocketAddr {
+    free_on(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+/// As [`free`], on another address of this machine.
+pub fn free_on(address: IpAddr) -> SocketAddr {
+    loop {
+        let listener = TcpListener::bind((address, 0))
+            .unwrap_or_else(|error| panic!("no free port on {address}: {error}"));
+        let found =
+            listener.local_addr().unwrap_or_else(|error| panic!("a listener without an address: {error}"));
+        let mut handed_out = HANDED_OUT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if handed_out.get_or_insert_default().insert(found.port()) {
+            return found;
+        }
+    }
+}
+
+/// Waits until something accepts connections there; `false` after `limit`.
+pub fn wait(address: SocketAddr, limit: Duration) -> bool {
+    let end = Instant::now() + limit;
+    loop {
+        if TcpStream::connect_timeout(&address, Duration::from_millis(500)).is_ok() {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Asks again and again until there is an answer; `None` after `limit`.
+pub fn wait_until<T>(limit: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(answer) = ask() {
+            return Some(answer);
+        }
+        if Instant::now() >= end {
+            return None;
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_handed_out_once() {
+        let ports: HashSet<_> = (0..50).map(|_| free().port()).collect();
+        assert_eq!(ports.len(), 50);
+    }
+
+    #[test]
+    fn waiting_ends_when_somebody_listens_and_when_nobody_does() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(wait(listener.local_addr().unwrap(), START_LIMIT));
+        assert!(!wait(free(), Duration::from_millis(50)));
+    }
+}
