@@ -1,19 +1,15 @@
 //! `postern check`: says what is wrong with the config, or what it means.
 
-use std::time::Duration;
+mod online;
 
-use serde::Serialize;
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+pub use online::Finding;
 
 use crate::command::{Check, CommandLine, Exit};
 use crate::config::{self, Config, ConfigError, Inactive, ServerAddress, size_in_words};
 use crate::output;
 
-/// How long one server may take to accept a connection.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// `postern check`: 0 if the config can be run, 2 if not, 3 if `--online` finds something missing.
+/// `postern check`: 0 if the config can be run, 2 if not; with `--online` 1 if something that was reached is not as the
+/// config needs it, 3 if something could not be reached.
 pub async fn check(line: &CommandLine, options: Check) -> Exit {
     let file = line.config_file();
     let config = match config::load(&file) {
@@ -23,7 +19,7 @@ pub async fn check(line: &CommandLine, options: Check) -> Exit {
             return Exit::Wrong;
         }
     };
-    let findings = if options.online { online(&config).await } else { Vec::new() };
+    let findings = if options.online { online::look(&config).await } else { Vec::new() };
     if line.json {
         let file = file.display();
         let (valid, inactive) = (true, &config.inactive);
@@ -35,7 +31,16 @@ pub async fn check(line: &CommandLine, options: Check) -> Exit {
         summary(&config).iter().chain(&inactive(&config.inactive)).for_each(|text| output::line(text));
         findings.iter().for_each(|finding| output::line(&finding.to_string()));
     }
-    if findings.iter().all(|finding| finding.good) { Exit::Done } else { Exit::Unreachable }
+    exit(&findings)
+}
+
+fn exit(findings: &[Finding]) -> Exit {
+    let bad = |finding: &&Finding| !finding.good;
+    match findings.iter().filter(bad).map(|finding| finding.reached).min() {
+        None => Exit::Done,
+        Some(true) => Exit::No,
+        Some(false) => Exit::Unreachable,
+    }
 }
 
 fn refuse(json: bool, error: &ConfigError) {
@@ -74,51 +79,6 @@ fn inactive(inactive: &[Inactive]) -> Vec<String> {
     inactive.iter().map(one).collect()
 }
 
-/// Something that only the network could tell.
-#[derive(Clone, Debug, Serialize)]
-pub struct Finding {
-    /// What was tried.
-    pub what: String,
-    /// Whether it is as it should be.
-    pub good: bool,
-    /// What was found, in words.
-    pub words: String,
-}
-
-impl std::fmt::Display for Finding {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "  {} {}: {}", if self.good { "ok" } else { "NOT" }, self.what, self.words)
-    }
-}
-
-/// Whether every server can be found and reached. What it says in its EHLO is the engine's to ask.
-async fn online(config: &Config) -> Vec<Finding> {
-    let mut findings = Vec::new();
-    for backend in &config.backends {
-        for server in &backend.servers {
-            let reached = reach(server).await;
-            let what = format!("server {server} of {}", backend.name);
-            let good = reached.is_ok();
-            findings.push(Finding { what, good, words: reached.unwrap_or_else(|reason| reason) });
-        }
-    }
-    findings
-}
-
-async fn reach(server: &ServerAddress) -> Result<String, String> {
-    let addresses =
-        server.look_up().await.map_err(|error| format!("the name cannot be resolved: {error}"))?;
-    let mut reason = "the name has no address".to_owned();
-    for address in addresses {
-        match timeout(PATIENCE, TcpStream::connect(address)).await {
-            Ok(Ok(_)) => return Ok(format!("{address} accepts connections")),
-            Ok(Err(error)) => reason = format!("{address}: {error}"),
-            Err(_) => reason = format!("{address}: no answer within 10 s"),
-        }
-    }
-    Err(reason)
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser as _;
@@ -134,15 +94,16 @@ mod tests {
 
     fn config_with(server: &str) -> String {
         format!(
-            "hostname = \"mx.example\"\n[[backend]]\ndomains = [\"a.example\"]\nservers = [\"{server}\"]\n"
+            "hostname = \"mx.example\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n\
+             [[backend]]\ndomains = [\"a.example\"]\nservers = [\"{server}\"]\n"
         )
     }
 
     #[tokio::test]
-    async fn the_exit_status_tells_a_wrong_config_from_a_missing_server() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let there = listener.local_addr().unwrap().to_string();
+    async fn the_exit_status_tells_a_wrong_config_from_a_missing_server_and_from_one_that_will_not_do() {
+        let there = online::tests::server(&["PIPELINING"]).await.to_string();
         assert_eq!(exit_of(&config_with(&there), true).await, Exit::Done);
+        assert_eq!(exit_of(&format!("{}tls = \"encrypt\"\n", config_with(&there)), true).await, Exit::No);
         assert_eq!(exit_of(&config_with("127.0.0.1:1"), true).await, Exit::Unreachable);
         assert_eq!(exit_of(&config_with("127.0.0.1:1"), false).await, Exit::Done);
         assert_eq!(exit_of("hostname = 5\n", false).await, Exit::Wrong);
@@ -152,7 +113,7 @@ mod tests {
     fn what_is_not_active_is_said() {
         let text = format!("{}[queue]\nlifetime = \"5d\"\n", config_with("10.0.0.1"));
         let config = config::parse(&text, std::path::Path::new("p.toml")).unwrap();
-        assert!(inactive(&config.inactive)[0].contains("queue: nothing is queued"));
+        assert!(inactive(&config.inactive)[0].contains("queue: only what one server of several"));
         assert!(summary(&config).iter().any(|line| line.contains("a.example go to 10.0.0.1:25")));
     }
 }

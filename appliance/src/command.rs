@@ -86,7 +86,7 @@ pub struct Trace {
     /// So long ago (`2h`), or a date (`2026-11-21T19:00:00Z`).
     #[arg(long, value_name = "T")]
     pub since: Option<String>,
-    /// At most so many, the latest [default: 20, at most 1000].
+    /// At most so many transactions and sessions without mail, the latest [default: 20, at most 1000].
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,
 }

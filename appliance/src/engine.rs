@@ -1,5 +1,6 @@
 //! `postern run`: puts the rooms of the data plane together, and takes them apart again in order.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,10 +25,14 @@ mod generation;
 mod identity;
 mod live;
 mod probing;
+mod queue;
+mod workers;
 
 pub use error::EngineError;
 use generation::Base;
+pub(crate) use generation::{leg, tls_settings};
 use live::Present;
+use workers::{Bound, Workers};
 
 /// How long sessions have to end after SIGTERM: the longest wait for a server's final reply is longer, but service
 /// managers and administrators are not that patient. A message that was not answered is sent again by its client.
@@ -53,8 +58,8 @@ pub async fn run(line: &CommandLine) -> Exit {
 }
 
 /// `postern demo`
-pub async fn demo(options: Demo) -> Exit {
-    match demo::demo(options).await {
+pub async fn demo(options: Demo, json: bool) -> Exit {
+    match demo::demo(options, json).await {
         Ok(exit) => exit,
         Err(error) => {
             output::diagnosis(&error.to_string());
@@ -68,15 +73,10 @@ async fn serve(config: Config, file: &Path) -> Result<(), EngineError> {
     let engine = Engine::start(&config).await?;
     service::ready("taking mail");
     tracing::info!(hostname = %config.hostname, "ready");
-    loop {
-        match signals.next().await {
-            Wish::Reload => {
-                service::reloading();
-                engine.reload(file).await;
-                service::ready("taking mail");
-            }
-            Wish::End => break,
-        }
+    while let Wish::Reload = signals.next().await {
+        service::reloading();
+        engine.reload(file).await;
+        service::ready("taking mail");
     }
     service::stopping();
     engine.stop(DRAIN).await;
@@ -118,7 +118,11 @@ struct Engine {
     base: Base,
     relay: Arc<Relay>,
     present: Arc<Present>,
+    recording: Arc<Recording>,
+    /// The status page's address, as bound.
+    admin: SocketAddr,
     stop_admin: oneshot::Sender<()>,
+    workers: Workers,
 }
 
 impl Engine {
@@ -129,35 +133,36 @@ impl Engine {
         let base = Base::prepare(config, Arc::clone(&recording), Arc::clone(&clock))?;
         let generation = base.generation(config, None).await?;
         let listeners = bind(config)?;
-        let admin = TcpListener::bind(config.admin.listen)
-            .await
-            .map_err(|error| EngineError::Admin { address: config.admin.listen, error })?;
-        let relay = Relay::new(generation.serving.clone(), Budget::new(config.limits.in_flight), clock);
+        let no_admin = |error| EngineError::Admin { address: config.admin.listen, error };
+        let admin = TcpListener::bind(config.admin.listen).await.map_err(no_admin)?;
+        let admin_address = admin.local_addr().map_err(no_admin)?;
+        let relay =
+            Relay::new(generation.serving.clone(), Budget::new(config.limits.in_flight), Arc::clone(&clock));
         let present = Arc::new(Present::new(Arc::clone(&relay), generation.certificates, states(&listeners)));
 
         // What servers offer is known before the first client asks (DECISIONS 1).
         probing::probe_all(&relay.serving()).await;
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
+        tokio::spawn(queue::drain(Arc::clone(&relay), clock, base.schedule()));
         let desk = Desk::new(
             config.hostname.to_string(),
-            config.admin.listen,
+            admin_address,
             config.admin.networks.clone(),
             Arc::clone(&present) as _,
-            recording,
+            Arc::clone(&recording),
         );
         let (stop_admin, stopped) = oneshot::channel();
         tokio::spawn(admin::serve(admin, Arc::new(desk), async {
             let _ = stopped.await;
         }));
-        for Bound { listener, protocol, proxies } in listeners {
-            let serving = Arc::clone(&relay).serve(listener, protocol, proxies);
-            tokio::spawn(async move {
-                if let Err(error) = serving.await {
-                    tracing::error!(%error, "a listener broke");
-                }
-            });
-        }
-        Ok(Self { base, relay, present, stop_admin })
+        let workers = workers::start(&relay, listeners)?;
+        Ok(Self { base, relay, present, recording, admin: admin_address, stop_admin, workers })
+    }
+
+    /// The first listener's address, as bound.
+    fn listening(&self) -> Option<SocketAddr> {
+        use crate::report::Live as _;
+        self.present.listeners().first().map(|listener| listener.address)
     }
 
     /// Sessions under way keep what they began with. A config that is wrong changes nothing.
@@ -181,45 +186,48 @@ impl Engine {
     }
 
     async fn stop(self, patience: Duration) {
-        tracing::info!(sessions = self.relay.admission().sessions(), "no new sessions, waiting for the open ones");
+        tracing::info!(
+            sessions = self.relay.admission().sessions(),
+            "no new sessions, waiting for the open ones"
+        );
         let left = self.relay.drain(patience).await;
         if left > 0 {
             tracing::warn!(sessions = left, "closed before they were done");
         }
         let _ = self.stop_admin.send(());
+        self.workers.stop();
     }
 }
 
-struct Bound {
-    listener: intercept::Listener,
-    protocol: record::Protocol,
-    proxies: intercept::Networks,
-}
-
 fn bind(config: &Config) -> Result<Vec<Bound>, EngineError> {
+    let threads = workers::count();
     let bind_one = |listener: &config::Listener| {
-        let bound = intercept::Listener::bind(listener.address).map_err(EngineError::Listen)?;
+        let sockets = intercept::Listener::sockets(listener.address, threads).map_err(EngineError::Listen)?;
         let proxies = listener.proxy_protocol_from.iter().copied().collect();
-        Ok(Bound { listener: bound, protocol: listener.protocol, proxies })
+        Ok(Bound { sockets, protocol: listener.protocol, proxies })
     };
     config.listeners.iter().map(bind_one).collect()
 }
 
 fn states(listeners: &[Bound]) -> Vec<ListenerState> {
     let state = |bound: &Bound| {
-        let address = bound.listener.local_address().ok()?;
+        let address = bound.sockets.first()?.local_addr().ok()?;
         Some(ListenerState { address, protocol: bound.protocol.name().into(), problem: None })
     };
     listeners.iter().filter_map(state).collect()
 }
 
 /// The spool, opened where it can block.
-async fn open_spool(folder: std::path::PathBuf, max: u64, clock: Arc<dyn Clock>) -> Result<Spool, EngineError> {
-    let settings = spool::Settings { max_bytes: max, ..spool::Settings::default() };
+async fn open_spool(
+    folder: std::path::PathBuf,
+    settings: spool::Settings,
+    clock: Arc<dyn Clock>,
+) -> Result<Spool, EngineError> {
     let open = move || {
         let disk = spool::RealDisk::new(&folder)?;
         Spool::open(settings, Arc::new(disk), clock).map_err(std::io::Error::other)
     };
-    let opened = tokio::task::spawn_blocking(open).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    let opened =
+        tokio::task::spawn_blocking(open).await.unwrap_or_else(|error| Err(std::io::Error::other(error)));
     opened.map_err(EngineError::Spool)
 }

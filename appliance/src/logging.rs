@@ -1,14 +1,56 @@
-//! Where the log goes: standard error, as text or as JSON, at `info` unless `RUST_LOG` says otherwise.
+//! Where the log goes: standard error, as text or as JSON, at `info` (`demo`: `warn`) unless `RUST_LOG` says otherwise.
 
-use std::io::{IsTerminal as _, stderr};
+use std::cell::RefCell;
+use std::io::{self, IsTerminal as _, Write, stderr};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 /// Starts the log; once for a process, a second time is without effect.
 pub fn start(json: bool) {
-    let filter = EnvFilter::builder().with_default_directive(LevelFilter::INFO.into()).from_env_lossy();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    start_at(LevelFilter::INFO, json);
+}
+
+/// The same at `warn`, for a command whose results are read on the same terminal.
+pub fn start_quietly(json: bool) {
+    start_at(LevelFilter::WARN, json);
+}
+
+fn start_at(level: LevelFilter, json: bool) {
+    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines);
     // Fails only if there is a log already.
     let _ = if json { log.json().try_init() } else { log.with_ansi(stderr().is_terminal()).try_init() };
+}
+
+thread_local! {
+    /// Lines that go out together; `None` outside of [`together`].
+    static WAITING: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
+}
+
+/// What `work` logs on this thread goes out in one write: at a thousand messages a second the writes would cost as much
+/// as the lines.
+pub fn together(work: impl FnOnce()) {
+    WAITING.set(Some(Vec::new()));
+    work();
+    if let Some(lines) = WAITING.take() {
+        // There is nobody to tell that nobody can be told.
+        let _ = stderr().write_all(&lines);
+    }
+}
+
+/// Standard error, or the lines that wait to go there.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        WAITING.with_borrow_mut(|waiting| match waiting {
+            Some(lines) => lines.write(line),
+            None => stderr().write(line),
+        })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -25,8 +25,8 @@ fn main() -> ExitCode {
 async fn perform(line: &CommandLine) -> Exit {
     match &line.command {
         Command::Demo(options) => {
-            logging::start(line.json);
-            engine::demo(*options).await
+            logging::start_quietly(line.json);
+            engine::demo(*options, line.json).await
         }
         Command::Run => {
             logging::start(line.json);

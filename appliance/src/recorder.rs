@@ -10,7 +10,9 @@ mod networks;
 mod statistics;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use crate::logging;
 use record::{Clock, Event, GroupOutcome, Recorder, Transaction};
 use tokio::sync::mpsc;
 
@@ -85,11 +87,23 @@ impl std::fmt::Debug for Recording {
     }
 }
 
+/// Events that are logged and kept in one go.
+const BATCH: usize = 256;
+/// Between two batches: too short for a person to notice, long enough to gather some events.
+const PAUSE: Duration = Duration::from_millis(5);
+
 async fn keep(mut events: mpsc::Receiver<Event>, kept: Arc<Mutex<Kept>>, clock: Arc<dyn Clock>) {
-    while let Some(event) = events.recv().await {
-        journal::write(&event);
-        let now = clock.now();
-        let mut kept = lock(&kept);
+    let mut batch = Vec::new();
+    while events.recv_many(&mut batch, BATCH).await > 0 {
+        logging::together(|| batch.iter().for_each(journal::write));
+        keep_all(&mut lock(&kept), &mut batch, clock.now());
+        // Under load this thread would be woken for every message; what comes meanwhile waits in the queue.
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn keep_all(kept: &mut Kept, batch: &mut Vec<Event>, now: Duration) {
+    for event in batch.drain(..) {
         kept.statistics.add(&event, now);
         kept.without_tls.add(&event, now);
         kept.memory.add(event, now);
@@ -144,9 +158,45 @@ pub fn outcome(transaction: &Transaction) -> Outcome {
         }
         Some(code) if code.is_transient() => Outcome::Deferred,
         Some(code) if code.is_permanent() => Outcome::Refused,
-        _ => Outcome::Abandoned,
+        _ => outcome_of_the_envelope(transaction),
+    }
+}
+
+/// Without a last reply: a client that heard no for every recipient did not give up, it was refused.
+fn outcome_of_the_envelope(transaction: &Transaction) -> Outcome {
+    let codes =
+        || transaction.recipients.iter().map(|recipient| recipient.reply.as_ref().map(smtp::Reply::code));
+    let all = |is: fn(smtp::ReplyCode) -> bool| codes().all(|code| code.is_some_and(is));
+    match transaction.recipients.is_empty() {
+        true => Outcome::Abandoned,
+        false if all(smtp::ReplyCode::is_permanent) => Outcome::Refused,
+        false if all(|code| code.is_permanent() || code.is_transient()) => Outcome::Deferred,
+        false => Outcome::Abandoned,
     }
 }
 
 #[cfg(test)]
 pub(crate) mod samples;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_whose_recipients_were_all_refused_was_not_abandoned() {
+        for (replies, expected) in [
+            (&[][..], Outcome::Abandoned),
+            (&[550][..], Outcome::Refused),
+            (&[550, 451], Outcome::Deferred),
+            (&[550, 250], Outcome::Abandoned),
+        ] {
+            let mut transaction = samples::transaction(1);
+            transaction.reply = None;
+            transaction.recipients.truncate(replies.len());
+            for (recipient, code) in transaction.recipients.iter_mut().zip(replies) {
+                recipient.reply = Some(samples::reply(*code, "words"));
+            }
+            assert_eq!(outcome(&transaction), expected, "{replies:?}");
+        }
+    }
+}

@@ -3,6 +3,8 @@
 //! Each target in `fuzz_targets/` is one parser of hostile bytes, compared with a model that is written down as naively as
 //! possible, or with itself: in other pieces, or after writing and reading again. `corpus/TARGET` holds a handful of
 //! small inputs to begin from, and every input that once found a fault.
+//!
+//! All of them run in `tests/run --only fuzz`; one by hand: `RUSTC_BOOTSTRAP=1 cargo fuzz run TARGET`.
 
 pub mod segment;
 

@@ -1,15 +1,21 @@
 //! Certificates that exist only for a test.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::child;
 use crate::scratch::Scratch;
 use crate::scripted::Tls;
+
+/// An RSA key takes a busy machine some seconds.
+const OPENSSL_LIMIT: Duration = Duration::from_secs(60);
 
 /// A private certificate authority, its certificate in a file.
 pub struct Authority {
@@ -87,6 +93,47 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    /// One with an RSA key that nobody signed: with it a server could do without forward secrecy if it wanted to.
+    ///
+    /// # Panics
+    ///
+    /// If openssl cannot make it.
+    pub fn self_signed_rsa(scratch: &Scratch, name: &str) -> Self {
+        let (chain, key) = (scratch.join("rsa.pem"), scratch.join("rsa.key"));
+        let mut command = Command::new("openssl");
+        command.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            &format!("/CN={name}"),
+        ]);
+        command.args(["-addext", &format!("subjectAltName=DNS:{name}")]);
+        command.arg("-keyout").arg(&key).arg("-out").arg(&chain);
+        let ended = child::run(&command, OPENSSL_LIMIT);
+        assert!(ended.success, "{}", ended.output);
+        Self { both: chain.clone(), chain, key }
+    }
+
+    /// The pin of its key, as a config names it: `sha256/` and the digest of the SubjectPublicKeyInfo in base64.
+    ///
+    /// # Panics
+    ///
+    /// If openssl cannot tell.
+    pub fn pin(&self) -> String {
+        let script = "openssl x509 -in \"$1\" -noout -pubkey | openssl pkey -pubin -outform der |
+                      openssl dgst -sha256 -binary | base64";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(&self.chain);
+        let ended = child::run(&command, OPENSSL_LIMIT);
+        assert!(ended.success && ended.output.trim().len() == 44, "{}", ended.output);
+        format!("sha256/{}", ended.output.trim())
+    }
+
     /// TLS for a scripted server with this certificate.
     pub fn server_tls(&self) -> Tls {
         let chain = CertificateDer::pem_file_iter(&self.chain)

@@ -5,6 +5,7 @@
 //!   as the hidden server and as the sender; what they received is read back as [`mailbox::Stored`].
 //! - [`clients`]: swaks, msmtp, curl, nodemailer and Python's smtplib behind one function.
 //! - [`scripted`], [`personalities`]: a fake server and a fake client that follow a script byte by byte.
+//! - [`tape`]: a fake server that writes down what it got and misbehaves at one step of the dialogue.
 //! - [`scratch`], [`child`], [`ports`], [`certificate`]: folders, processes, ports and certificates.
 //! - [`needs!`]: a test that the machine cannot run says so; where nothing may be skipped it fails instead.
 //!
@@ -26,8 +27,10 @@ pub mod needs;
 pub mod opensmtpd;
 pub mod personalities;
 pub mod ports;
+pub mod postern;
 pub mod postfix;
 pub mod scratch;
 pub mod scripted;
 pub mod sink;
+pub mod tape;
 pub mod unpacked;

@@ -27,6 +27,15 @@ impl Stored {
         let (added, content) = whole.split_at(end);
         Self { added: String::from_utf8_lossy(added).into_owned(), content: content.to_vec(), whole }
     }
+
+    /// What came over the wire, as the Received field of one more hop and what that hop got; the field is empty if there
+    /// is none on top.
+    pub fn one_hop_before(&self) -> (String, &[u8]) {
+        let starts = self.content.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"received:"));
+        let end = if starts { end_of_first_received(&self.content) } else { 0 };
+        let (field, rest) = self.content.split_at(end);
+        (String::from_utf8_lossy(field).into_owned(), rest)
+    }
 }
 
 /// A Maildir.
@@ -56,6 +65,22 @@ impl Maildir {
             .unwrap_or_else(|| {
                 panic!("{} messages in {} instead of {count}", self.read().len(), self.0.display())
             })
+    }
+
+    /// Waits for the message with this Message-ID.
+    ///
+    /// # Panics
+    ///
+    /// If it does not arrive.
+    pub fn wait_for_message(&self, message_id: &str) -> Stored {
+        let field = format!("\r\nMessage-ID: {message_id}\r\n");
+        let is_wanted = |stored: &Stored| {
+            // In the header, which is short: bodies may be large.
+            let header = stored.whole.get(..stored.whole.len().min(8192)).unwrap_or_default();
+            String::from_utf8_lossy(header).contains(&field)
+        };
+        ports::wait_until(STORE_LIMIT, || self.read().into_iter().find(is_wanted))
+            .unwrap_or_else(|| panic!("no {message_id} in {}", self.0.display()))
     }
 
     /// Waits for the one message that is to arrive.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -31,6 +32,24 @@ pub fn free_on(address: IpAddr) -> SocketAddr {
             return found;
         }
     }
+}
+
+/// Connects from one address of this machine, so that the other side can tell clients apart.
+///
+/// # Panics
+///
+/// If that address is not this machine's, or nobody listens.
+pub fn connect_from(source: Ipv4Addr, target: SocketAddr) -> TcpStream {
+    use nix::sys::socket::{
+        AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrStorage, bind, connect, socket,
+    };
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = socket(AddressFamily::Inet, SockType::Stream, flags, None).expect("a socket");
+    let source = SockaddrIn::from(std::net::SocketAddrV4::new(source, 0));
+    bind(socket.as_raw_fd(), &source).unwrap_or_else(|error| panic!("{source}: {error}"));
+    connect(socket.as_raw_fd(), &SockaddrStorage::from(target))
+        .unwrap_or_else(|error| panic!("{source} to {target}: {error}"));
+    socket.into()
 }
 
 /// Waits until something accepts connections there; `false` after `limit`.

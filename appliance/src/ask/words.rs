@@ -124,12 +124,23 @@ fn named(status: &Status) -> Vec<String> {
     lines
 }
 
-/// One line for each transaction.
-pub(super) fn list(stories: &[TransactionStory]) -> Vec<String> {
-    if stories.is_empty() {
+/// One line for each transaction, and for each session that brought none; the last of both together, latest last.
+pub(super) fn list(stories: &[TransactionStory], sessions: &[SessionStory], last: usize) -> Vec<String> {
+    let transactions = stories.iter().map(|story| (story.began.as_str(), one_line(story)));
+    let without_mail = sessions.iter().map(|session| (session.began.as_str(), session_line(session)));
+    let mut lines: Vec<_> = transactions.chain(without_mail).collect();
+    if lines.is_empty() {
         return vec!["nothing in the trace fits".to_owned()];
     }
-    stories.iter().rev().map(one_line).collect()
+    // RFC 3339 in UTC sorts as text.
+    lines.sort_by(|one, other| one.0.cmp(other.0));
+    let surplus = lines.len().saturating_sub(last);
+    lines.into_iter().skip(surplus).map(|(_, line)| line).collect()
+}
+
+fn session_line(session: &SessionStory) -> String {
+    let SessionStory { began, id, client, helo, end, .. } = session;
+    format!("{began} {id} no mail from {client} ({helo}): {end}")
 }
 
 fn one_line(story: &TransactionStory) -> String {
@@ -138,7 +149,10 @@ fn one_line(story: &TransactionStory) -> String {
         0 | 1 => String::new(),
         named => format!(" +{}", named - 1),
     };
-    let (size, reply) = (size_in_words(story.size), &story.reply);
+    let size = size_in_words(story.size);
+    // Without a last reply, what the first recipient got says most.
+    let to_recipient = || story.recipients.first().map_or("", |recipient| recipient.reply.as_str());
+    let reply = if story.reply.is_empty() { to_recipient() } else { &story.reply };
     format!("{} {} {} <{}> -> {to}{more} {size}: {reply}", story.began, story.id, story.outcome, story.from)
 }
 

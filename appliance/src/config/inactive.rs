@@ -20,7 +20,11 @@ pub struct Inactive {
 type Section = (&'static str, fn(&Raw) -> bool, &'static str);
 
 const SECTIONS: [Section; 9] = [
-    ("outbound", |raw| raw.outbound.is_some(), "mail is not sent to the world"),
+    (
+        "outbound",
+        |raw| raw.outbound.is_some(),
+        "mail is not sent to the world; only `networks` has an effect",
+    ),
     ("acme", |raw| raw.acme.is_some(), "no certificates are ordered; own ones or a self-signed one serve"),
     ("dns_update", |raw| raw.dns_update.is_some(), "no DNS records are changed"),
     ("resolver", |raw| raw.resolver.is_some(), "the system's resolver is asked"),
@@ -28,7 +32,7 @@ const SECTIONS: [Section; 9] = [
     (
         "queue",
         |raw| raw.queue.is_some(),
-        "nothing is queued; senders are told to try later when a server is down",
+        "only what one server of several did not take is queued; with none up, senders are told to try later",
     ),
     ("http", |raw| raw.http.is_some(), "no public HTTP listener is opened"),
     ("log", |raw| raw.log.is_some(), "the log goes to standard error only"),

@@ -65,6 +65,7 @@ fn backend(
     Some(Backend {
         name: name(raw, &first),
         domains,
+        submission_is_named: submission.is_some(),
         submission: submission
             .unwrap_or_else(|| ServerAddress { host: first.host.clone(), port: SUBMISSION }),
         servers,

@@ -91,6 +91,8 @@ pub struct Backend {
     pub servers: Vec<ServerAddress>,
     /// Where AUTH sessions go; default the first server's host at port 587.
     pub submission: ServerAddress,
+    /// Whether the config names it: who did not name it may well have none.
+    pub submission_is_named: bool,
     /// How far TLS goes.
     pub tls: TlsPolicy,
     /// The name to verify, where it is not the server's.

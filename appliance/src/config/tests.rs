@@ -32,6 +32,15 @@ fn message(added: &str) -> String {
 }
 
 #[test]
+fn the_documented_example_loads_and_names_no_key_without_effect() {
+    let config = good(include_str!("../../../docs/config.toml"));
+    assert_eq!((config.backends.len(), config.listeners.len()), (2, 3));
+    let inactive: Vec<_> = config.inactive.iter().map(|entry| entry.key.as_str()).collect();
+    // Both have keys of either kind, and say so.
+    assert_eq!(inactive, ["outbound", "queue"]);
+}
+
+#[test]
 fn four_lines_are_a_whole_config() {
     let config = good(FOUR_LINES);
     assert_eq!(config.hostname.as_str(), "mx1.example.net");

@@ -10,7 +10,9 @@ use crate::command::Exit;
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// The status page's address cannot be had.
-    #[error("the status page cannot listen on {address}: {error}\nSet [admin] listen, or --admin, to a free address.")]
+    #[error(
+        "the status page cannot listen on {address}: {error}\nSet [admin] listen to a free address, or stop what listens there."
+    )]
     Admin {
         /// The address.
         address: SocketAddr,
@@ -28,8 +30,18 @@ pub enum EngineError {
     /// A certificate cannot be used.
     #[error("a certificate cannot be used: {0}")]
     Certificate(#[from] tls::IdentityError),
+    /// A backend's server is one of Postern's own listeners.
+    #[error(
+        "the server {server} of backend {backend} is Postern itself\nSet servers to where the mail server listens, or give the [[listener]] another address."
+    )]
+    Itself {
+        /// The backend's name.
+        backend: String,
+        /// The server.
+        server: SocketAddr,
+    },
     /// A listener cannot be had.
-    #[error("{0}\nSet another [[listener]] address, or --smtp for the demo, or stop what listens there.")]
+    #[error("{0}\nSet another [[listener]] address, or stop what listens there.")]
     Listen(intercept::ListenError),
     /// A server's name cannot be resolved.
     #[error("the server {server} of backend {backend} cannot be resolved: {error}")]
@@ -61,6 +73,9 @@ pub enum EngineError {
         /// Why.
         error: io::Error,
     },
+    /// A thread cannot be started.
+    #[error("a thread to serve sessions cannot be started: {0}")]
+    Worker(io::Error),
     /// TLS cannot be set up.
     #[error("TLS for {what} cannot be set up: {error}")]
     Tls {
@@ -75,7 +90,11 @@ impl EngineError {
     /// The exit status: wrong config, or something out of reach.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::CaFile { .. } | Self::Certificate(_) | Self::Mode(_) | Self::Routing(_) => Exit::Wrong,
+            Self::CaFile { .. }
+            | Self::Itself { .. }
+            | Self::Certificate(_)
+            | Self::Mode(_)
+            | Self::Routing(_) => Exit::Wrong,
             _ => Exit::Unreachable,
         }
     }

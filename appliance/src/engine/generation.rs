@@ -9,7 +9,7 @@ use intercept::Networks;
 use record::Clock;
 use relay::{Driver, InboundPlain, Limits, Serving, Settings};
 use route::{Backend, BackendSettings, Routing, Server};
-use spool::Spool;
+use spool::{Schedule, Spool};
 use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
 
 use super::error::EngineError;
@@ -23,7 +23,7 @@ pub(super) struct Base {
     recording: Arc<Recording>,
     clock: Arc<dyn Clock>,
     state_dir: PathBuf,
-    max_spool: u64,
+    spool_settings: spool::Settings,
     loop_key: [u8; 32],
     roots: Roots,
     spool: tokio::sync::OnceCell<Spool>,
@@ -46,8 +46,16 @@ impl Base {
         make_folder(&state_dir.join("spool"))?;
         make_folder(&state_dir.join("spill"))?;
         let loop_key = identity::loop_key(&state_dir.join("loop.key"))?;
-        let (max_spool, spool) = (config.queue.max_size, tokio::sync::OnceCell::new());
-        Ok(Self { recording, clock, state_dir, max_spool, loop_key, roots: Roots::public(), spool })
+        let schedule = Schedule { lifetime: config.queue.lifetime, ..Schedule::default() };
+        let spool_settings =
+            spool::Settings { max_bytes: config.queue.max_size, schedule, ..spool::Settings::default() };
+        let spool = tokio::sync::OnceCell::new();
+        Ok(Self { recording, clock, state_dir, spool_settings, loop_key, roots: Roots::public(), spool })
+    }
+
+    /// When what waits in the queue is tried again, and for how long.
+    pub(super) fn schedule(&self) -> Schedule {
+        self.spool_settings.schedule
     }
 
     pub(super) async fn generation(
@@ -63,8 +71,9 @@ impl Base {
         let tls = tls_settings(config);
         let mut backends = Vec::new();
         for backend in &config.backends {
-            backends.push(self.backend(backend, &tls).await?);
+            backends.push(self.backend(config, backend, &tls).await?);
         }
+        refuse_own_listeners(config, &backends)?;
         let routing = Routing::new(backends)?;
         if let Some(before) = before {
             routing.inherit(before);
@@ -104,7 +113,7 @@ impl Base {
 
     async fn driver(&self, config: &Config, acceptor: Acceptor) -> Result<Driver, EngineError> {
         let folder = self.state_dir.join("spool");
-        let open = || open_spool(folder, self.max_spool, Arc::clone(&self.clock));
+        let open = || open_spool(folder, self.spool_settings.clone(), Arc::clone(&self.clock));
         let spool = self.spool.get_or_try_init(open).await?.clone();
         Ok(Driver {
             opener: Opener {
@@ -121,54 +130,71 @@ impl Base {
         })
     }
 
-    async fn backend(&self, backend: &config::Backend, tls: &tls::Settings) -> Result<Backend, EngineError> {
-        let policy = self.policy(backend)?;
-        let connector = Connector::new(tls, &policy, Arc::clone(&self.clock))
-            .map_err(|error| EngineError::Tls { what: format!("backend {}", backend.name), error })?;
+    async fn backend(
+        &self,
+        config: &Config,
+        backend: &config::Backend,
+        tls: &tls::Settings,
+    ) -> Result<Backend, EngineError> {
         let mut servers = Vec::new();
         for server in &backend.servers {
             servers.extend(look_up(&backend.name, server).await?);
         }
         // Without a word about submission most servers have none on 587; that is found out by the probe.
-        let submission = look_up(&backend.name, &backend.submission).await?;
-        Ok(Backend::new(BackendSettings {
-            name: backend.name.as_str().into(),
-            domains: backend.domains.clone(),
-            servers,
-            submission,
-            tls: policy,
-            connector,
-            client_address: client_address(backend.client_address),
-            banner: match backend.banner {
-                config::Banner::Postern => route::Banner::Postern,
-                config::Banner::Server => route::Banner::Server,
-            },
-        }))
-    }
-
-    fn policy(&self, backend: &config::Backend) -> Result<LegPolicy, EngineError> {
-        let roots = match &backend.ca_file {
-            None => self.roots.clone(),
-            Some(file) => self
-                .roots
-                .with_file(file)
-                .map_err(|error| EngineError::CaFile { backend: backend.name.clone(), error })?,
-        };
-        Ok(LegPolicy {
-            ladder: match backend.tls {
-                config::TlsPolicy::Off => Ladder::Off,
-                config::TlsPolicy::Opportunistic => Ladder::Opportunistic,
-                config::TlsPolicy::Encrypt => Ladder::Encrypt,
-                config::TlsPolicy::Verify => Ladder::Verify,
-            },
-            name: backend.tls_name.as_ref().map(ToString::to_string),
-            roots,
-            pins: backend.pins.iter().copied().map(Pin::from).collect(),
-        })
+        let mut submission = look_up(&backend.name, &backend.submission).await?;
+        // The default, the same host on 587, is Postern's own port where the server is on the same machine.
+        submission.retain(|server| !is_own(config, server));
+        leg(backend, tls, &self.roots, Arc::clone(&self.clock), (servers, submission))
     }
 }
 
-fn tls_settings(config: &Config) -> tls::Settings {
+/// A backend by its config, with its servers for mail and for submission.
+pub(crate) fn leg(
+    backend: &config::Backend,
+    tls: &tls::Settings,
+    roots: &Roots,
+    clock: Arc<dyn Clock>,
+    (servers, submission): (Vec<Server>, Vec<Server>),
+) -> Result<Backend, EngineError> {
+    let policy = policy(backend, roots)?;
+    let connector = Connector::new(tls, &policy, clock)
+        .map_err(|error| EngineError::Tls { what: format!("backend {}", backend.name), error })?;
+    Ok(Backend::new(BackendSettings {
+        name: backend.name.as_str().into(),
+        domains: backend.domains.clone(),
+        servers,
+        submission,
+        tls: policy,
+        connector,
+        client_address: client_address(backend.client_address),
+        banner: match backend.banner {
+            config::Banner::Postern => route::Banner::Postern,
+            config::Banner::Server => route::Banner::Server,
+        },
+    }))
+}
+
+fn policy(backend: &config::Backend, roots: &Roots) -> Result<LegPolicy, EngineError> {
+    let roots = match &backend.ca_file {
+        None => roots.clone(),
+        Some(file) => roots
+            .with_file(file)
+            .map_err(|error| EngineError::CaFile { backend: backend.name.clone(), error })?,
+    };
+    Ok(LegPolicy {
+        ladder: match backend.tls {
+            config::TlsPolicy::Off => Ladder::Off,
+            config::TlsPolicy::Opportunistic => Ladder::Opportunistic,
+            config::TlsPolicy::Encrypt => Ladder::Encrypt,
+            config::TlsPolicy::Verify => Ladder::Verify,
+        },
+        name: backend.tls_name.as_ref().map(ToString::to_string),
+        roots,
+        pins: backend.pins.iter().copied().map(Pin::from).collect(),
+    })
+}
+
+pub(crate) fn tls_settings(config: &Config) -> tls::Settings {
     tls::Settings {
         minimum: match config.tls.minimum {
             config::MinimumTls::Tls12 => tls::Minimum::Tls12,
@@ -195,6 +221,30 @@ fn inside(config: &Config, routing: &Routing) -> Networks {
         Some(networks) => networks.iter().copied().collect(),
         None => routing.server_addresses().map(ipnet::IpNet::from).collect(),
     }
+}
+
+/// A server that is Postern itself would ask itself about every recipient, session upon session, until nothing is left.
+fn refuse_own_listeners(config: &Config, backends: &[Backend]) -> Result<(), EngineError> {
+    for backend in backends {
+        if let Some(server) = backend.servers().iter().find(|server| is_own(config, server)) {
+            return Err(EngineError::Itself { backend: backend.name().into(), server: server.address() });
+        }
+    }
+    Ok(())
+}
+
+fn is_own(config: &Config, server: &Server) -> bool {
+    let address = server.address();
+    config.listeners.iter().any(|listener| {
+        let here = listener.address.ip();
+        let same = here == address.ip() || (here.is_unspecified() && is_local(address.ip()));
+        listener.address.port() == address.port() && same
+    })
+}
+
+/// Only a local address can be bound to.
+fn is_local(address: std::net::IpAddr) -> bool {
+    std::net::UdpSocket::bind((address, 0)).is_ok()
 }
 
 async fn look_up(backend: &str, server: &ServerAddress) -> Result<Vec<Server>, EngineError> {

@@ -47,7 +47,9 @@ pub(super) fn loop_key(path: &Path) -> Result<[u8; 32], EngineError> {
     match std::fs::read(path) {
         Ok(bytes) => match bytes.try_into() {
             Ok(key) => return Ok(key),
-            Err(_) => tracing::warn!(path = %path.display(), "the key of the loop tokens is damaged, a new one is made"),
+            Err(_) => {
+                tracing::warn!(path = %path.display(), "the key of the loop tokens is damaged, a new one is made")
+            }
         },
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(failed(error)),

@@ -1,4 +1,4 @@
-//! The log: one line for each transaction, one for each session.
+//! The log: one line for each transaction, and one for each session that had none or did not end in order.
 //!
 //! At info there are no addresses of people and no words of servers, which repeat them: domains and codes are enough
 //! to find the rest in the trace. Everything is at debug.
@@ -20,6 +20,7 @@ pub(super) fn write(event: &Event) {
     }
 }
 
+/// A session whose transactions have lines of their own and that ended in order has nothing to add to them.
 fn session(session: &Session) {
     let (end, reason) = match &session.end {
         SessionEnd::Quit => ("quit", ""),
@@ -29,21 +30,27 @@ fn session(session: &Session) {
         SessionEnd::Abuse(abuse) => ("refused", abuse.name()),
         SessionEnd::Ended(reason) => ("ended", &**reason),
     };
-    info!(
-        target: "postern::session",
-        id = %session.id,
-        client = %session.client,
-        helo = &*session.helo,
-        protocol = session.protocol.name(),
-        tls = tls_word(&session.tls),
-        authenticated = session.authenticated,
-        transactions = session.transactions,
-        bytes_in = session.bytes.0,
-        bytes_out = session.bytes.1,
-        ms = milliseconds(session.lasted),
-        reason,
-        "session {end}",
-    );
+    let told = session.transactions > 0 && matches!(session.end, SessionEnd::Quit | SessionEnd::Closed);
+    macro_rules! line {
+        ($level:ident) => {
+            $level!(
+                target: "postern::session",
+                id = %session.id,
+                client = %session.client,
+                helo = &*session.helo,
+                protocol = session.protocol.name(),
+                tls = tls_word(&session.tls),
+                authenticated = session.authenticated,
+                transactions = session.transactions,
+                bytes_in = session.bytes.0,
+                bytes_out = session.bytes.1,
+                ms = milliseconds(session.lasted),
+                reason,
+                "session {end}",
+            )
+        };
+    }
+    if told { line!(debug) } else { line!(info) }
 }
 
 fn transaction(transaction: &Transaction) {

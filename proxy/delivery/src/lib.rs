@@ -14,6 +14,7 @@ mod open;
 mod outgoing;
 mod pool;
 mod probe;
+mod queued;
 pub mod timeouts;
 
 pub use delivered::Delivered;
@@ -23,3 +24,4 @@ pub use open::{Client, OpenError, OpenLeg, OpenRequest, Opener};
 pub use outgoing::{ContentWriter, Outgoing};
 pub use pool::Pool;
 pub use probe::probe;
+pub use queued::{Attempt, attempt};

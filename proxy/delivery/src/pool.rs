@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::thread::ThreadId;
 
 use route::Backend;
 use tokio::io::{AsyncRead, ReadBuf};
@@ -12,19 +13,23 @@ use crate::network::Stream;
 use crate::open::OpenLeg;
 use crate::timeouts;
 
-/// More than this wait for no backend: servers limit connections from one address.
+/// More than this wait for no backend on one thread: servers limit connections from one address.
 const WAITING_PER_BACKEND: usize = 20;
 
 /// Open connections by backend.
 #[derive(Default)]
 pub struct Pool {
-    waiting: Mutex<HashMap<usize, Vec<Waiting>>>,
+    waiting: Mutex<HashMap<Key, Vec<Waiting>>>,
 }
 
+/// A connection is used again on the thread whose runtime it belongs to: elsewhere every reply would wake two.
+///
 /// Backends are known by where they live: a reload makes new ones, and connections of the old ones are not mixed up. A
 /// connection that waits keeps its backend, and so the address, from being used again.
-fn key(backend: &Arc<Backend>) -> usize {
-    Arc::as_ptr(backend).addr()
+type Key = (ThreadId, usize);
+
+fn key(backend: &Arc<Backend>) -> Key {
+    (std::thread::current().id(), Arc::as_ptr(backend).addr())
 }
 
 struct Waiting {
@@ -75,7 +80,7 @@ impl Pool {
     }
 
     /// Nothing panics while it holds the lock; if it did, every entry is still whole.
-    fn waiting(&self) -> MutexGuard<'_, HashMap<usize, Vec<Waiting>>> {
+    fn waiting(&self) -> MutexGuard<'_, HashMap<Key, Vec<Waiting>>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

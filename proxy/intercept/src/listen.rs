@@ -153,16 +153,25 @@ impl Listener {
         }
     }
 
+    /// `count` sockets that listen on one address, for as many threads with a runtime of their own each: the kernel
+    /// spreads connections over them (SO_REUSEPORT), and none crosses from thread to thread. For [`Listener::from_std`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::bind`]; also where another program of the same user shares its port.
+    pub fn sockets(address: SocketAddr, count: usize) -> Result<Vec<std::net::TcpListener>, ListenError> {
+        // A socket that does not share finds out whether somebody is there; one that does would just join them.
+        let alone = open_socket(address, false, false)?;
+        if count == 1 {
+            return Ok(vec![alone.into()]);
+        }
+        let bound = alone.local_addr().ok().and_then(|address| address.as_socket()).unwrap_or(address);
+        drop(alone);
+        (0..count).map(|_| open_socket(bound, false, true).map(Into::into)).collect()
+    }
+
     fn open(address: SocketAddr, transparent: bool) -> Result<Self, ListenError> {
-        let address = canonical(address);
-        let socket = match prepare(address, transparent) {
-            Err(ListenError::Io { error, .. }) if has_no_ipv6(&error) && address.ip().is_unspecified() => {
-                let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
-                tracing::warn!(%address, instead = %v4, "this kernel has no IPv6, listening on IPv4 alone");
-                prepare(v4, transparent)?
-            }
-            prepared => prepared?,
-        };
+        let socket = open_socket(address, transparent, false)?;
         Self::from_std(socket.into()).map_err(|error| ListenError::Io { address, error })
     }
 
@@ -185,12 +194,27 @@ impl Listener {
     }
 }
 
-fn prepare(address: SocketAddr, transparent: bool) -> Result<Socket, ListenError> {
+fn open_socket(address: SocketAddr, transparent: bool, shared: bool) -> Result<Socket, ListenError> {
+    let address = canonical(address);
+    match prepare(address, transparent, shared) {
+        Err(ListenError::Io { error, .. }) if has_no_ipv6(&error) && address.ip().is_unspecified() => {
+            let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()));
+            tracing::warn!(%address, instead = %v4, "this kernel has no IPv6, listening on IPv4 alone");
+            prepare(v4, transparent, shared)
+        }
+        prepared => prepared,
+    }
+}
+
+fn prepare(address: SocketAddr, transparent: bool, shared: bool) -> Result<Socket, ListenError> {
     let io = |error| ListenError::Io { address, error };
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP)).map_err(io)?;
     // Connections of the program's last run that are still closing must not keep the next one from its port.
     socket.set_reuse_address(true).map_err(io)?;
+    if shared {
+        socket.set_reuse_port(true).map_err(io)?;
+    }
     if address.is_ipv6() {
         // Said explicitly, because the system's default (`net.ipv6.bindv6only`) may be either.
         socket.set_only_v6(false).map_err(io)?;

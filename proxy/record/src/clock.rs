@@ -41,9 +41,32 @@ impl Clock for SimulatedClock {
     }
 }
 
-/// A date as RFC 5322 §3.3 writes it, in UTC.
+/// A date as RFC 5322 §3.3 writes it, in UTC. Put together by hand: every message carries one.
 pub fn rfc5322_date(since_1970: Duration) -> String {
-    timestamp(since_1970).strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+    const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let date = timestamp(since_1970).datetime();
+    let day_of_week = usize::try_from(date.weekday().to_monday_zero_offset()).unwrap_or_default();
+    let month = usize::try_from(date.month() - 1).unwrap_or_default();
+    let two = |text: &mut String, number: i8| {
+        text.push(char::from(b'0' + u8::try_from(number / 10 % 10).unwrap_or_default()));
+        text.push(char::from(b'0' + u8::try_from(number % 10).unwrap_or_default()));
+    };
+    let mut text = String::with_capacity(32);
+    text.push_str(DAYS.get(day_of_week).unwrap_or(&DAYS[0]));
+    text.push_str(", ");
+    two(&mut text, date.day());
+    text.push(' ');
+    text.push_str(MONTHS.get(month).unwrap_or(&MONTHS[0]));
+    text.push(' ');
+    text.push_str(&date.year().to_string());
+    for (separator, number) in [(' ', date.hour()), (':', date.minute()), (':', date.second())] {
+        text.push(separator);
+        two(&mut text, number);
+    }
+    text.push_str(" +0000");
+    text
 }
 
 /// A date as RFC 3339 writes it, in UTC, to the millisecond.

@@ -4,6 +4,9 @@
 /// message costs no more memory than a small one.
 pub(crate) const PIECE: usize = 256 * 1024;
 
+/// Room for content of which no size was named.
+const FIRST: usize = 16 * 1024;
+
 /// Content that is arriving or has arrived.
 #[derive(Debug, Default)]
 pub(crate) struct Body {
@@ -16,6 +19,10 @@ pub(crate) struct Body {
 impl Body {
     /// Appends content. What is returned is to be stored behind what was returned before.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        if self.tail.capacity() == 0 {
+            // Most mail fits: growing by doubling would copy it several times.
+            self.tail.reserve(FIRST.max(bytes.len()));
+        }
         self.tail.extend_from_slice(bytes);
         if self.tail.len() < PIECE {
             return None;

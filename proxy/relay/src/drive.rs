@@ -13,7 +13,8 @@ use std::task::{Context, Poll, Waker, ready};
 
 use delivery::{OpenLeg, OpenRequest, Opener, Stream};
 use record::{Event, Recorder, SessionEnd};
-use spool::Spool;
+use smtp::Reply;
+use spool::{ReceiptKey, Spool};
 use tls::Acceptor;
 use tokio::io::ReadBuf;
 use tokio::sync::watch;
@@ -63,7 +64,7 @@ pub async fn drive(
     drain: watch::Receiver<bool>,
 ) {
     let destination = beginning.destination;
-    let session = Session::new(beginning, Instant::now());
+    let session = Session::new(beginning, Instant::now()).with_receipts(driver.spool.receipts());
     let mut run = Run {
         timer: Box::pin(sleep_until(session.deadline())),
         session: Some(session),
@@ -76,8 +77,11 @@ pub async fn drive(
         finishing: false,
         drained: false,
         broken: None,
+        promise: None,
         bytes: (0, 0),
+        drains: drain.clone(),
         drain: Box::pin(wait_for_drain(drain)),
+        awaits_drain: false,
         admitted,
         driver,
     };
@@ -88,7 +92,7 @@ pub async fn drive(
 
 async fn wait_for_drain(mut drain: watch::Receiver<bool>) {
     // Without a sender nobody will ever ask for it.
-    if drain.wait_for(|&drains| drains).await.is_err() {
+    if drain.changed().await.is_err() {
         std::future::pending().await
     }
 }
@@ -108,10 +112,15 @@ struct Run {
     drained: bool,
     /// The client's connection broke.
     broken: Option<Box<str>>,
+    /// The last 250 to a message, until the client shows that it goes on.
+    promise: Option<(ReceiptKey, Reply)>,
     /// Octets from and to the client.
     bytes: (u64, u64),
     timer: Pin<Box<Sleep>>,
+    drains: watch::Receiver<bool>,
+    /// Polled once, so that the task is woken for it.
     drain: Pin<Box<dyn Future<Output = ()> + Send>>,
+    awaits_drain: bool,
     admitted: Option<Admitted>,
 }
 
@@ -198,6 +207,12 @@ impl Run {
             }
             Action::Forget => self.spill.forget(),
             Action::Record(event) => self.driver.recorder.record(event),
+            Action::Promised(key, words) => {
+                self.promise = Some((key, words));
+                if self.broken.is_some() {
+                    self.keep_promise();
+                }
+            }
             Action::Misbehaved => {
                 if let Some(admitted) = &self.admitted {
                     admitted.misbehaved(Instant::now());
@@ -264,8 +279,20 @@ impl Run {
         if self.broken.is_none() {
             self.broken = Some(reason.into());
             self.client = None;
+            self.keep_promise();
             self.step(Input::ClientClosed);
         }
+    }
+
+    /// The client cannot have read the 250: it will come again, and nothing is to be delivered twice (DECISIONS 4).
+    fn keep_promise(&mut self) {
+        let Some((key, words)) = self.promise.take() else { return };
+        let receipts = self.driver.spool.receipts();
+        tokio::spawn(async move {
+            if let Err(error) = receipts.record(key, words).await {
+                tracing::error!(%error, "a delivery of which the client does not know may be repeated");
+            }
+        });
     }
 
     fn lose_leg(&mut self, leg: LegId, reason: &str) {
@@ -349,6 +376,7 @@ impl Run {
             match ready!(client.poll_read(context, &mut buffer)) {
                 Ok(()) if buffer.filled().is_empty() => self.step(Input::ClientClosed),
                 Ok(()) => {
+                    self.promise = None;
                     self.bytes.0 += buffer.filled().len() as u64;
                     self.step(Input::Client(buffer.filled()));
                 }
@@ -385,8 +413,14 @@ impl Run {
         })
     }
 
+    /// Every poll of the future takes a lock that all sessions share: it is polled once, to be woken, and after that
+    /// only the version is looked at.
     fn poll_drain(&mut self, context: &mut Context<'_>) -> bool {
-        if self.drained || self.drain.as_mut().poll(context).is_pending() {
+        if self.drained || (self.awaits_drain && !self.drains.has_changed().unwrap_or(false)) {
+            return false;
+        }
+        self.awaits_drain = true;
+        if self.drain.as_mut().poll(context).is_pending() && !*self.drains.borrow() {
             return false;
         }
         self.drained = true;

@@ -2,13 +2,15 @@
 
 use delivery::Delivered;
 use smtp::{Proof, RecipientSet, Reply, TransactionId};
-use spool::Spooled;
+use spool::{Recalled, Spooled};
 
 /// One group's evidence.
 #[derive(Debug)]
 pub(crate) enum Part {
     /// A server took it.
     Delivered(Delivered),
+    /// A server had taken it before, and the client was not told.
+    Recalled(Recalled),
     /// It is on disk.
     Spooled(Spooled),
 }
@@ -17,6 +19,7 @@ impl Part {
     fn proof(&self) -> &dyn Proof {
         match self {
             Self::Delivered(delivered) => delivered,
+            Self::Recalled(recalled) => recalled,
             Self::Spooled(spooled) => spooled,
         }
     }

@@ -29,28 +29,30 @@ pub(crate) struct Received<'a> {
 impl Received<'_> {
     /// The whole field, for these recipients.
     pub(crate) fn field(&self, envelope: &Envelope, recipients: &RecipientSet) -> Vec<u8> {
-        let mut field = String::with_capacity(400);
-        let address = match self.client.address {
-            std::net::SocketAddr::V4(v4) => v4.ip().to_string(),
-            std::net::SocketAddr::V6(v6) => format!("IPv6:{}", v6.ip()),
-        };
+        let mut field = String::with_capacity(512);
         let helo = if self.client.helo.is_empty() { "unknown" } else { &self.client.helo };
-        field.push_str(&format!("Received: from {helo} ([{address}])\r\n"));
+        let mut push = |parts: &[&str]| parts.iter().for_each(|part| field.push_str(part));
+        push(&["Received: from ", helo, " (["]);
+        match self.client.address.ip() {
+            std::net::IpAddr::V4(v4) => push(&[&v4.to_string()]),
+            std::net::IpAddr::V6(v6) => push(&["IPv6:", &v6.to_string()]),
+        }
+        push(&["])\r\n"]);
         if let Some(facts) = self.tls.facts() {
             let (version, suite, group) = (facts.version.name(), facts.suite, facts.group);
-            field.push_str(&format!("\t(using {version} with cipher {suite}, group {group})\r\n"));
+            push(&["\t(using ", version, " with cipher ", suite, ", group ", group, ")\r\n"]);
         }
         let protocol = self.protocol(envelope.mail.smtputf8);
-        field.push_str(&format!("\tby {} (Postern) with {protocol} id {}", self.hostname, self.id));
+        push(&["\tby ", self.hostname, " (Postern) with ", &protocol, " id ", &self.id.to_string()]);
         // Others must not learn of each other (RFC 5321 §7.2): one recipient is named, several are not.
         let mut indexes = recipients.iter();
         if let (Some(one), None) = (indexes.next(), indexes.next())
             && let Some(rcpt) = envelope.recipients.get(one)
         {
-            field.push_str(&format!("\r\n\tfor <{}>", rcpt.forward_path.as_str()));
+            ["\r\n\tfor <", rcpt.forward_path.as_str(), ">"].iter().for_each(|part| field.push_str(part));
         }
         self.write_tokens(&mut field, envelope, recipients);
-        field.push_str(&format!(";\r\n\t{}\r\n", record::rfc5322_date(self.date)));
+        [";\r\n\t", &record::rfc5322_date(self.date), "\r\n"].iter().for_each(|part| field.push_str(part));
         field.into_bytes()
     }
 
@@ -170,7 +172,7 @@ mod tests {
             assert_eq!(loops(&KEY, &scan(&fields), &envelope, &all), expected);
             fields.extend_from_slice(&field(&envelope));
         }
-        let other = super::tests::envelope(&["c@y.example"]);
+        let other = envelope(&["c@y.example"]);
         assert!(!loops(&KEY, &scan(&fields), &other, &all), "other recipients are not concerned");
     }
 }

@@ -10,7 +10,7 @@ use smtp::command::MAX_COMMAND_LINE;
 use smtp::line::LineReader;
 use smtp::receiver::Ready;
 use smtp::{Answer, Capabilities, Envelope, No, RecipientSet, Reply, TraceId, TransactionId};
-use spool::Spooled;
+use spool::{ReceiptKey, Receipts, Spooled};
 use tokio::time::Instant;
 
 use crate::budget::Budget;
@@ -107,6 +107,9 @@ pub enum Action {
     Forget,
     /// Tell the recorder.
     Record(Event),
+    /// A server has the message and the client is told so in what was just written: if that cannot be written, its next
+    /// try is to be known by this.
+    Promised(ReceiptKey, Reply),
     /// The client misbehaved.
     Misbehaved,
     /// Once all is written: close.
@@ -206,6 +209,8 @@ struct Common {
     /// Connections between transactions that are this client's own.
     legs: Vec<legs::OwnLeg>,
     stores: u32,
+    /// What servers took of clients that could not be told; without, every message is delivered.
+    receipts: Option<Receipts>,
     end: Option<SessionEnd>,
     wants: Wants,
 }
@@ -275,10 +280,18 @@ impl Session {
             next_leg: 0,
             legs: Vec::new(),
             stores: 0,
+            receipts: None,
             end: None,
             wants: Wants::default(),
         };
         Self { common: Box::new(common), phase: Phase::Quiet(Ready::new(id)) }
+    }
+
+    /// The same session, which knows a message again that a server took while its client could not be told (DECISIONS 4).
+    #[must_use]
+    pub fn with_receipts(mut self, receipts: Receipts) -> Self {
+        self.common.receipts = Some(receipts);
+        self
     }
 
     /// Its identifier.
@@ -352,10 +365,18 @@ impl Session {
             Input::Client(bytes) => self.take_bytes(bytes),
             Input::ClientClosed => self.client_closed(),
             Input::Encrypted(facts) => self.encrypted(facts),
-            Input::Opened(leg, far) => self.leg_opened(leg, *far).resume(),
-            Input::OpenFailed(leg, reason) => self.leg_failed(leg, No::ServerUnreachable(reason)).resume(),
-            Input::Leg(leg, bytes) => self.leg_spoke(leg, bytes).resume(),
-            Input::LegClosed(leg, reason) => self.leg_failed(leg, No::ServerLost(reason)).resume(),
+            Input::Opened(leg, far) => {
+                self.behind_discarding(|session| session.leg_opened(leg, *far)).resume()
+            }
+            Input::OpenFailed(leg, reason) => self
+                .behind_discarding(|session| session.leg_failed(leg, No::ServerUnreachable(reason)))
+                .resume(),
+            Input::Leg(leg, bytes) => {
+                self.behind_discarding(|session| session.leg_spoke(leg, bytes)).resume()
+            }
+            Input::LegClosed(leg, reason) => {
+                self.behind_discarding(|session| session.leg_failed(leg, No::ServerLost(reason))).resume()
+            }
             Input::Stored => self.stored().resume(),
             Input::StoreFailed => self.store_failed().resume(),
             Input::Fetched(leg, bytes) => self.fetched(leg, bytes).resume(),
@@ -415,6 +436,10 @@ impl Session {
                     Self { common: self.common, phase: Phase::Ended }.discard(*discarding, input)
                 }
                 Phase::Idle(_) | Phase::Naming(_) | Phase::Receiving(_) => match self.next_line(input) {
+                    (session, Some(line)) if !input.is_empty() && session.begins_tls(&line) => {
+                        *input = &[];
+                        session.throw_out(No::InjectedBeforeTls, Abuse::InjectedBeforeTls)
+                    }
                     (session, Some(line)) => session.command(line),
                     (session, None) => return session,
                 },

@@ -167,7 +167,10 @@ mod tests {
             pauses.push(began.elapsed().as_secs());
         }
         assert_eq!(pauses, [2, 4, 8, 16, 32, 60, 60, 60]);
-        assert_eq!(server.health(), Health::Down { since: Duration::from_secs(7), failures: 8, reason: "refused".into() });
+        assert_eq!(
+            server.health(),
+            Health::Down { since: Duration::from_secs(7), failures: 8, reason: "refused".into() }
+        );
         server.answered();
         assert!(server.is_eligible(Instant::now()));
     }

@@ -175,17 +175,23 @@ fn local_part_length(text: &str) -> Result<usize, AddressError> {
     let length = text.find('@').ok_or(AddressError::LocalPart)?;
     // Dots at the ends or doubled break the grammar, but such mailboxes exist and servers take them.
     let atom = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c);
-    if length == 0 || !text[..length].chars().all(|c| atom(c) && !c.is_control()) {
+    if length == 0 || !text[..length].chars().all(|c| atom(c) && !misleads(c)) {
         return Err(AddressError::LocalPart);
     }
     Ok(length)
+}
+
+/// Control characters, and those that turn the direction or the line of what stands beside them: an address is shown in
+/// logs and on pages.
+fn misleads(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Length of the quoted-string at the head of `text`, quotes included.
 fn quoted_length(text: &str) -> Result<usize, AddressError> {
     let mut escaped = false;
     for (at, c) in text.char_indices().skip(1) {
-        if c.is_control() {
+        if misleads(c) {
             return Err(AddressError::LocalPart);
         }
         match c {

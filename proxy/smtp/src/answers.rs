@@ -11,6 +11,10 @@ use crate::extensions::Extension;
 use crate::line::LineError;
 use crate::reply::{EnhancedCode, Refusal, Reply, ReplyCode};
 
+/// Octets of a reason: with the words around it and the identifier it fits a reply line, which RFC 5321 §4.5.3.1.5 bounds
+/// to 512.
+const MAX_REASON: usize = 350;
+
 /// What Postern answers by itself that is no refusal.
 #[derive(Clone, Copy, Debug)]
 pub enum Answer<'a> {
@@ -279,7 +283,9 @@ impl No {
             Self::ServerChangedItsMind => {
                 (451, (4, 3, 0), "the server no longer takes a recipient, try again".into())
             }
-            Self::ServerLost(why) => (451, (4, 4, 2), format!("the mail server broke off: {why}").into()),
+            Self::ServerLost(why) => {
+                (451, (4, 4, 2), format!("the mail server broke off: {}", shortened(why)).into())
+            }
             Self::ServerSilent => {
                 (451, (4, 4, 2), "the mail server did not answer in time, try again".into())
             }
@@ -287,7 +293,7 @@ impl No {
                 (421, (4, 3, 2), "no mail server can be reached at the moment, try again".into())
             }
             Self::ServerUnreachable(why) => {
-                (451, (4, 4, 1), format!("no mail server can be reached: {why}").into())
+                (451, (4, 4, 1), format!("no mail server can be reached: {}", shortened(why)).into())
             }
             Self::StorageFailed => (451, (4, 3, 0), "the message could not be stored, try again".into()),
             Self::TimedOut => (421, (4, 4, 2), "nothing came for too long".into()),
@@ -310,6 +316,11 @@ impl No {
         };
         (code, EnhancedCode(class, subject, detail), text)
     }
+}
+
+/// A reason may quote what a server said, however much that was.
+fn shortened(why: &str) -> &str {
+    &why[..why.floor_char_boundary(MAX_REASON)]
 }
 
 fn bad_command(error: CommandError) -> (u16, EnhancedCode, Cow<'static, str>) {
@@ -414,6 +425,14 @@ mod tests {
             assert_eq!(reply.code().get(), code, "{no:?}");
             assert!(reply.words().ends_with("(TRACE)"), "{no:?}");
             assert!(reply.words().len() < 450, "{no:?} fits a reply line");
+        }
+    }
+
+    #[test]
+    fn a_long_reason_does_not_make_a_reply_line_too_long() {
+        for no in [No::ServerLost("ü".repeat(1000).into()), No::ServerUnreachable("x".repeat(1000).into())] {
+            let reply = no.reply("TRACE");
+            assert!(reply.words().ends_with("(TRACE)") && reply.words().len() < 450, "{no:?}");
         }
     }
 

@@ -152,7 +152,7 @@ fn parse_bdat(argument: &str) -> Result<Command<'_>, CommandError> {
     const SYNTAX: CommandError = CommandError::Expected("BDAT size [LAST]");
     let (size, last) = match argument.split_once(' ') {
         None => (argument, false),
-        Some((size, rest)) if rest.trim().eq_ignore_ascii_case("LAST") => (size, true),
+        Some((size, rest)) if rest.trim_matches(' ').eq_ignore_ascii_case("LAST") => (size, true),
         Some(_) => return Err(SYNTAX),
     };
     if !size.bytes().all(|b| b.is_ascii_digit()) {

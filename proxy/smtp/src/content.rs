@@ -181,7 +181,8 @@ impl DataEncoder {
         let Some(&first) = piece.first() else { return };
         out.reserve(piece.len() + 8);
         let mut rest = piece;
-        if self.state == Written::CarriageReturn && first == b'\n' {
+        let completes = self.state == Written::CarriageReturn && first == b'\n';
+        if completes {
             out.push(b'\n');
             rest = &rest[1..];
             self.state = Written::LineEnd;
@@ -198,7 +199,7 @@ impl DataEncoder {
         self.state = match piece {
             [.., b'\r', b'\n'] => Written::LineEnd,
             [.., b'\r'] => Written::CarriageReturn,
-            [b'\n'] => self.state,
+            [b'\n'] if completes => Written::LineEnd,
             _ => Written::Text,
         };
     }
@@ -304,6 +305,17 @@ mod tests {
         assert!(decoder.decode(&mut input, |b| taken.extend_from_slice(b)));
         assert_eq!((taken.as_slice(), input), (&b"abcde"[..], &b"RSET"[..]));
         assert!(ChunkDecoder::new(0).decode(&mut &b""[..], |_| unreachable!()));
+    }
+
+    #[test]
+    fn a_bare_line_feed_in_a_piece_of_its_own_is_not_taken_for_a_line_end() {
+        for pieces in [&[&b"a\r\n"[..], b"\n"][..], &[b"a\r\n\n"]] {
+            let mut out = Vec::new();
+            let mut encoder = DataEncoder::new();
+            pieces.iter().for_each(|piece| encoder.encode(piece, &mut out));
+            encoder.finish(&mut out);
+            assert!(out.ends_with(b"\r\n.\r\n"), "{out:?}");
+        }
     }
 
     #[test]

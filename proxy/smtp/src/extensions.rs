@@ -82,7 +82,7 @@ impl Capabilities {
     }
 
     fn read_line(&mut self, line: &str) {
-        let upper = line.trim().to_ascii_uppercase();
+        let upper = line.to_ascii_uppercase();
         // `AUTH=LOGIN` is what Outlook Express wanted, and what some servers still say beside the real one.
         let mut words = upper.split_ascii_whitespace();
         let Some(keyword) = words.next() else { return };
@@ -90,7 +90,10 @@ impl Capabilities {
         self.insert(extension);
         match extension {
             Extension::Size => self.max_size = words.next().and_then(|n| n.parse().ok()).filter(|&n| n > 0),
-            Extension::Auth => self.mechanisms = words.take(MAX_MECHANISMS).map(Into::into).collect(),
+            Extension::Auth => {
+                let mechanisms = words.filter(|word| is_mechanism(word)).take(MAX_MECHANISMS);
+                self.mechanisms = mechanisms.map(Into::into).collect();
+            }
             Extension::Xclient => self.xclient = words.take(MAX_MECHANISMS).map(Into::into).collect(),
             Extension::Xforward => self.xforward = words.take(MAX_MECHANISMS).map(Into::into).collect(),
             Extension::Limits => {
@@ -156,6 +159,12 @@ impl Capabilities {
     }
 }
 
+/// RFC 4422 §3.1. What is no mechanism's name is not offered on: a client's terminal or log would be the next to read it.
+fn is_mechanism(word: &str) -> bool {
+    let letter = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+    (1..=20).contains(&word.len()) && word.bytes().all(letter)
+}
+
 impl FromIterator<Extension> for Capabilities {
     fn from_iter<I: IntoIterator<Item = Extension>>(extensions: I) -> Self {
         let mut capabilities = Self::default();
@@ -188,6 +197,13 @@ mod tests {
         assert_eq!(capabilities.keywords().collect::<Vec<_>>(), ["SIZE"]);
         assert_eq!(capabilities.max_size, None);
         assert!(capabilities.mechanisms.is_empty());
+    }
+
+    #[test]
+    fn names_that_are_no_mechanisms_are_not_offered_on() {
+        let capabilities =
+            read("mx\nAUTH PLAIN A\u{1b}[2J LOGIN,X AAAAAAAAAAAAAAAAAAAAA \u{b}LOGIN SCRAM-SHA-1");
+        assert_eq!(capabilities.mechanisms, ["PLAIN".into(), "SCRAM-SHA-1".into()]);
     }
 
     #[test]

@@ -19,6 +19,17 @@ impl TraceId {
         Self(milliseconds << 22 | u64::from(unique & 0x3F_FFFF))
     }
 
+    /// Its letters and digits.
+    pub fn letters(self) -> [u8; LENGTH] {
+        let mut text = [0; LENGTH];
+        let mut rest = self.0;
+        for slot in text.iter_mut().rev() {
+            *slot = ALPHABET[(rest & 31) as usize];
+            rest >>= 5;
+        }
+        text
+    }
+
     /// The number behind it, for storage.
     pub fn to_bits(self) -> u64 {
         self.0
@@ -32,13 +43,7 @@ impl TraceId {
 
 impl fmt::Display for TraceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0; LENGTH];
-        let mut rest = self.0;
-        for slot in text.iter_mut().rev() {
-            *slot = ALPHABET[(rest & 31) as usize];
-            rest >>= 5;
-        }
-        f.write_str(std::str::from_utf8(&text).unwrap_or_default())
+        f.write_str(std::str::from_utf8(&self.letters()).unwrap_or_default())
     }
 }
 

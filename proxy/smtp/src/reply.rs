@@ -10,6 +10,9 @@ pub const MAX_REPLY_LINES: usize = 256;
 /// RFC 5321 §4.5.3.1.5 allows 512 octets; EHLO lines and chatty servers go beyond, this bounds what is kept of them.
 pub const MAX_REPLY_LINE: usize = 2048;
 
+/// Text of a line that Postern makes longer: with the codes and CRLF it stays within those 512 octets.
+const MAX_OWN_TEXT: usize = 490;
+
 /// The three digits of a reply, 200 to 599.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReplyCode(u16);
@@ -131,12 +134,14 @@ impl Reply {
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
     }
 
-    /// The same reply with ` (note)` at the end of its last line.
+    /// The same reply with ` (note)` at the end of its last line, or on a line of its own where it does not fit.
     #[must_use]
     pub fn with_note(&self, note: &str) -> Self {
         let mut text = self.text.to_vec();
-        if !text.is_empty() && !text.ends_with(b"\n") {
-            text.push(b' ');
+        let last = text.rsplit(|&byte| byte == b'\n').next().map_or(0, <[u8]>::len);
+        if last > 0 {
+            let fits = last + note.len() + " ()".len() <= MAX_OWN_TEXT;
+            text.push(if fits { b' ' } else { b'\n' });
         }
         text.extend_from_slice(format!("({note})").as_bytes());
         Self::new(self.code, self.enhanced, text)
@@ -358,6 +363,19 @@ mod tests {
             replies.iter().for_each(|reply| reply.write(&mut out));
             assert_eq!(out, wire);
         }
+    }
+
+    #[test]
+    fn notes_that_add_up_do_not_make_a_line_too_long() {
+        let mut reply = Reply::new(ReplyCode::fixed(550), Some(EnhancedCode(5, 1, 1)), "no such user");
+        for _ in 0..100 {
+            reply = reply.with_note("0000000000000.1");
+        }
+        let mut out = Vec::new();
+        reply.write(&mut out);
+        assert!(out.starts_with(b"550-5.1.1 no such user (0000000000000.1) ("));
+        assert!(out.split_inclusive(|&byte| byte == b'\n').all(|line| line.len() <= 512));
+        assert_eq!(read_in_pieces(&out, 99).unwrap(), [reply]);
     }
 
     #[test]

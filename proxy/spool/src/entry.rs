@@ -208,7 +208,8 @@ impl State {
 
     pub(crate) fn decode(from: &mut Decoder<'_>) -> Option<Self> {
         Some(Self {
-            revision: from.u64()?,
+            // Each change counts on: the greatest number has no successor, and no record of ours has it.
+            revision: from.u64().filter(|&revision| revision < u64::MAX)?,
             folder: Folder::from_code(from.u8()?)?,
             remaining: from.recipients()?,
             attempts: from.u32()?,

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use smtp::{EnhancedCode, RecipientSet, Reply, ReplyCode};
 
+use crate::entry::EntryId;
+
 /// Far over what a session accepts; stops a damaged length from asking for memory.
 const MAX_RECIPIENT_INDEX: usize = 1 << 17;
 
@@ -85,6 +87,11 @@ impl<'a> Decoder<'a> {
 
     pub(crate) fn u64(&mut self) -> Option<u64> {
         self.take().map(u64::from_le_bytes)
+    }
+
+    /// The greatest number is no identifier: it has no successor, and no record of ours has it.
+    pub(crate) fn entry_id(&mut self) -> Option<EntryId> {
+        self.u64().filter(|&bits| bits < u64::MAX).map(EntryId::from_bits)
     }
 
     pub(crate) fn array(&mut self) -> Option<[u8; 32]> {

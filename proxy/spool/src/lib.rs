@@ -37,7 +37,7 @@ pub use disk::{Disk, DiskFile, Fault, RealDisk, SimulatedDisk};
 pub use entry::{ClientFacts, Entry, EntryId, Folder, TlsWords};
 pub use error::SpoolError;
 pub use index::Summary;
-pub use receipts::{MAX_RECEIPTS, RECEIPT_LIFE, ReceiptKey, Receipts};
+pub use receipts::{MAX_RECEIPTS, RECEIPT_LIFE, Recalled, ReceiptKey, Receipts};
 pub use schedule::Schedule;
 pub use spool::{Opened, Settings, Spool};
 pub use spooled::Spooled;

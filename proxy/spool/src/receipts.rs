@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use smtp::{Envelope, RecipientSet, Reply};
+use smtp::{Envelope, Proof, RecipientSet, Reply, TransactionId};
 use tokio::sync::oneshot;
 
 use crate::error::SpoolError;
@@ -21,7 +21,7 @@ pub const MAX_RECEIPTS: usize = 10_000;
 pub struct ReceiptKey(pub(crate) [u8; 32]);
 
 impl ReceiptKey {
-    /// From the BLAKE3 digest of the content as the client sent it, and the recipients that were accepted.
+    /// From a digest of the content as the client sent it, and the recipients that were accepted.
     pub fn new(content: &[u8; 32], envelope: &Envelope, recipients: &RecipientSet) -> Self {
         let mut text = Vec::new();
         envelope.mail.write(&mut text, |_| false);
@@ -73,7 +73,51 @@ pub struct Receipts {
     spool: Spool,
 }
 
+impl std::fmt::Debug for Receipts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Receipts").finish_non_exhaustive()
+    }
+}
+
+/// Evidence that a server took this message in an earlier transaction of the same envelope and content, whose answer did not
+/// reach the client. Made from a durable receipt alone, and not to be copied.
+#[derive(Debug)]
+pub struct Recalled {
+    transaction: TransactionId,
+    recipients: RecipientSet,
+    words: Reply,
+}
+
+impl Proof for Recalled {
+    fn transaction(&self) -> TransactionId {
+        self.transaction
+    }
+
+    fn recipients(&self) -> &RecipientSet {
+        &self.recipients
+    }
+
+    fn words(&self) -> Option<&Reply> {
+        Some(&self.words)
+    }
+}
+
 impl Receipts {
+    /// The evidence for the client's next try, if there is a receipt for this content, envelope and these recipients.
+    pub fn recall(
+        &self,
+        content: &[u8; 32],
+        envelope: &Envelope,
+        transaction: TransactionId,
+        recipients: &RecipientSet,
+    ) -> Option<Recalled> {
+        if self.spool.index().receipts.is_empty() {
+            return None;
+        }
+        let words = self.take(ReceiptKey::new(content, envelope, recipients))?;
+        Some(Recalled { transaction, recipients: recipients.clone(), words })
+    }
+
     pub(crate) fn new(spool: Spool) -> Self {
         Self { spool }
     }

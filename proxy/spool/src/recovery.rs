@@ -60,13 +60,15 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, now: Duration) -> io::Result<Recover
     disk.sync_folder("own")?;
     let last = found.last_id();
     found.settle(&mut index);
-    let next_id = (last + 1).max(u64::try_from(now.as_millis()).unwrap_or_default() << 20);
+    let next_id = last.saturating_add(1).max(u64::try_from(now.as_millis()).unwrap_or_default() << 20);
     Ok(Recovered { index, next_segment: segments.last().map_or(1, |last| last + 1), next_id })
 }
 
 fn numbers(names: &[String], suffix: &str) -> Vec<u64> {
     let mut numbers: Vec<_> =
         names.iter().filter_map(|name| u64::from_str_radix(name.strip_suffix(suffix)?, 16).ok()).collect();
+    // The last number of all has no successor: no file of ours has it.
+    numbers.retain(|&number| number < u64::MAX);
     numbers.sort_unstable();
     numbers
 }
@@ -96,7 +98,7 @@ impl Found {
         };
         match frame.header.kind {
             Kind::Message => {
-                let id = EntryId::from_bits(meta.u64()?);
+                let id = meta.entry_id()?;
                 let state = State::decode(&mut meta)?;
                 let head = decode_head(&mut meta)?;
                 let location = Location { place, offset: frame.offset, length: frame.header.total() };
@@ -105,11 +107,11 @@ impl Found {
                 self.state(id, state, segment);
             }
             Kind::State => {
-                let id = EntryId::from_bits(meta.u64()?);
+                let id = meta.entry_id()?;
                 self.state(id, State::decode(&mut meta)?, segment);
             }
             Kind::Removed => {
-                self.removed.insert(EntryId::from_bits(meta.u64()?));
+                self.removed.insert(meta.entry_id()?);
             }
             Kind::Receipt => {
                 let (key, kept) = Kept::decode(&mut meta, segment.unwrap_or_default())?;

@@ -15,16 +15,25 @@ const LIMIT: Duration = Duration::from_secs(60);
 ///
 /// The dialogue up to the reply that refused, or up to the error of the connection.
 pub fn submit(address: SocketAddr, mail: &Mail) -> Result<String, String> {
+    let stream = TcpStream::connect_timeout(&address, LIMIT).map_err(|error| error.to_string())?;
+    submit_over(stream, mail)
+}
+
+/// As [`submit`], over a connection that is there already.
+///
+/// # Errors
+///
+/// As [`submit`].
+pub fn submit_over(stream: TcpStream, mail: &Mail) -> Result<String, String> {
     let mut dialogue = String::new();
-    match converse(address, mail, &mut dialogue) {
+    match converse(stream, mail, &mut dialogue) {
         Ok(true) => Ok(dialogue),
         Ok(false) => Err(dialogue),
         Err(error) => Err(format!("{dialogue}{error}\n")),
     }
 }
 
-fn converse(address: SocketAddr, mail: &Mail, dialogue: &mut String) -> std::io::Result<bool> {
-    let stream = TcpStream::connect_timeout(&address, LIMIT)?;
+fn converse(stream: TcpStream, mail: &Mail, dialogue: &mut String) -> std::io::Result<bool> {
     stream.set_read_timeout(Some(LIMIT))?;
     stream.set_write_timeout(Some(LIMIT))?;
     let mut reader = BufReader::new(stream.try_clone()?);

@@ -85,6 +85,53 @@ impl Client {
         self.reply(PATIENCE)
     }
 
+    /// Writes a command and insists on how the reply begins.
+    ///
+    /// # Panics
+    ///
+    /// If it begins otherwise, or does not come; the message has the transcript.
+    pub fn says(&mut self, command: &str, wanted: &str) -> String {
+        self.write(format!("{command}\r\n").as_bytes())
+            .unwrap_or_else(|error| panic!("{command}: {error}\n{}", self.text()));
+        self.hears(wanted)
+    }
+
+    /// Insists on how the next reply begins.
+    ///
+    /// # Panics
+    ///
+    /// As [`Client::says`].
+    pub fn hears(&mut self, wanted: &str) -> String {
+        let reply = self
+            .reply(PATIENCE)
+            .unwrap_or_else(|error| panic!("{error} instead of {wanted}\n{}", self.text()));
+        assert!(reply.starts_with(wanted), "{reply:?} instead of {wanted}\n{}", self.text());
+        reply
+    }
+
+    /// Connects, takes the greeting and says EHLO.
+    ///
+    /// # Panics
+    ///
+    /// If either is refused.
+    pub fn greeted(address: SocketAddr, tls: Option<Tls>) -> Self {
+        let mut client = Self::connect(address, tls);
+        client.hears("220 ");
+        client.says("EHLO client.test", "250");
+        client
+    }
+
+    /// STARTTLS and EHLO again.
+    ///
+    /// # Panics
+    ///
+    /// If either is refused, or the handshake fails.
+    pub fn secure(&mut self) {
+        self.says("STARTTLS", "220 ");
+        self.run(&[Step::Tls]);
+        self.says("EHLO client.test", "250");
+    }
+
     /// Every byte it got, as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.wire.transcript).into_owned()

@@ -157,6 +157,15 @@ impl Session {
         session
     }
 
+    /// Whether a handshake would come next. Bytes behind such a line came in clear: whoever put them there means them to
+    /// be taken for what comes behind the handshake (law 2), and is told so rather than ignored (law 9).
+    pub(super) fn begins_tls(&self, line: &[u8]) -> bool {
+        matches!(self.phase, Phase::Idle(_))
+            && !self.common.is_encrypted()
+            && self.common.settings.offers_tls
+            && line.trim_ascii_end().eq_ignore_ascii_case(b"STARTTLS")
+    }
+
     fn start_tls(mut self) -> Self {
         if self.common.is_encrypted() {
             return self.refuse(&No::TlsAlready);

@@ -7,6 +7,7 @@ use smtp::fields::FieldScanner;
 use smtp::receiver::{Ready, Receiving};
 use smtp::{Answer, No};
 use tokio::time::{Duration, Instant};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::envelope::Carried;
 use super::settle::{Settling, Story};
@@ -52,6 +53,7 @@ struct Content {
     body: Body,
     check: LineCheck,
     scanner: FieldScanner,
+    digest: Digest,
     share: Share,
     /// Lines may hold anything (RFC 3030 §3).
     binary: bool,
@@ -59,6 +61,25 @@ struct Content {
     length: u64,
     /// Why the rest is not kept.
     refusal: Option<No>,
+}
+
+/// By which the same content is known again. Not a cryptographic one: whoever makes two messages collide, and breaks off
+/// at the right moment, keeps his own second message from being delivered.
+#[derive(Default)]
+struct Digest(Box<Xxh3>);
+
+impl std::fmt::Debug for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Digest")
+    }
+}
+
+impl Digest {
+    fn finish(&self) -> [u8; 32] {
+        let mut digest = [0; 32];
+        digest[..16].copy_from_slice(&self.0.digest128().to_be_bytes());
+        digest
+    }
 }
 
 impl Content {
@@ -70,6 +91,7 @@ impl Content {
             body,
             check: LineCheck::default(),
             scanner: FieldScanner::new(&common.settings.hostname),
+            digest: Digest::default(),
             share: Share::none(&common.budget),
             binary: mail.body == Some(BodyType::BinaryMime),
             limit: common.offer.max_size.unwrap_or(common.settings.limits.message_size),
@@ -94,6 +116,7 @@ impl Content {
             self.check.check(piece);
         }
         self.scanner.scan(piece);
+        self.digest.0.update(piece);
         self.body.push(piece)
     }
 
@@ -141,7 +164,7 @@ impl Receipt {
     /// A server that says something now says that it closes.
     pub(super) fn spoke(&mut self, leg: LegId, input: &[u8], common: &mut Common) {
         let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) else { return };
-        if group.spoke(input, common).is_err() {
+        if group.spoke(input, common).1.is_some() {
             self.lost(leg, common);
         }
     }
@@ -213,7 +236,7 @@ impl Session {
     /// The content is whole: it is refused for what it is, or goes on to its servers.
     fn content_ended(mut self, receipt: Receipt) -> Self {
         let Receipt { receiving, carried, content, .. } = receipt;
-        let Content { body, check, scanner, share, refusal, length, .. } = content;
+        let Content { body, check, scanner, share, refusal, length, digest, .. } = content;
         let settings = self.common.settings.clone();
         let fields = scanner.finish();
         let awaiting = receiving.finish();
@@ -225,7 +248,14 @@ impl Session {
             .or_else(|| (fields.received >= received::MAX_HOPS).then_some(No::TooManyHops))
             .or_else(|| looping().then_some(No::Loop));
         let Some(no) = no else {
-            let settling = Settling::begin(awaiting, carried, body, share, fields.cuts, &mut self.common);
+            let settling = Settling::begin(
+                awaiting,
+                carried,
+                body,
+                share,
+                (fields.cuts, digest.finish()),
+                &mut self.common,
+            );
             return Self { phase: Phase::Settling(Box::new(settling)), ..self }.conclude();
         };
         if matches!(no, No::Content(_)) {
@@ -242,7 +272,7 @@ impl Session {
         self.common.act(Action::Forget);
         carried.groups.into_iter().for_each(|group| group.give_back(&mut self.common));
         self.common.await_command();
-        Self { phase: Phase::Idle(ready), ..self }
+        Self { phase: Phase::Idle(ready), ..self }.end_after_drain()
     }
 
     pub(super) fn stored(mut self) -> Self {
@@ -254,7 +284,7 @@ impl Session {
         self.common.stores = self.common.stores.saturating_sub(1);
         match &mut self.phase {
             Phase::Receiving(receipt) => receipt.content.refuse(No::StorageFailed),
-            Phase::Settling(settling) => settling.storage_failed(),
+            Phase::Settling(settling) => settling.storage_failed(&mut self.common),
             _ => {}
         }
         self
@@ -276,6 +306,21 @@ impl Session {
             return self.discarded(discarding);
         }
         Self { phase: Phase::Discarding(Box::new(discarding)), ..self }
+    }
+
+    /// What servers do while octets are skipped concerns the state that comes after them.
+    pub(super) fn behind_discarding(self, act: impl FnOnce(Self) -> Self) -> Self {
+        let mut discarding = match self.phase {
+            Phase::Discarding(discarding) => discarding,
+            phase => return act(Self { phase, ..self }),
+        };
+        let then = std::mem::replace(&mut discarding.then, Phase::Ended);
+        let Self { common, phase } = act(Self { phase: then, ..self });
+        if matches!(phase, Phase::Ended) {
+            return Self { common, phase };
+        }
+        discarding.then = phase;
+        Self { common, phase: Phase::Discarding(discarding) }
     }
 
     pub(super) fn discarded(self, discarding: Discarding) -> Self {

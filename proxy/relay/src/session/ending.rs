@@ -30,6 +30,7 @@ impl Session {
     /// Whatever transaction is open is given up, its legs with it.
     fn abandon(mut self) -> Self {
         match std::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::Discarding(discarding) => return Self { phase: discarding.then, ..self }.abandon(),
             Phase::Naming(naming) => naming.abandon(&mut self.common),
             Phase::Receiving(receipt) => receipt.abandon(&mut self.common),
             Phase::Settling(settling) => settling.abandon(&mut self.common),
@@ -61,9 +62,7 @@ impl Session {
     pub(super) fn deadline_came(self) -> Self {
         match self.phase {
             Phase::Quiet(_) => self.greet_or_connect(),
-            Phase::Naming(ref naming) if naming.deadline(self.common.deadline) < self.common.deadline => {
-                self.naming_deadline()
-            }
+            Phase::Naming(ref naming) if naming.has_late_server(self.common.now) => self.naming_deadline(),
             Phase::Settling(_) => self.settling_deadline(),
             Phase::Authenticating(ref one) if !one.awaits_client() => {
                 self.finish(Some(No::ServerSilent), SessionEnd::Ended("the server was silent in AUTH".into()))

@@ -12,6 +12,11 @@ use super::group::Group;
 use super::settle::Story;
 use super::{Common, LegId, Phase, Session};
 
+/// In `Owed`, a recipient too many: it is answered and not kept.
+const NOBODY: usize = usize::MAX;
+/// A client that names this many times the recipients allowed has no purpose but to name them.
+const PERSISTENCE: usize = 20;
+
 /// A transaction whose recipients are being named.
 #[derive(Debug)]
 pub(super) struct Naming {
@@ -21,6 +26,8 @@ pub(super) struct Naming {
     owed: VecDeque<Owed>,
     /// The server refused MAIL where MAIL has a reply of its own.
     refused: bool,
+    /// RCPTs so far, those too many among them.
+    named: usize,
 }
 
 /// What a transaction takes along through its states.
@@ -44,7 +51,7 @@ impl Naming {
     /// to each RCPT. A submission session has its server already.
     pub(super) fn begin(open: Open, common: &mut Common) -> Self {
         let carried = Carried { began: common.now, groups: Vec::new(), told: Vec::new() };
-        let mut naming = Self { open, carried, owed: VecDeque::new(), refused: false };
+        let mut naming = Self { open, carried, owed: VecDeque::new(), refused: false, named: 0 };
         let server = common.legs.first().filter(|_| common.protocol != Protocol::Smtp).map(|own| own.backend);
         if let Some(backend) = server {
             let mut group = Group::connect(backend, common);
@@ -65,11 +72,29 @@ impl Naming {
         !self.owed.is_empty()
     }
 
+    /// A client that waits for its replies is not the one who is late.
     pub(super) fn deadline(&self, client: Instant) -> Instant {
-        self.carried.groups.iter().filter_map(Group::deadline).min().map_or(client, |group| group.min(client))
+        match self.carried.groups.iter().filter_map(Group::deadline).min() {
+            Some(server) if self.owes_replies() => server,
+            server => server.map_or(client, |server| server.min(client)),
+        }
+    }
+
+    pub(super) fn has_late_server(&self, now: Instant) -> bool {
+        self.carried.groups.iter().filter_map(Group::deadline).any(|deadline| deadline <= now)
     }
 
     pub(super) fn rcpt(&mut self, rcpt: Rcpt, common: &mut Common) {
+        self.named += 1;
+        let limit = common.settings.limits.recipients;
+        if self.named <= limit.saturating_mul(PERSISTENCE) {
+            common.idle_commands = 0;
+        }
+        if self.open.envelope().recipients.len() >= limit {
+            let reply = Some(No::TooManyRecipients.reply(self.open.id()));
+            self.owed.push_back(Owed { recipient: Some(NOBODY), reply });
+            return self.pay(common);
+        }
         let backend = self.backend_for(&rcpt, common);
         let index = self.open.name(rcpt);
         self.carried.told.push(None);
@@ -96,9 +121,6 @@ impl Naming {
     /// Where a recipient's mailbox is, and whether this client may write there (DECISIONS 10).
     fn backend_for(&self, rcpt: &Rcpt, common: &Common) -> Result<usize, No> {
         let envelope = self.open.envelope();
-        if envelope.recipients.len() >= common.settings.limits.recipients {
-            return Err(No::TooManyRecipients);
-        }
         if !envelope.mail.smtputf8 && !rcpt.forward_path.as_str().is_ascii() {
             return Err(No::LacksExtension(smtp::Extension::SmtpUtf8));
         }
@@ -135,11 +157,12 @@ impl Naming {
 
     pub(super) fn spoke(&mut self, leg: LegId, input: &[u8], common: &mut Common) {
         let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) else { return };
-        match group.spoke(input, common) {
-            Ok(answers) => answers.into_iter().for_each(|(to, reply)| self.note(to, reply)),
-            Err(no) => return self.lost(leg, no, common),
+        let (answers, fault) = group.spoke(input, common);
+        answers.into_iter().for_each(|(to, reply)| self.note(to, reply));
+        match fault {
+            Some(no) => self.lost(leg, no, common),
+            None => self.pay(common),
         }
-        self.pay(common);
     }
 
     fn note(&mut self, recipient: Option<usize>, reply: Reply) {
@@ -174,10 +197,10 @@ impl Naming {
 
     /// DATA or BDAT, if somebody is there to receive for.
     pub(super) fn receive(self: Box<Self>) -> Result<(Receiving, Carried), Box<Self>> {
-        let Self { open, carried, owed, refused } = *self;
+        let Self { open, carried, owed, refused, named } = *self;
         match open.receive() {
             Ok(receiving) => Ok((receiving, carried)),
-            Err(open) => Err(Box::new(Self { open, carried, owed, refused })),
+            Err(open) => Err(Box::new(Self { open, carried, owed, refused, named })),
         }
     }
 

@@ -180,20 +180,35 @@ impl Group {
         std::mem::take(&mut self.asked).into_iter().map(|index| (index, reply.clone())).collect()
     }
 
-    /// What the server said: answers to recipients, and to MAIL under `None`.
+    /// What the server said: answers to recipients, and to MAIL under `None`; and why it is to be left, if it is. What
+    /// it said before it fell out of step counts.
     pub(super) fn spoke(
         &mut self,
-        mut input: &[u8],
+        input: &[u8],
         common: &mut Common,
-    ) -> Result<Vec<(Option<usize>, Reply)>, No> {
-        let GroupLeg::Live(live) = &mut self.leg else { return Ok(Vec::new()) };
+    ) -> (Vec<(Option<usize>, Reply)>, Option<No>) {
         let mut answers = Vec::new();
+        let fault = self.read_answers(input, &mut answers, common).err();
+        (answers, fault)
+    }
+
+    fn read_answers(
+        &mut self,
+        mut input: &[u8],
+        answers: &mut Vec<(Option<usize>, Reply)>,
+        common: &mut Common,
+    ) -> Result<(), No> {
+        let GroupLeg::Live(live) = &mut self.leg else { return Ok(()) };
         let mut out = Vec::new();
         live.last_spoke = common.now;
         loop {
             let answered = live.far.read(&mut input, &mut out);
             match answered.map_err(|error| No::ServerLost(error.to_string().into()))? {
                 None => break,
+                // A 354 to MAIL or RCPT answers neither; the client must not see it.
+                Some(Answered::Reply(_, reply)) if reply.code().is_intermediate() => {
+                    return Err(No::ServerLost(reply.to_string().into()));
+                }
                 Some(Answered::Reply(Sent::Mail, reply)) => {
                     if !reply.code().is_positive() {
                         live.mail = MailState::Refused(reply.clone());
@@ -225,7 +240,7 @@ impl Group {
         if !out.is_empty() {
             common.act(Action::Write(live.id, out));
         }
-        Ok(answers)
+        Ok(())
     }
 
     /// The group is of no more use to this transaction.

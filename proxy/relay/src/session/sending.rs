@@ -28,6 +28,8 @@ pub(super) struct Sending {
     deadline: Instant,
     /// The connection that was used last.
     leg: Option<Leg>,
+    /// It said something that answers nothing, behind its answer.
+    spoiled: bool,
 }
 
 /// How far a copy is.
@@ -77,6 +79,7 @@ impl Sending {
             replayed: false,
             deadline: common.now,
             leg: None,
+            spoiled: false,
         };
         match leg {
             GroupLeg::Live(live) if sending.is_fresh(&live, common) => {
@@ -195,7 +198,7 @@ impl Sending {
 
     pub(super) fn spoke(&mut self, mut input: &[u8], context: &Context<'_>, common: &mut Common) {
         while !input.is_empty() {
-            let Some(live) = self.live_mut() else { return };
+            let Some(live) = self.live_mut() else { return self.spoil() };
             let mut out = Vec::new();
             live.last_spoke = common.now;
             let (leg, answered) = (live.id, live.far.read(&mut input, &mut out));
@@ -204,6 +207,10 @@ impl Sending {
             }
             match answered {
                 Ok(None) => return,
+                // A reply that comes with the 354 cannot be to content that was not written yet.
+                Ok(Some(Answered::Reply(Sent::Data, _))) if !input.is_empty() => {
+                    return self.lost(No::ServerLost("it answered before it was asked".into()), common);
+                }
                 Ok(Some(answered)) => self.answered(answered, context, common),
                 Err(error) => return self.lost(No::ServerLost(error.to_string().into()), common),
             }
@@ -280,15 +287,33 @@ impl Sending {
 
     /// The content cannot be read again.
     pub(super) fn fail(&mut self, no: No) {
-        if !self.is_done() && !matches!(self.progress, Progress::Final(_)) {
+        if !self.is_done() && !self.awaits_answer() {
             self.progress = Progress::Unknown(no);
         }
+    }
+
+    /// The disk has it next; a server that said no is given back in step.
+    pub(super) fn spool_until(&mut self, until: Instant, common: &mut Common) {
+        let refused = std::mem::replace(&mut self.progress, Progress::Spooling { until });
+        if let Progress::Refused(Some(live), _) = refused {
+            give_back(live, self.backend, self.spoiled, common);
+        }
+    }
+
+    /// All content was written: the server has the last word.
+    pub(super) fn awaits_answer(&self) -> bool {
+        matches!(self.progress, Progress::Final(_))
     }
 
     pub(super) fn spooled(&mut self, spooled: Option<Spooled>) {
         if matches!(self.progress, Progress::Spooling { .. }) {
             self.progress = spooled.map_or(Progress::SpoolFailed, Progress::Spooled);
         }
+    }
+
+    /// After its answer the server said more, or closed: nobody may use the connection again (law 3).
+    pub(super) fn spoil(&mut self) {
+        self.spoiled = true;
     }
 
     fn live_mut(&mut self) -> Option<&mut LiveLeg> {
@@ -354,6 +379,14 @@ impl Sending {
         self.refusal(id).unwrap_or_else(|| No::NotProved.refusal(id)).into_reply()
     }
 
+    /// The connection on which the answer came, until it is given back.
+    pub(super) fn rests_on(&self, leg: LegId) -> bool {
+        match &self.progress {
+            Progress::Delivered(live, _) | Progress::Refused(Some(live), _) => live.id == leg,
+            _ => false,
+        }
+    }
+
     /// For the record.
     pub(super) fn outcome(&self) -> GroupOutcome {
         match &self.progress {
@@ -377,11 +410,11 @@ impl Sending {
     pub(super) fn into_part(self, common: &mut Common) -> Option<Part> {
         match self.progress {
             Progress::Delivered(live, delivered) => {
-                common.give_back(live.id, self.backend, live.far);
+                give_back(live, self.backend, self.spoiled, common);
                 Some(Part::Delivered(delivered))
             }
             Progress::Refused(Some(live), _) => {
-                common.give_back(live.id, self.backend, live.far);
+                give_back(live, self.backend, self.spoiled, common);
                 None
             }
             Progress::Spooled(spooled) => Some(Part::Spooled(spooled)),
@@ -395,5 +428,12 @@ impl Sending {
             common.act(Action::Close(leg, false));
         }
         self.into_part(common);
+    }
+}
+
+fn give_back(live: LiveLeg, backend: usize, spoiled: bool, common: &mut Common) {
+    match spoiled {
+        true => common.act(Action::Close(live.id, false)),
+        false => common.give_back(live.id, backend, live.far),
     }
 }

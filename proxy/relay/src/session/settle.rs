@@ -9,6 +9,7 @@ use record::{Event, GroupOutcome, RecipientOutcome, SessionEnd, Verdict};
 use smtp::command::Envelope;
 use smtp::receiver::Awaiting;
 use smtp::{No, Refusal, Reply, TransactionId};
+use spool::{Recalled, ReceiptKey};
 use tokio::time::{Duration, Instant};
 
 use super::envelope::Carried;
@@ -34,6 +35,10 @@ pub(super) struct Settling {
     /// Given back when the client has its answer.
     _share: Share,
     content_ended: Instant,
+    /// By which the client's next try is known, should it not hear of this one.
+    key: Option<ReceiptKey>,
+    /// The evidence that this is such a next try.
+    recalled: Option<Recalled>,
 }
 
 impl Settling {
@@ -42,11 +47,16 @@ impl Settling {
         carried: Carried,
         body: Body,
         share: Share,
-        cuts: Vec<Range<u64>>,
+        (cuts, digest): (Vec<Range<u64>>, [u8; 32]),
         common: &mut Common,
     ) -> Self {
         let Carried { began, groups, told } = carried;
-        let (wanted, unwanted): (Vec<_>, Vec<_>) = groups.into_iter().partition(|g| !g.accepted.is_empty());
+        let receipts = common.receipts.clone();
+        let (envelope, accepted) = (awaiting.envelope(), awaiting.accepted());
+        let recalled = receipts.as_ref().and_then(|r| r.recall(&digest, envelope, awaiting.id(), accepted));
+        let key = receipts.map(|_| ReceiptKey::new(&digest, envelope, accepted));
+        let wants = |group: &Group| recalled.is_none() && !group.accepted.is_empty();
+        let (wanted, unwanted): (Vec<_>, Vec<_>) = groups.into_iter().partition(wants);
         unwanted.into_iter().for_each(|group| group.give_back(common));
         let length = body.len();
         let mut settling = Self {
@@ -57,6 +67,8 @@ impl Settling {
             body,
             _share: share,
             content_ended: common.now,
+            key,
+            recalled,
         };
         for group in wanted {
             let added = settling.received(&group, common);
@@ -98,20 +110,29 @@ impl Settling {
     }
 
     pub(super) fn lost(&mut self, leg: LegId, no: No, common: &mut Common) {
-        if let Some((sending, _)) = self.on(leg) {
-            sending.lost(no, common);
+        match self.on(leg) {
+            Some((sending, _)) => sending.lost(no, common),
+            None => self.spoil(leg),
         }
     }
 
     pub(super) fn spoke(&mut self, leg: LegId, input: &[u8], common: &mut Common) {
-        if let Some((sending, context)) = self.on(leg) {
-            sending.spoke(input, &context, common);
+        match self.on(leg) {
+            Some((sending, context)) => sending.spoke(input, &context, common),
+            None => self.spoil(leg),
         }
     }
 
+    fn spoil(&mut self, leg: LegId) {
+        self.sendings.iter_mut().filter(|sending| sending.rests_on(leg)).for_each(Sending::spoil);
+    }
+
     /// The content cannot be read again: only who has it already has it.
-    pub(super) fn storage_failed(&mut self) {
+    pub(super) fn storage_failed(&mut self, common: &mut Common) {
         for sending in &mut self.sendings {
+            if let Some(leg) = sending.leg().filter(|_| !sending.awaits_answer()) {
+                common.act(Action::Close(leg, false));
+            }
             sending.fail(No::StorageFailed);
         }
     }
@@ -207,7 +228,7 @@ impl Session {
 
     fn answer(mut self, settling: Settling, outcome: Result<(), Refusal>) -> Self {
         let common = &mut self.common;
-        let Settling { awaiting, began, told, sendings, body, content_ended, .. } = settling;
+        let Settling { awaiting, began, told, sendings, body, content_ended, key, recalled, .. } = settling;
         let id = awaiting.id();
         let mut story = Story {
             id,
@@ -222,7 +243,10 @@ impl Session {
             groups: sendings.iter().map(Sending::outcome).collect(),
         };
         let silent = sendings.iter().any(Sending::is_silent_after_content);
-        let parts: Vec<Part> = sendings.into_iter().filter_map(|sending| sending.into_part(common)).collect();
+        let mut parts: Vec<Part> =
+            sendings.into_iter().filter_map(|sending| sending.into_part(common)).collect();
+        parts.extend(recalled.map(Part::Recalled));
+        let delivered = parts.iter().any(|part| !matches!(part, Part::Spooled(_)));
         let (ready, reply) = match outcome {
             Err(refusal) => awaiting.refuse(refusal),
             Ok(()) => match Kept::new(id, &parts) {
@@ -237,6 +261,9 @@ impl Session {
         common.record_transaction(&story);
         common.say(&reply);
         common.act(Action::Forget);
+        if let Some(key) = key.filter(|_| delivered && reply.code().is_positive()) {
+            common.act(Action::Promised(key, reply));
+        }
         common.await_command();
         let session = Self { common: self.common, phase: Phase::Idle(ready) };
         if silent {
@@ -245,7 +272,7 @@ impl Session {
         session.end_after_drain()
     }
 
-    fn end_after_drain(self) -> Self {
+    pub(super) fn end_after_drain(self) -> Self {
         if self.common.draining {
             return self.finish(Some(No::Draining), SessionEnd::Ended("drained".into()));
         }
@@ -306,7 +333,7 @@ impl Settling {
                 stored,
                 tail: Arc::clone(&tail),
             };
-            sending.progress = Progress::Spooling { until: common.now + SPOOLING };
+            sending.spool_until(common.now + SPOOLING, common);
             common.act(Action::Spool(Box::new(request)));
         }
     }

@@ -248,7 +248,8 @@ fn notify_value(notify: Notify) -> String {
     words.join(",")
 }
 
-/// xtext (RFC 3461 §4), checked and kept as it came.
+/// xtext (RFC 3461 §4), or text with SMTPUTF8 (RFC 6533 §3): its length is checked, and it is kept as it came. Servers
+/// take what does not keep to the grammar (`AUTH=<>` is in RFC 4954 §5 itself), and nothing in it can end a line.
 fn xtext(value: &str) -> Result<Box<str>, CommandError> {
     if value.is_empty() || value.len() > MAX_XTEXT {
         return Err(CommandError::BadParameter);
