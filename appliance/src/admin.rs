@@ -1,7 +1,7 @@
 //! The administrator's HTTP server: the status page, its JSON, `/metrics` and the questions of load balancers.
 //!
 //! Read only, without state of its own, on loopback only in this version. Whoever connects can hold at most one of
-//! [`MAX_CONNECTIONS`] places, for [`MAX_LIFE`] at most; names in `Host` are checked, so that no web site can read it
+//! `MAX_CONNECTIONS` places, for `MAX_LIFE` at most; names in `Host` are checked, so that no web site can read it
 //! through a visitor's browser (DNS rebinding).
 
 mod answers;

@@ -1,4 +1,4 @@
-//! The config file, in two steps: [`raw`] is the file's own shape, read by serde and nothing more; [`Config`] is what
+//! The config file, in two steps: `raw` is the file's own shape, read by serde and nothing more; [`Config`] is what
 //! it means, with every address, duration and file checked and every default filled in.
 //!
 //! All that is wrong is reported at once, each with file, line, column, key, what was expected and the nearest valid

@@ -7,8 +7,8 @@
 
 use std::sync::LazyLock;
 
-use memchr::memchr3_iter;
 use memchr::memmem::Finder;
+use memchr::{memchr, memchr_iter, memchr3_iter};
 
 /// Finds the lines that begin with a dot.
 static LINE_WITH_DOT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n."));
@@ -45,6 +45,27 @@ impl LineCheck {
     }
 
     fn first_fault(&self, piece: &[u8]) -> Option<Fault> {
+        if self.is_faultless(piece) { None } else { self.find_fault(piece) }
+    }
+
+    /// Whether every CR is followed by an LF and every LF follows a CR, and there is no NUL: told by counting, which is
+    /// several times as fast as looking at each. A CR at the end of the piece is left open.
+    fn is_faultless(&self, piece: &[u8]) -> bool {
+        let mut pairs = usize::from(self.after_carriage_return);
+        for at in memchr_iter(b'\n', piece) {
+            let follows = if at == 0 { self.after_carriage_return } else { piece[at - 1] == b'\r' };
+            if !follows {
+                return false;
+            }
+            pairs += usize::from(at > 0);
+        }
+        let starts_well = !self.after_carriage_return || piece.first() == Some(&b'\n');
+        let open = usize::from(piece.last() == Some(&b'\r'));
+        let returns = memchr_iter(b'\r', piece).count() + usize::from(self.after_carriage_return);
+        starts_well && returns == pairs + open && memchr(0, piece).is_none()
+    }
+
+    fn find_fault(&self, piece: &[u8]) -> Option<Fault> {
         if self.after_carriage_return && piece[0] != b'\n' {
             return Some(Fault::BareCarriageReturn);
         }
@@ -349,6 +370,15 @@ mod tests {
                 content.extend_from_slice(b"\r\n");
             }
             prop_assert_eq!(decode(&wire, in_size), Some((content, None, vec![])));
+        }
+
+        #[test]
+        fn counting_finds_what_looking_finds(
+            piece in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'a'), Just(0)], 1..12),
+            after_carriage_return: bool,
+        ) {
+            let check = LineCheck { after_carriage_return, fault: None };
+            prop_assert_eq!(check.is_faultless(&piece), check.find_fault(&piece).is_none());
         }
 
         #[test]
