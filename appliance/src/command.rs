@@ -3,8 +3,13 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+
+use crate::config::parse_duration;
+use crate::roles::Account;
 
 /// Where the config is if nothing else is said.
 pub const DEFAULT_CONFIG: &str = "/etc/postern/postern.toml";
@@ -44,6 +49,37 @@ pub enum Command {
     Status,
     /// Tell what became of mail, and why.
     Trace(Trace),
+    /// Show, load or remove the nftables rule set; ban networks.
+    #[command(subcommand)]
+    Firewall(FirewallAction),
+    /// How `run` starts the gate.
+    #[command(hide = true)]
+    Gate(Role),
+    /// How `run` starts a sift worker.
+    #[command(hide = true)]
+    SiftWorker(Role),
+}
+
+/// Whom a role is to become.
+#[derive(Clone, Debug, Args)]
+pub struct Role {
+    /// The user, by number.
+    #[arg(long)]
+    pub user: u32,
+    /// The group, by number.
+    #[arg(long)]
+    pub group: u32,
+    /// Further groups, by number.
+    #[arg(long)]
+    pub groups: Vec<u32>,
+}
+
+impl Role {
+    /// As the confinement takes it.
+    pub fn account(&self) -> Account {
+        let Self { user, group, groups } = self.clone();
+        Account { user, group, groups, name: user.to_string() }
+    }
 }
 
 /// `postern demo`
@@ -91,6 +127,45 @@ pub struct Trace {
     pub last: Option<usize>,
 }
 
+/// `postern firewall`
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum FirewallAction {
+    /// Print exactly what `apply` loads. Needs no root.
+    Render,
+    /// Load the rules, with the routes and kernel settings that they need.
+    Apply,
+    /// Take all of it away again.
+    Remove,
+    /// List who is banned, and for how long.
+    Bans,
+    /// Let no connection in from a network.
+    Ban {
+        /// The network, or a single address.
+        #[arg(value_name = "CIDR", value_parser = network)]
+        network: IpNet,
+        /// For so long (`15m`, `2h`, `5d`).
+        #[arg(long = "for", value_name = "DUR", default_value = "1d", value_parser = time)]
+        time: Duration,
+    },
+    /// End the bans of a network and of the networks inside it.
+    Unban {
+        /// The network, or a single address.
+        #[arg(value_name = "CIDR", value_parser = network)]
+        network: IpNet,
+    },
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    let expected = |_| "a network such as `192.0.2.0/24` or an IP address is expected".to_owned();
+    text.parse::<IpNet>().map(|network| network.trunc()).or_else(|_| address()).map_err(expected)
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text).filter(|time| !time.is_zero());
+    time.ok_or_else(|| "a duration such as `15m`, `2h` or `5d` is expected".to_owned())
+}
+
 /// What a command's end means; the numbers are promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -128,6 +203,29 @@ mod tests {
         assert!(line.json && line.config_file() == std::path::Path::new(DEFAULT_CONFIG));
         let Command::Demo(demo) = line.command else { panic!("{line:?}") };
         assert_eq!((demo.smtp.port(), demo.admin.port(), demo.once), (2525, 8080, true));
+    }
+
+    #[test]
+    fn bans_are_of_networks_and_addresses_and_for_a_day() {
+        let action = |words: &[&str]| {
+            let words = ["postern", "firewall"].iter().chain(words);
+            match CommandLine::try_parse_from(words).map(|line| line.command) {
+                Ok(Command::Firewall(FirewallAction::Ban { network, time })) => {
+                    Some((network.to_string(), time.as_secs()))
+                }
+                _ => None,
+            }
+        };
+        assert_eq!(action(&["ban", "192.0.2.7/24"]), Some(("192.0.2.0/24".into(), 86_400)));
+        assert_eq!(action(&["ban", "2001:db8::1", "--for", "2h"]), Some(("2001:db8::1/128".into(), 7200)));
+        for words in [
+            &["ban"][..],
+            &["ban", "mail.example"],
+            &["ban", "192.0.2.7", "--for", "0s"],
+            &["ban", "192.0.2.7/33"],
+        ] {
+            assert_eq!(action(words), None, "{words:?}");
+        }
     }
 
     #[test]

@@ -25,7 +25,8 @@ mod tests;
 use std::path::Path;
 
 pub use choices::{
-    Action, Arm, Banner, Challenge, ClientAddress, MinimumTls, Mode, OnFailure, PlainText, Source, TlsPolicy,
+    Action, Arm, Banner, Challenge, ClientAddress, MinimumTls, Mode, OnFailure, OnInnerVerification,
+    PlainText, Source, TlsPolicy,
 };
 pub use inactive::Inactive;
 pub use network::{Host, ServerAddress};

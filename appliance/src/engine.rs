@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use record::{Clock, SystemClock};
-use relay::{Budget, Relay};
+use relay::{Budget, Entrance, Relay};
 use spool::Spool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,6 +17,7 @@ use crate::command::{CommandLine, Demo, Exit};
 use crate::config::{self, Config};
 use crate::recorder::Recording;
 use crate::report::ListenerState;
+use crate::roles::Roles;
 use crate::{output, service};
 
 mod demo;
@@ -24,6 +25,7 @@ mod error;
 mod generation;
 mod identity;
 mod live;
+mod outbound;
 mod probing;
 mod queue;
 mod workers;
@@ -39,7 +41,7 @@ use workers::{Bound, Workers};
 const DRAIN: Duration = Duration::from_secs(30);
 
 /// `postern run`
-pub async fn run(line: &CommandLine) -> Exit {
+pub async fn run(line: &CommandLine, roles: Arc<Roles>) -> Exit {
     let file = line.config_file();
     let config = match config::load(&file) {
         Ok(config) => config,
@@ -48,7 +50,7 @@ pub async fn run(line: &CommandLine) -> Exit {
             return Exit::Wrong;
         }
     };
-    match serve(config, &file).await {
+    match serve(config, &file, roles).await {
         Ok(()) => Exit::Done,
         Err(error) => {
             output::diagnosis(&error.to_string());
@@ -68,12 +70,12 @@ pub async fn demo(options: Demo, json: bool) -> Exit {
     }
 }
 
-async fn serve(config: Config, file: &Path) -> Result<(), EngineError> {
+async fn serve(config: Config, file: &Path, roles: Arc<Roles>) -> Result<(), EngineError> {
     let mut signals = Signals::new().map_err(EngineError::Signals)?;
-    let engine = Engine::start(&config).await?;
+    let engine = Engine::start(&config, Arc::clone(&roles)).await?;
     service::ready("taking mail");
     tracing::info!(hostname = %config.hostname, "ready");
-    while let Wish::Reload = signals.next().await {
+    while let Wish::Reload = signals.next(&roles).await {
         service::reloading();
         engine.reload(file).await;
         service::ready("taking mail");
@@ -104,8 +106,9 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Wish {
+    async fn next(&mut self, roles: &Roles) -> Wish {
         tokio::select! {
+            () = roles.reload_wanted() => Wish::Reload,
             _ = self.hangup.recv() => Wish::Reload,
             _ = self.interrupt.recv() => Wish::End,
             _ = self.terminate.recv() => Wish::End,
@@ -122,23 +125,39 @@ struct Engine {
     /// The status page's address, as bound.
     admin: SocketAddr,
     stop_admin: oneshot::Sender<()>,
-    workers: Workers,
+    /// Those of the start, and those of listeners that a reload brought.
+    workers: Mutex<Vec<Workers>>,
+    /// Where the config has wanted listeners so far.
+    addresses: Mutex<Vec<SocketAddr>>,
+    roles: Arc<Roles>,
 }
 
 impl Engine {
     /// Everything that can fail is tried before the first client is let in.
-    async fn start(config: &Config) -> Result<Self, EngineError> {
+    async fn start(config: &Config, roles: Arc<Roles>) -> Result<Self, EngineError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (recording, _) = Recording::start(Arc::clone(&clock));
         let base = Base::prepare(config, Arc::clone(&recording), Arc::clone(&clock))?;
         let generation = base.generation(config, None).await?;
-        let listeners = bind(config)?;
+        let listeners = bind(config, &roles, &[])?;
+        let addresses = Mutex::new(config.listeners.iter().map(|listener| listener.address).collect());
         let no_admin = |error| EngineError::Admin { address: config.admin.listen, error };
-        let admin = TcpListener::bind(config.admin.listen).await.map_err(no_admin)?;
+        let admin = roles.sockets(config.admin.listen, || {
+            std::net::TcpListener::bind(config.admin.listen).map(|bound| vec![bound]).map_err(no_admin)
+        })?;
+        let admin = admin.into_iter().next().ok_or_else(|| no_admin(std::io::ErrorKind::NotFound.into()))?;
+        let admin =
+            admin.set_nonblocking(true).and_then(|()| TcpListener::from_std(admin)).map_err(no_admin)?;
         let admin_address = admin.local_addr().map_err(no_admin)?;
         let relay =
             Relay::new(generation.serving.clone(), Budget::new(config.limits.in_flight), Arc::clone(&clock));
-        let present = Arc::new(Present::new(Arc::clone(&relay), generation.certificates, states(&listeners)));
+        let present = Arc::new(Present::new(
+            Arc::clone(&relay),
+            generation.certificates,
+            states(&listeners),
+            Arc::clone(&roles),
+        ));
+        roles.attend(&relay);
 
         // What servers offer is known before the first client asks (DECISIONS 1).
         probing::probe_all(&relay.serving()).await;
@@ -155,8 +174,9 @@ impl Engine {
         tokio::spawn(admin::serve(admin, Arc::new(desk), async {
             let _ = stopped.await;
         }));
-        let workers = workers::start(&relay, listeners)?;
-        Ok(Self { base, relay, present, recording, admin: admin_address, stop_admin, workers })
+        let workers = Mutex::new(vec![workers::start(&relay, listeners)?]);
+        let admin = admin_address;
+        Ok(Self { base, relay, present, recording, admin, stop_admin, workers, addresses, roles })
     }
 
     /// The first listener's address, as bound.
@@ -179,10 +199,28 @@ impl Engine {
                 probing::probe_new(&generation.serving).await;
                 self.present.certificates_are(generation.certificates);
                 self.relay.replace(generation.serving);
-                tracing::info!("reloaded; listeners, state_dir and admin.listen change with a restart only");
+                if let Err(error) = self.listen_too(&config) {
+                    tracing::error!(%error, "a new listener cannot be had");
+                }
+                tracing::info!(
+                    "reloaded; listeners that are gone, state_dir and admin.listen change with a restart only"
+                );
             }
             Err(error) => tracing::error!(%error, "not reloaded, the old config stays"),
         }
+    }
+
+    /// Opens the listeners that the config did not have before.
+    fn listen_too(&self, config: &Config) -> Result<(), EngineError> {
+        let mut addresses = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = bind(config, &self.roles, &addresses)?;
+        if !new.is_empty() {
+            addresses.extend(config.listeners.iter().map(|listener| listener.address));
+            self.present.listens_too(states(&new));
+            let more = workers::start(&self.relay, new)?;
+            self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(more);
+        }
+        Ok(())
     }
 
     async fn stop(self, patience: Duration) {
@@ -195,24 +233,52 @@ impl Engine {
             tracing::warn!(sessions = left, "closed before they were done");
         }
         let _ = self.stop_admin.send(());
-        self.workers.stop();
+        let workers = self.workers.into_inner().unwrap_or_else(PoisonError::into_inner);
+        workers.into_iter().for_each(Workers::stop);
     }
 }
 
-fn bind(config: &Config) -> Result<Vec<Bound>, EngineError> {
+/// The sockets of all listeners but those at `known` addresses.
+fn bind(config: &Config, roles: &Roles, known: &[SocketAddr]) -> Result<Vec<Bound>, EngineError> {
     let threads = workers::count();
     let bind_one = |listener: &config::Listener| {
-        let sockets = intercept::Listener::sockets(listener.address, threads).map_err(EngineError::Listen)?;
+        let sockets = roles.sockets(listener.address, || {
+            intercept::Listener::sockets(listener.address, threads).map_err(EngineError::Listen)
+        })?;
         let proxies = listener.proxy_protocol_from.iter().copied().collect();
-        Ok(Bound { sockets, protocol: listener.protocol, proxies })
+        Ok(Bound { sockets, entrance: Entrance::Here(listener.protocol), proxies })
     };
-    config.listeners.iter().map(bind_one).collect()
+    let new = config.listeners.iter().filter(|listener| !known.contains(&listener.address));
+    let mut bound = new.map(bind_one).collect::<Result<Vec<_>, EngineError>>()?;
+    // A reload finds these open.
+    if config.network.mode == config::Mode::Gateway && known.is_empty() {
+        for (entrance, port) in [(Entrance::Inbound, INBOUND_PORT), (Entrance::Outbound, OUTBOUND_PORT)] {
+            let address = (std::net::Ipv6Addr::UNSPECIFIED, port).into();
+            let sockets = roles.sockets(address, || {
+                let sockets =
+                    intercept::Listener::transparent_sockets(address, threads, firewall::marks::OWN);
+                sockets.map_err(EngineError::Listen)
+            })?;
+            bound.push(Bound { sockets, entrance, proxies: intercept::Networks::none() });
+        }
+    }
+    Ok(bound)
 }
+
+/// Where TPROXY brings what was on its way to hidden servers. Nothing else can reach it: the rule set drops that.
+pub(crate) const INBOUND_PORT: u16 = 20025;
+/// Where TPROXY brings what was on its way from hidden servers to the world.
+pub(crate) const OUTBOUND_PORT: u16 = 20026;
 
 fn states(listeners: &[Bound]) -> Vec<ListenerState> {
     let state = |bound: &Bound| {
         let address = bound.sockets.first()?.local_addr().ok()?;
-        Some(ListenerState { address, protocol: bound.protocol.name().into(), problem: None })
+        let protocol = match bound.entrance {
+            Entrance::Here(protocol) => protocol.name().into(),
+            Entrance::Inbound => "intercepted, inbound".into(),
+            Entrance::Outbound => "intercepted, outbound".into(),
+        };
+        Some(ListenerState { address, protocol, problem: None })
     };
     listeners.iter().filter_map(state).collect()
 }

@@ -1,10 +1,11 @@
 //! The program `postern`: config, command line, status page, metrics, trace.
 //!
 //! - [`config`] reads the config file and says everything that is wrong with it.
-//! - [`command`] is the command line; [`check`], [`ask`] and [`engine`] are what its commands do.
+//! - [`command`] is the command line; [`check`], [`ask`], [`mod@firewall`] and [`engine`] are what its commands do.
 //! - [`recorder`] turns the engine's events into log, metrics, trace and numbers.
 //! - [`report`] is what can be asked about a running Postern, as values. The engine answers [`report::Live`].
 //! - [`admin`] serves these values as page, JSON and metrics; [`client`] gets them for the commands.
+//! - [`roles`] makes of `run` several processes, each with no more rights than it needs.
 //! - [`logging`], [`output`] and [`service`] are the ways out: log, results, service manager.
 
 pub mod admin;
@@ -14,8 +15,10 @@ pub mod client;
 pub mod command;
 pub mod config;
 pub mod engine;
+pub mod firewall;
 pub mod logging;
 pub mod output;
 pub mod recorder;
 pub mod report;
+pub mod roles;
 pub mod service;

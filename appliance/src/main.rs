@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use appliance::command::{Command, CommandLine, Exit};
-use appliance::{ask, check, engine, logging, output};
+use appliance::{ask, check, engine, firewall, logging, output, roles};
 use clap::Parser as _;
 
 /// Sessions allocate and free small pieces on many threads; the system's allocator keeps more of them.
@@ -12,6 +12,19 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let line = CommandLine::parse();
+    // The roles choose their runtime themselves: they may start threads only after they have given away their rights.
+    match &line.command {
+        Command::Run => {
+            logging::start(line.json);
+            return roles::run(&line).into();
+        }
+        Command::Gate(role) => {
+            logging::start(line.json);
+            return roles::gate(&line, role).into();
+        }
+        Command::SiftWorker(role) => return roles::worker(role).into(),
+        _ => {}
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(perform(&line)).into(),
@@ -28,12 +41,11 @@ async fn perform(line: &CommandLine) -> Exit {
             logging::start_quietly(line.json);
             engine::demo(*options, line.json).await
         }
-        Command::Run => {
-            logging::start(line.json);
-            engine::run(line).await
-        }
+        // Dealt with before there was a runtime.
+        Command::Run | Command::Gate(_) | Command::SiftWorker(_) => Exit::Wrong,
         Command::Check(options) => check::check(line, *options).await,
         Command::Status => ask::status(line).await,
         Command::Trace(wanted) => ask::trace(line, wanted).await,
+        Command::Firewall(action) => firewall::firewall(line, action).await,
     }
 }

@@ -9,12 +9,13 @@ mod metrics;
 mod networks;
 mod statistics;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::logging;
 use record::{Clock, Event, GroupOutcome, Recorder, Transaction};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use memory::{Memory, Query};
 pub use metrics::Metrics;
@@ -30,6 +31,10 @@ pub struct Recording {
     queue: mpsc::Sender<Event>,
     kept: Arc<Mutex<Kept>>,
     clock: Arc<dyn Clock>,
+    /// Events that were put into the queue.
+    queued: AtomicU64,
+    /// Those of them that are kept by now.
+    handled: watch::Receiver<u64>,
 }
 
 /// What the keeper keeps.
@@ -52,8 +57,10 @@ impl Recording {
             statistics: Statistics::default(),
             without_tls: WithoutTls::default(),
         }));
-        let keeper = tokio::spawn(keep(events, Arc::clone(&kept), Arc::clone(&clock)));
-        (Arc::new(Self { metrics: Arc::new(Metrics::new()), queue, kept, clock }), keeper)
+        let (done, handled) = watch::channel(0);
+        let keeper = tokio::spawn(keep(events, Arc::clone(&kept), Arc::clone(&clock), done));
+        let metrics = Arc::new(Metrics::new());
+        (Arc::new(Self { metrics, queue, kept, clock, queued: AtomicU64::new(0), handled }), keeper)
     }
 
     /// The counters.
@@ -66,6 +73,14 @@ impl Recording {
         lock(&self.kept)
     }
 
+    /// Waits until all that was recorded before now can be seen: who has just read a reply and asks for its trace finds
+    /// it. Returns after a second at the latest.
+    pub async fn caught_up(&self) {
+        let wanted = self.queued.load(Ordering::Acquire);
+        let mut handled = self.handled.clone();
+        let _ = tokio::time::timeout(CATCH_UP, handled.wait_for(|&handled| handled >= wanted)).await;
+    }
+
     /// The clock that dates everything.
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock
@@ -75,8 +90,11 @@ impl Recording {
 impl Recorder for Recording {
     fn record(&self, event: Event) {
         self.metrics.count(&event);
-        if self.queue.try_send(event).is_err() {
-            self.metrics.dropped();
+        match self.queue.try_send(event) {
+            Ok(()) => {
+                self.queued.fetch_add(1, Ordering::Release);
+            }
+            Err(_) => self.metrics.dropped(),
         }
     }
 }
@@ -92,11 +110,22 @@ const BATCH: usize = 256;
 /// Between two batches: too short for a person to notice, long enough to gather some events.
 const PAUSE: Duration = Duration::from_millis(5);
 
-async fn keep(mut events: mpsc::Receiver<Event>, kept: Arc<Mutex<Kept>>, clock: Arc<dyn Clock>) {
+/// How long somebody who looks waits for events that are not kept yet: a page must come up even on a machine that cannot
+/// keep pace.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
+async fn keep(
+    mut events: mpsc::Receiver<Event>,
+    kept: Arc<Mutex<Kept>>,
+    clock: Arc<dyn Clock>,
+    handled: watch::Sender<u64>,
+) {
     let mut batch = Vec::new();
     while events.recv_many(&mut batch, BATCH).await > 0 {
         logging::together(|| batch.iter().for_each(journal::write));
+        let count = batch.len() as u64;
         keep_all(&mut lock(&kept), &mut batch, clock.now());
+        handled.send_modify(|handled| *handled += count);
         // Under load this thread would be woken for every message; what comes meanwhile waits in the queue.
         tokio::time::sleep(PAUSE).await;
     }

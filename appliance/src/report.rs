@@ -6,7 +6,10 @@ mod state;
 mod status;
 mod story;
 
-pub use live::{BackendState, CertificateSource, CertificateState, Health, ListenerState, Live, ServerState};
+pub use live::{
+    BackendState, CertificateSource, CertificateState, Health, ListenerState, Live, RoleState, RolesState,
+    ServerState,
+};
 pub use state::{Level, State};
 pub use status::{Count, NetworkCount, NotReached, Period, Status, TlsCount, Totals};
 pub(crate) use story::proof_name;

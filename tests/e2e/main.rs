@@ -1,12 +1,15 @@
 //! The whole-system tests, a module per topic.
 
 mod client_address;
+mod dns;
+mod gateway;
 mod injection;
 mod life;
 mod misbehaving;
 mod peers;
 mod personalities;
 mod receipts;
+mod roles;
 mod smuggling;
 mod soak;
 mod submission;

@@ -69,7 +69,7 @@ impl Bench {
             ..Options::default()
         };
         let mut postern = Postern::start(&options);
-        let pid = postern.process().pid().expect("a process that runs");
+        let pid = postern.serving().expect("a process that runs");
         Self { tape, postern, authority, pid }
     }
 

@@ -116,6 +116,9 @@ impl Certificate {
         command.arg("-keyout").arg(&key).arg("-out").arg(&chain);
         let ended = child::run(&command, OPENSSL_LIMIT);
         assert!(ended.success, "{}", ended.output);
+        // openssl gives it to root alone; who serves with it is somebody else.
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        std::fs::set_permissions(&key, readable).expect("the file that openssl wrote");
         Self { both: chain.clone(), chain, key }
     }
 

@@ -4,9 +4,11 @@
 //! - [`postfix`], [`exim`], [`opensmtpd`], [`sink`]: servers in folders and on ports of their own, several at a time, each
 //!   as the hidden server and as the sender; what they received is read back as [`mailbox::Stored`].
 //! - [`clients`]: swaks, msmtp, curl, nodemailer and Python's smtplib behind one function.
+//! - [`nameserver`]: a DNS with a root of its own, its zones signed, unsigned or broken.
 //! - [`scripted`], [`personalities`]: a fake server and a fake client that follow a script byte by byte.
 //! - [`tape`]: a fake server that writes down what it got and misbehaves at one step of the dialogue.
 //! - [`scratch`], [`child`], [`ports`], [`certificate`]: folders, processes, ports and certificates.
+//! - [`lab`]: a world, a Postern and an inside in network namespaces.
 //! - [`needs!`]: a test that the machine cannot run says so; where nothing may be skipped it fails instead.
 //!
 //! Everything stays on loopback, and every process ends with the value that owns it, at the latest after
@@ -21,8 +23,10 @@ pub mod child;
 pub mod clients;
 pub mod dovecot;
 pub mod exim;
+pub mod lab;
 pub mod mail;
 pub mod mailbox;
+pub mod nameserver;
 pub mod needs;
 pub mod opensmtpd;
 pub mod personalities;

@@ -92,7 +92,41 @@ impl Postern {
         let mut process = Child::spawn("postern", &command(&config, &["run"]), &scratch.join("output"));
         process.expect_listening(admin);
         process.expect_listening(smtp);
-        Self { smtp, submission, submissions, admin, config, process, scratch }
+        Self { smtp, submission, submissions, admin, config, process, scratch }.when_it_answers()
+    }
+
+    /// Ports are open before there is somebody to serve them: who changes files next must wait until they were read.
+    fn when_it_answers(self) -> Self {
+        let alive = || try_get(self.admin, "/healthz").filter(|answer| answer.starts_with("HTTP/1.1 200 "));
+        assert!(
+            ports::wait_until(ports::START_LIMIT, alive).is_some(),
+            "it does not answer:\n{}",
+            self.log()
+        );
+        self
+    }
+
+    /// Starts a gateway on the machine where this runs, whose interfaces are `outside` and `inside`. `config` is all of its
+    /// config but for the host's name, the state folder and the mode. Waits until it takes mail.
+    ///
+    /// # Panics
+    ///
+    /// If it does not.
+    pub fn gateway(config: &str) -> Self {
+        let scratch = Scratch::new("postern");
+        let (smtp, submission, submissions, admin) =
+            (local(25), local(587), local(465), SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
+        let text = format!(
+            "hostname = \"mx.postern.test\"\nstate_dir = {:?}\n[network]\nmode = \"gateway\"\n\
+             outside = \"outside\"\ninside = \"inside\"\n[acme]\nenabled = false\n[judge]\nenabled = false\n\
+             [http]\nplain = \"\"\ntls = \"\"\n{config}\n",
+            scratch.join("state"),
+        );
+        let config = scratch.write("postern.toml", text.as_bytes());
+        let mut process = Child::spawn("postern", &command(&config, &["run"]), &scratch.join("output"));
+        process.expect_listening(admin);
+        process.expect_listening(smtp);
+        Self { smtp, submission, submissions, admin, config, process, scratch }.when_it_answers()
     }
 
     /// Where mail comes in.
@@ -135,6 +169,18 @@ impl Postern {
         &mut self.process
     }
 
+    /// The process that serves clients: the gate, where it is one of its own (as root).
+    pub fn serving(&mut self) -> Option<u32> {
+        let first = self.process.pid()?;
+        let is_gate = |pid: &u32| {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.split(|octet| *octet == 0).any(|word| word == b"gate")
+        };
+        let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children")).ok()?;
+        let mut children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+        Some(children.find(is_gate).unwrap_or(first))
+    }
+
     /// SIGHUP.
     pub fn reload(&self) {
         self.process.signal(Signal::SIGHUP);
@@ -151,12 +197,7 @@ impl Postern {
     ///
     /// If there is no answer.
     pub fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(self.admin).expect("the status page");
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.admin)
-            .expect("a request");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer
+        try_get(self.admin, path).expect("an answer of the status page")
     }
 
     /// The number behind a metric whose line begins with `name` (labels included); 0 where there is none.
@@ -165,6 +206,19 @@ impl Postern {
         let line = metrics.lines().find(|line| line.starts_with(name) && !line.starts_with('#'));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
     }
+}
+
+fn try_get(admin: SocketAddr, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(admin).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+fn local(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// The identifier at the end of a reply of Postern's, in brackets; empty if there is none.

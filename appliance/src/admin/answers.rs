@@ -145,7 +145,10 @@ pub(super) async fn session(State(desk): Office, Path(id): Path<String>) -> Resu
     let id: TraceId = id.parse().map_err(|_| No(StatusCode::BAD_REQUEST, "not a session's identifier"))?;
     let (session, transactions) = desk.kept(|kept| kept.memory.session(id));
     if session.is_none() && transactions.is_empty() {
-        return Err(No(StatusCode::NOT_FOUND, "no such session in the trace"));
+        return Err(No(
+            StatusCode::NOT_FOUND,
+            "no such session in the trace; one that is still open comes into it with its first transaction",
+        ));
     }
     Ok(Json(WholeSession {
         session: session.map(|session| SessionStory::from(&*session)),

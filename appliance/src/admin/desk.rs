@@ -86,6 +86,7 @@ impl Desk {
             listeners: self.live.listeners(),
             backends: self.live.backends(),
             certificates: self.live.certificates(),
+            roles: self.live.roles(),
             without_tls,
             not_reached,
         }

@@ -28,6 +28,7 @@ const FIELDS: [(HeaderName, &str); 5] = [
 pub(super) async fn guard(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
     let mut response = if host.is_some_and(|host| desk.is_called(host)) {
+        desk.recording().caught_up().await;
         next.run(request).await
     } else {
         let text = "This server answers to its own address and to localhost only.\n";

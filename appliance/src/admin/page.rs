@@ -73,6 +73,7 @@ pub(super) fn front(status: &Status, transactions: &[TransactionStory], sessions
         (tables::tls("server-tls", "TLS with servers", &days.server_tls))
         (tables::certificates(&status.certificates, status.now))
         (tables::listeners(&status.listeners))
+        (tables::roles(&status.roles))
         (tables::refusals(&days.refusals))
         (tables::without_tls(&status.without_tls))
         (tables::not_reached(&status.not_reached))

@@ -8,7 +8,7 @@ use super::chart;
 use crate::config::{duration_in_words, size_in_words};
 use crate::report::{
     BackendState, CertificateSource, CertificateState, Count, Health, ListenerState, NetworkCount,
-    NotReached, ServerState, SessionStory, TlsCount, TransactionStory,
+    NotReached, RolesState, ServerState, SessionStory, TlsCount, TransactionStory,
 };
 
 /// A section of the page that the script renews.
@@ -214,6 +214,25 @@ pub(super) fn listeners(listeners: &[ListenerState]) -> Markup {
                         span.dot.(if listener.problem.is_none() { "good" } else { "bad" }) {}
                         strong { (listener.address) } " " span.note { (listener.protocol) }
                         @if let Some(problem) = &listener.problem { p.reason { (problem) } }
+                    }
+                }
+            }
+        },
+    )
+}
+
+pub(super) fn roles(roles: &RolesState) -> Markup {
+    section(
+        "roles",
+        "Roles",
+        html! {
+            p { (roles.words) }
+            ul.plain {
+                @for process in &roles.processes {
+                    li {
+                        span.dot.(if process.works { "good" } else { "attention" }) {}
+                        strong { (process.role) } " "
+                        span.note { "pid " (process.pid) @if process.restarts > 0 { ", restarts: " (process.restarts) } }
                     }
                 }
             }

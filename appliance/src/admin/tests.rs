@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 use super::{Desk, serve};
 use crate::recorder::{Recording, samples};
 use crate::report::{
-    BackendState, CertificateSource, CertificateState, Health, ListenerState, Live, ServerState, Status,
+    BackendState, CertificateSource, CertificateState, Health, ListenerState, Live, RoleState, RolesState,
+    ServerState, Status,
 };
 
 /// An engine with two backends, one of whose servers is down.
@@ -76,6 +77,13 @@ impl Live for FakeEngine {
 
     fn draining(&self) -> bool {
         false
+    }
+
+    fn roles(&self) -> RolesState {
+        let process =
+            |role: &str, pid, restarts| RoleState { role: role.to_owned(), pid, restarts, works: true };
+        let processes = vec![process("guard", 100, 0), process("gate", 101, 1), process("sift 0", 102, 3)];
+        RolesState { words: "separate processes".to_owned(), processes }
     }
 }
 

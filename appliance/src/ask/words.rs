@@ -38,6 +38,11 @@ pub(super) fn status(status: &Status) -> Vec<String> {
         let problem = listener.problem.as_deref().unwrap_or("up");
         format!("  {} {}: {problem}", listener.address, listener.protocol)
     }));
+    lines.push(format!("roles: {}", status.roles.words));
+    lines.extend(status.roles.processes.iter().map(|process| {
+        let health = if process.works { "up" } else { "NOT READY" };
+        format!("  {}: {health}, pid {}, restarts: {}", process.role, process.pid, process.restarts)
+    }));
     lines.extend(certificates(status));
     lines.extend(named(status));
     lines

@@ -108,6 +108,18 @@ pub enum Source {
     Server,
 }
 
+/// What becomes of the connections of a hidden server that verifies the far side by itself and does not trust what stands
+/// in for it (DECISIONS 18).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnInnerVerification {
+    /// It keeps its mail and tries again; the page says what to do.
+    #[default]
+    Defer,
+    /// They are passed through unread.
+    Splice,
+}
+
 /// The oldest TLS version that is spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum MinimumTls {

@@ -19,15 +19,9 @@ pub struct Inactive {
 /// A section, whether the file has it, and what does not happen.
 type Section = (&'static str, fn(&Raw) -> bool, &'static str);
 
-const SECTIONS: [Section; 9] = [
-    (
-        "outbound",
-        |raw| raw.outbound.is_some(),
-        "mail is not sent to the world; only `networks` has an effect",
-    ),
+const SECTIONS: [Section; 7] = [
     ("acme", |raw| raw.acme.is_some(), "no certificates are ordered; own ones or a self-signed one serve"),
     ("dns_update", |raw| raw.dns_update.is_some(), "no DNS records are changed"),
-    ("resolver", |raw| raw.resolver.is_some(), "the system's resolver is asked"),
     ("judge", |raw| raw.judge.is_some(), "mail is not judged; every message passes to its server"),
     (
         "queue",
@@ -52,14 +46,30 @@ pub(super) fn sections(raw: &Raw) -> Vec<Inactive> {
 pub(super) fn keys(raw: &Raw, config: &Config) -> Vec<Inactive> {
     let note = |key: &str, meaning| Inactive { key: key.to_owned(), meaning };
     let mut found = Vec::new();
-    if config.network.mode != Mode::Front {
-        found.push(note("network.mode", "only front mode works; gateway and bridge are refused at start"));
+    if config.network.mode == Mode::Bridge {
+        found.push(note("network.mode", "bridge is refused at start; front and gateway work"));
     }
-    if raw.network.manage_firewall.is_some() {
-        found.push(note("network.manage_firewall", "the rule set is left alone"));
+    if raw.network.manage_firewall.is_some() && config.network.mode == Mode::Front {
+        let meaning =
+            "in front `run` as root puts bans into a rule set that `firewall apply` put up, no more";
+        found.push(note("network.manage_firewall", meaning));
+    }
+    if let Some(outbound) = &raw.outbound {
+        let later = [
+            ("outbound.dane", outbound.dane.is_some(), "TLSA records of the world are not looked at"),
+            (
+                "outbound.mta_sts",
+                outbound.mta_sts.is_some(),
+                "MTA-STS policies of the world are not looked at",
+            ),
+            ("outbound.dkim", outbound.dkim.is_written(), "mail is not signed"),
+        ];
+        found.extend(
+            later.into_iter().filter(|(_, is_written, _)| *is_written).map(|(key, _, why)| note(key, why)),
+        );
     }
     for (at, backend) in config.backends.iter().enumerate() {
-        if backend.arm != Arm::Auto {
+        if backend.arm != Arm::Auto && config.network.mode == Mode::Front {
             found.push(note(&format!("backend[{at}].arm"), "front mode needs no arming"));
         }
         if backend.recipients != Recipients::Ask {

@@ -5,7 +5,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::choices::{
-    Action, Arm, Banner, Challenge, ClientAddress, MinimumTls, Mode, OnFailure, PlainText, Source, TlsPolicy,
+    Action, Arm, Banner, Challenge, ClientAddress, MinimumTls, Mode, OnFailure, OnInnerVerification,
+    PlainText, Source, TlsPolicy,
 };
 
 /// A string that will be checked.
@@ -51,6 +52,8 @@ pub(super) struct RawNetwork {
     pub(super) outside: Text,
     pub(super) inside: Text,
     pub(super) manage_firewall: Option<bool>,
+    pub(super) forward: Texts,
+    pub(super) open: Texts,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -117,10 +120,13 @@ pub(super) struct RawOutbound {
     pub(super) password: Any,
     pub(super) relays: Texts,
     pub(super) tls: Option<TlsPolicy>,
+    pub(super) ca_file: Text,
     pub(super) dane: Option<bool>,
     pub(super) mta_sts: Option<bool>,
     pub(super) bypass: Texts,
     pub(super) hide: Option<bool>,
+    pub(super) fix_bare_lf: Texts,
+    pub(super) on_inner_verification: Option<OnInnerVerification>,
     #[serde(default)]
     pub(super) dkim: RawDkim,
 }
@@ -150,6 +156,13 @@ impl RawSource {
 pub(super) struct RawDkim {
     pub(super) selector_prefix: Text,
     pub(super) domains: Texts,
+}
+
+impl RawDkim {
+    /// Whether the file says anything of it.
+    pub(super) fn is_written(&self) -> bool {
+        self.selector_prefix.is_some() || self.domains.is_some()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -83,7 +83,7 @@ fn state_dir(text: &Text, problems: &Problems<'_>) -> PathBuf {
 fn network(raw: &RawNetwork, reading: &mut Reading<'_, '_>) -> Network {
     // IFNAMSIZ is 16 with the NUL.
     let interface = |text: &str| {
-        let valid = text.len() <= 15 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'/');
+        let valid = text.len() <= 15 && text.bytes().all(|b| b.is_ascii_graphic() && !b"/\"\\*".contains(&b));
         valid.then(|| text.to_owned())
     };
     let expected = "an interface name of at most 15 characters, such as `eth0`";
@@ -97,6 +97,8 @@ fn network(raw: &RawNetwork, reading: &mut Reading<'_, '_>) -> Network {
         outside,
         inside,
         manage_firewall: raw.manage_firewall.unwrap_or(true),
+        forward: reading.ports(&raw.forward),
+        open: reading.ports(&raw.open),
     }
 }
 

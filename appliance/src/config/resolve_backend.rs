@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use smtp::Domain;
 use toml::Spanned;
 
-use super::choices::{Banner, Mode, TlsPolicy};
+use super::choices::{Banner, ClientAddress, Mode, TlsPolicy};
 use super::network::{Host, ServerAddress, domain_name};
 use super::raw::{Any, RawBackend, RawBanner};
 use super::resolved::{Backend, Recipients};
@@ -73,7 +73,11 @@ fn backend(
         tls_name,
         ca_file,
         pins,
-        client_address: raw.client_address.unwrap_or_default(),
+        client_address: match raw.client_address.unwrap_or_default() {
+            // A gateway routes, so that replies to any address come back to it.
+            ClientAddress::Auto if mode != Mode::Front => ClientAddress::Transparent,
+            method => method,
+        },
         banner: banner.unwrap_or(if mode == Mode::Front { Banner::Postern } else { Banner::Server }),
         arm: raw.arm.unwrap_or_default(),
         recipients,

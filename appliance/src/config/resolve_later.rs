@@ -61,10 +61,13 @@ fn outbound(raw: &RawOutbound, mode: Mode, reading: &mut Reading<'_, '_>) -> Out
         relay,
         relays: reading.servers(&raw.relays, SUBMISSION),
         tls: raw.tls.unwrap_or_default(),
+        ca_file: reading.readable_file(&raw.ca_file),
         dane: raw.dane.unwrap_or(true),
         mta_sts: raw.mta_sts.unwrap_or(true),
         bypass: reading.each(&raw.bypass, "a network, an address or a domain", address_or_domain),
         hide: raw.hide.unwrap_or(true),
+        on_inner_verification: raw.on_inner_verification.unwrap_or_default(),
+        fix_bare_lf: reading.networks(&raw.fix_bare_lf),
         dkim: dkim(&raw.dkim, reading),
     }
 }

@@ -9,7 +9,8 @@ use record::Protocol;
 use smtp::Domain;
 
 use super::choices::{
-    Action, Arm, Banner, Challenge, ClientAddress, MinimumTls, Mode, OnFailure, PlainText, Source, TlsPolicy,
+    Action, Arm, Banner, Challenge, ClientAddress, MinimumTls, Mode, OnFailure, OnInnerVerification,
+    PlainText, Source, TlsPolicy,
 };
 use super::inactive::Inactive;
 use super::network::ServerAddress;
@@ -67,6 +68,10 @@ pub struct Network {
     pub inside: String,
     /// Whether Postern changes the rule set itself.
     pub manage_firewall: bool,
+    /// Ports of inside hosts that can be reached from outside, beside the servers' mail ports (gateway).
+    pub forward: Vec<firewall::Port>,
+    /// Ports of the appliance itself that can be reached beside Postern's.
+    pub open: Vec<firewall::Port>,
 }
 
 /// `[[listener]]`
@@ -135,6 +140,8 @@ pub struct Outbound {
     pub relays: Vec<ServerAddress>,
     /// How far TLS goes where neither DANE nor MTA-STS speaks.
     pub tls: TlsPolicy,
+    /// Authorities that are trusted beside the public ones, as a readable PEM file.
+    pub ca_file: Option<PathBuf>,
     /// Whether TLSA records count.
     pub dane: bool,
     /// Whether MTA-STS policies count.
@@ -143,6 +150,10 @@ pub struct Outbound {
     pub bypass: Vec<String>,
     /// Whether the inside is hidden in EHLO and Received.
     pub hide: bool,
+    /// What becomes of hidden servers that verify the far side by themselves.
+    pub on_inner_verification: OnInnerVerification,
+    /// Networks inside whose bare line feeds are mended.
+    pub fix_bare_lf: Vec<IpNet>,
     /// Signing.
     pub dkim: DkimSigning,
 }

@@ -107,6 +107,10 @@ impl Reading<'_, '_> {
         self.each(texts, "a network such as `10.0.0.0/8` or an IP address", network)
     }
 
+    pub(super) fn ports(&mut self, texts: &Texts) -> Vec<firewall::Port> {
+        self.each(texts, "a port such as `tcp/443` or `udp/443`", |text| text.parse().ok())
+    }
+
     pub(super) fn domain(&mut self, text: &Text) -> Option<Domain> {
         self.one(text, "a domain name", domain_name)
     }

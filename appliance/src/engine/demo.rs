@@ -19,6 +19,7 @@ use super::{Engine, Signals, Wish};
 use crate::command::{Demo, Exit};
 use crate::config::{self, ConfigError};
 use crate::output;
+use crate::roles::Roles;
 
 mod authority;
 mod hidden;
@@ -118,7 +119,7 @@ pub(super) async fn demo(options: Demo, json: bool) -> Result<Exit, DemoError> {
     }
     let told = tokio::select! {
         told = show.try_all(json) => Some(told),
-        () = ended(&mut signals) => None,
+        () = ended(&mut signals, &show.engine.roles) => None,
     };
     if let Some(told) = &told {
         show.conclude(told, json);
@@ -126,7 +127,7 @@ pub(super) async fn demo(options: Demo, json: bool) -> Result<Exit, DemoError> {
             if !json {
                 show.invitation().iter().for_each(|line| output::line(line));
             }
-            ended(&mut signals).await;
+            ended(&mut signals, &show.engine.roles).await;
         }
     }
     show.engine.stop(DRAIN).await;
@@ -138,8 +139,8 @@ pub(super) async fn demo(options: Demo, json: bool) -> Result<Exit, DemoError> {
 }
 
 /// Until Ctrl-C or SIGTERM. There is no config to reload.
-async fn ended(signals: &mut Signals) {
-    while let Wish::Reload = signals.next().await {}
+async fn ended(signals: &mut Signals, roles: &Roles) {
+    while let Wish::Reload = signals.next(roles).await {}
 }
 
 /// Everything that runs.
@@ -169,7 +170,8 @@ impl Show {
         let (hidden, hidden_address) = start_hidden(&authority, Arc::clone(&inbox)).await?;
         let file = folder.path().join("postern.toml");
         let text = config_text(folder.path(), options.smtp, options.admin, hidden_address);
-        let engine = Engine::start(&config::parse(&text, &file)?).await.map_err(DemoError::of_engine)?;
+        let config = config::parse(&text, &file)?;
+        let engine = Engine::start(&config, Roles::threads("demo")).await.map_err(DemoError::of_engine)?;
         let smtp = engine.listening().unwrap_or(options.smtp);
         // With the ports as they are, for the commands that ask a running Postern.
         let text = config_text(folder.path(), smtp, engine.admin, hidden_address);

@@ -54,8 +54,14 @@ pub enum EngineError {
         error: io::Error,
     },
     /// A mode that this version does not have.
-    #[error("network.mode = \"{0}\" is not in this version yet; only \"front\" is")]
+    #[error("network.mode = \"{0}\" is not in this version yet; \"front\" and \"gateway\" are")]
     Mode(&'static str),
+    /// The authority that signs for far sides cannot be had.
+    #[error("the certificate authority of the interception cannot be used: {0}")]
+    Authority(tls::AuthorityError),
+    /// How DNS is asked is wrong.
+    #[error("[resolver] cannot be used: {0}")]
+    Resolver(dns::SettingsError),
     /// Two backends for one domain.
     #[error(transparent)]
     Routing(#[from] route::RoutingError),
@@ -94,6 +100,7 @@ impl EngineError {
             | Self::Itself { .. }
             | Self::Certificate(_)
             | Self::Mode(_)
+            | Self::Resolver(_)
             | Self::Routing(_) => Exit::Wrong,
             _ => Exit::Unreachable,
         }

@@ -13,6 +13,7 @@ use spool::{Schedule, Spool};
 use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
 
 use super::error::EngineError;
+use super::outbound::{Names, outbound};
 use super::{identity, open_spool};
 use crate::config::{self, Config, Host, ServerAddress};
 use crate::recorder::Recording;
@@ -64,8 +65,7 @@ impl Base {
         before: Option<&Routing>,
     ) -> Result<Generation, EngineError> {
         match config.network.mode {
-            config::Mode::Front => {}
-            config::Mode::Gateway => return Err(EngineError::Mode("gateway")),
+            config::Mode::Front | config::Mode::Gateway => {}
             config::Mode::Bridge => return Err(EngineError::Mode("bridge")),
         }
         let tls = tls_settings(config);
@@ -82,7 +82,7 @@ impl Base {
         let acceptor = Acceptor::new(&tls, Identities::new(served));
         let acceptor = acceptor.map_err(|error| EngineError::Tls { what: "the listeners".into(), error })?;
         let settings = self.settings(config, routing);
-        let driver = self.driver(config, acceptor).await?;
+        let driver = self.driver(config, acceptor, &tls).await?;
         let serving = Serving { settings: Arc::new(settings), driver: Arc::new(driver) };
         Ok(Generation { serving, certificates })
     }
@@ -92,6 +92,9 @@ impl Base {
         Settings {
             hostname: config.hostname.to_string().into(),
             inside: inside(config, &routing),
+            originators: inside(config, &routing),
+            mends_lines_of: config.outbound.fix_bare_lf.iter().copied().collect(),
+            hides: config.outbound.hide,
             routing: Arc::new(routing),
             limits: Limits {
                 message_size: limits.message_size,
@@ -111,13 +114,21 @@ impl Base {
         }
     }
 
-    async fn driver(&self, config: &Config, acceptor: Acceptor) -> Result<Driver, EngineError> {
+    async fn driver(
+        &self,
+        config: &Config,
+        acceptor: Acceptor,
+        tls: &tls::Settings,
+    ) -> Result<Driver, EngineError> {
+        let names = Names::new(&config.resolver)?;
+        let outbound = outbound(config, names, tls, &self.state_dir, &self.clock).await?;
+        let mark = (config.network.mode != config::Mode::Front).then_some(firewall::marks::OWN);
         let folder = self.state_dir.join("spool");
         let open = || open_spool(folder, self.spool_settings.clone(), Arc::clone(&self.clock));
         let spool = self.spool.get_or_try_init(open).await?.clone();
         Ok(Driver {
             opener: Opener {
-                network: Arc::new(Tcp::default()),
+                network: Arc::new(Tcp { mark }),
                 hostname: config.hostname.to_string().into(),
                 recorder: Arc::clone(&self.recording) as _,
                 clock: Arc::clone(&self.clock),
@@ -126,6 +137,8 @@ impl Base {
             spool,
             recorder: Arc::clone(&self.recording) as _,
             acceptor: Some(acceptor),
+            destinations: Some(outbound.destinations),
+            interception: outbound.interception,
             spill: self.state_dir.join("spill"),
         })
     }
@@ -171,6 +184,7 @@ pub(crate) fn leg(
             config::Banner::Postern => route::Banner::Postern,
             config::Banner::Server => route::Banner::Server,
         },
+        world: None,
     }))
 }
 
@@ -182,16 +196,20 @@ fn policy(backend: &config::Backend, roots: &Roots) -> Result<LegPolicy, EngineE
             .map_err(|error| EngineError::CaFile { backend: backend.name.clone(), error })?,
     };
     Ok(LegPolicy {
-        ladder: match backend.tls {
-            config::TlsPolicy::Off => Ladder::Off,
-            config::TlsPolicy::Opportunistic => Ladder::Opportunistic,
-            config::TlsPolicy::Encrypt => Ladder::Encrypt,
-            config::TlsPolicy::Verify => Ladder::Verify,
-        },
+        ladder: ladder(backend.tls),
         name: backend.tls_name.as_ref().map(ToString::to_string),
         roots,
         pins: backend.pins.iter().copied().map(Pin::from).collect(),
     })
+}
+
+pub(super) fn ladder(step: config::TlsPolicy) -> Ladder {
+    match step {
+        config::TlsPolicy::Off => Ladder::Off,
+        config::TlsPolicy::Opportunistic => Ladder::Opportunistic,
+        config::TlsPolicy::Encrypt => Ladder::Encrypt,
+        config::TlsPolicy::Verify => Ladder::Verify,
+    }
 }
 
 pub(crate) fn tls_settings(config: &Config) -> tls::Settings {

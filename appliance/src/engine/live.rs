@@ -6,13 +6,15 @@ use relay::Relay;
 use route::{Backend, ClientAddress, Server};
 use smtp::Extension;
 
-use crate::report::{BackendState, CertificateState, Health, ListenerState, Live, ServerState};
+use crate::report::{BackendState, CertificateState, Health, ListenerState, Live, RolesState, ServerState};
+use crate::roles::Roles;
 
 /// What the page asks.
 pub(super) struct Present {
     relay: Arc<Relay>,
     certificates: Mutex<Vec<CertificateState>>,
-    listeners: Vec<ListenerState>,
+    listeners: Mutex<Vec<ListenerState>>,
+    roles: Arc<Roles>,
 }
 
 impl Present {
@@ -20,8 +22,15 @@ impl Present {
         relay: Arc<Relay>,
         certificates: Vec<CertificateState>,
         listeners: Vec<ListenerState>,
+        roles: Arc<Roles>,
     ) -> Self {
-        Self { relay, certificates: Mutex::new(certificates), listeners }
+        let (certificates, listeners) = (Mutex::new(certificates), Mutex::new(listeners));
+        Self { relay, certificates, listeners, roles }
+    }
+
+    /// After a reload that brought new ones.
+    pub(super) fn listens_too(&self, more: Vec<ListenerState>) {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
     }
 
     /// After a reload.
@@ -32,7 +41,7 @@ impl Present {
 
 impl Live for Present {
     fn listeners(&self) -> Vec<ListenerState> {
-        self.listeners.clone()
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn backends(&self) -> Vec<BackendState> {
@@ -54,6 +63,10 @@ impl Live for Present {
 
     fn draining(&self) -> bool {
         self.relay.is_draining()
+    }
+
+    fn roles(&self) -> RolesState {
+        self.roles.state()
     }
 }
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use intercept::Networks;
-use record::Protocol;
-use relay::Relay;
+use relay::{Entrance, Relay};
 use tokio::sync::watch;
 
 use super::error::EngineError;
@@ -14,7 +13,7 @@ use super::error::EngineError;
 /// A listener's sockets, one for each thread.
 pub(super) struct Bound {
     pub(super) sockets: Vec<std::net::TcpListener>,
-    pub(super) protocol: Protocol,
+    pub(super) entrance: Entrance,
     pub(super) proxies: Networks,
 }
 
@@ -32,13 +31,13 @@ pub(super) fn count() -> usize {
 /// Starts the threads; each takes one socket of every listener.
 pub(super) fn start(relay: &Arc<Relay>, listeners: Vec<Bound>) -> Result<Workers, EngineError> {
     let stop = watch::Sender::new(false);
-    let mut shares: Vec<Vec<(std::net::TcpListener, Protocol, Networks)>> = Vec::new();
-    for Bound { sockets, protocol, proxies } in listeners {
+    let mut shares: Vec<Vec<(std::net::TcpListener, Entrance, Networks)>> = Vec::new();
+    for Bound { sockets, entrance, proxies } in listeners {
         for (worker, socket) in sockets.into_iter().enumerate() {
             if shares.len() <= worker {
                 shares.push(Vec::new());
             }
-            shares[worker].push((socket, protocol, proxies.clone()));
+            shares[worker].push((socket, entrance, proxies.clone()));
         }
     }
     let mut threads = Vec::new();
@@ -52,7 +51,7 @@ pub(super) fn start(relay: &Arc<Relay>, listeners: Vec<Bound>) -> Result<Workers
             runtime.block_on(async {
                 share
                     .into_iter()
-                    .for_each(|(socket, protocol, proxies)| listen(&relay, socket, protocol, proxies));
+                    .for_each(|(socket, entrance, proxies)| listen(&relay, socket, entrance, proxies));
                 // Whoever could say stop is gone: so is the program.
                 let _ = stopped.wait_for(|&stops| stops).await;
             });
@@ -63,15 +62,15 @@ pub(super) fn start(relay: &Arc<Relay>, listeners: Vec<Bound>) -> Result<Workers
     Ok(Workers { stop, threads })
 }
 
-fn listen(relay: &Arc<Relay>, socket: std::net::TcpListener, protocol: Protocol, proxies: Networks) {
+fn listen(relay: &Arc<Relay>, socket: std::net::TcpListener, entrance: Entrance, proxies: Networks) {
     let relay = Arc::clone(relay);
     tokio::spawn(async move {
         let served = match intercept::Listener::from_std(socket) {
-            Ok(listener) => relay.serve(listener, protocol, proxies).await,
+            Ok(listener) => relay.serve(listener, entrance, proxies).await,
             Err(error) => Err(error),
         };
         if let Err(error) = served {
-            tracing::error!(%error, protocol = protocol.name(), "a listener broke");
+            tracing::error!(%error, ?entrance, "a listener broke");
         }
     });
 }

@@ -18,6 +18,30 @@ pub trait Live: Send + Sync + 'static {
     fn bytes_in_flight(&self) -> u64;
     /// Whether no new sessions are taken because Postern is about to stop.
     fn draining(&self) -> bool;
+    /// The processes that Postern is made of.
+    fn roles(&self) -> RolesState;
+}
+
+/// The processes that Postern is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolesState {
+    /// `separate processes`, or `threads` and why.
+    pub words: String,
+    /// Guard, gate, sift workers; without the guard where all are threads.
+    pub processes: Vec<RoleState>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleState {
+    /// `guard`, `gate`, or `sift` and its place.
+    pub role: String,
+    /// Its process; the same for all where they are threads.
+    pub pid: u32,
+    /// How often it was started anew.
+    pub restarts: u32,
+    /// Whether it has shown that it works.
+    pub works: bool,
 }
 
 /// A listener for mail.

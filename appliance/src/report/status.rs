@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::live::{BackendState, CertificateState, ListenerState};
+use super::live::{BackendState, CertificateState, ListenerState, RolesState};
 use super::state::State;
 
 /// Everything that the front of the page shows.
@@ -32,6 +32,8 @@ pub struct Status {
     pub backends: Vec<BackendState>,
     /// What serves as identity.
     pub certificates: Vec<CertificateState>,
+    /// The processes that Postern is made of.
+    pub roles: RolesState,
     /// Client networks whose mail came without forward secrecy, most sessions first.
     pub without_tls: Vec<NetworkCount>,
     /// Servers that could not be used, latest first.

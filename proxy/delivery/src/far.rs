@@ -325,6 +325,7 @@ mod tests {
             tls,
             client_address: ClientAddress::None,
             banner: Banner::Postern,
+            world: None,
         }))
     }
 

@@ -14,6 +14,7 @@ mod open;
 mod outgoing;
 mod pool;
 mod probe;
+mod probed;
 mod queued;
 pub mod timeouts;
 
@@ -24,4 +25,5 @@ pub use open::{Client, OpenError, OpenLeg, OpenRequest, Opener};
 pub use outgoing::{ContentWriter, Outgoing};
 pub use pool::Pool;
 pub use probe::probe;
+pub use probed::{FarSide, NotProven, OpenProbe, ProbeRequest, Probed, Shown};
 pub use queued::{Attempt, attempt};

@@ -9,7 +9,7 @@ use record::{Clock, Event, FarProof, Leg, LegFailure, Recorder, TlsOutcome};
 use route::{Backend, ClientAddress, Server};
 use smtp::dialogue::{OutOfStep, Sent};
 use smtp::{Extension, Reply, TraceId};
-use tls::{Ladder, TlsError};
+use tls::{Chain, Connector, Ladder, TlsError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -19,6 +19,7 @@ use crate::pool::Pool;
 use crate::timeouts;
 
 mod client_facts;
+mod login;
 
 /// What a server is told of the client.
 #[derive(Clone, Debug)]
@@ -80,6 +81,12 @@ pub enum OpenError {
     /// The server refused to speak.
     #[error("the server said: {0}")]
     Refused(Reply),
+    /// The relay does not let Postern in with the name and password that the config has for it.
+    #[error("the relay refuses the configured user: {0}")]
+    LoginRefused(Reply),
+    /// The relay offers neither PLAIN nor LOGIN, or not behind TLS.
+    #[error("the relay offers no AUTH mechanism that is known here (PLAIN, LOGIN) behind TLS")]
+    NoMechanism,
     /// No answer in time.
     #[error("the server did not answer in time")]
     Silent,
@@ -128,7 +135,7 @@ impl Opener {
         };
         let all = Instant::now() + timeouts::ALL_SERVERS;
         let mut last = OpenError::NoServer;
-        for server in Backend::in_order(servers, Instant::now()) {
+        for server in in_order(servers, request.client.destination) {
             let opened = timeout_at(all, self.open_server(request, &server)).await;
             match opened.unwrap_or(Err(OpenError::Silent)) {
                 Ok(leg) => {
@@ -176,7 +183,10 @@ impl Opener {
         let backend = &request.backend;
         let source = match backend.client_address() {
             ClientAddress::Transparent => Source::Transparent(request.client.address),
-            _ => Source::Kernel,
+            _ => {
+                let own = backend.world().and_then(|world| world.address_towards(server.address()));
+                own.map_or(Source::Kernel, Source::Address)
+            }
         };
         let deadline = Instant::now() + timeouts::CONNECT;
         let mut stream = self.network.connect(server.address(), source, deadline).await?;
@@ -191,11 +201,12 @@ impl Opener {
         }
         // With the client's own address goes the client's own name (DECISIONS 7).
         let transparent = backend.client_address() == ClientAddress::Transparent;
-        let name = match transparent && !request.client.helo.is_empty() {
+        let tells = transparent && !backend.world().is_some_and(|world| world.hides_client_name);
+        let name = match tells && !request.client.helo.is_empty() {
             true => &request.client.helo,
             false => &self.hostname,
         };
-        let greeted = greet(stream, backend, server, name, tls_failed).await?;
+        let greeted = greet(stream, Hail::of(backend, server), name, tls_failed).await?;
         let leg = Leg {
             backend: backend.name().into(),
             server: server.address(),
@@ -209,8 +220,22 @@ impl Opener {
         };
         let far = greeted.far.prove(backend, leg);
         let far = far.map_err(|_| OpenError::TooWeak(backend.tls().ladder.name()))?;
-        client_facts::tell(OpenLeg { far, stream: greeted.stream }, backend, &request.client, name).await
+        let leg = OpenLeg { far, stream: greeted.stream };
+        match backend.world().and_then(|world| world.login.as_ref()) {
+            Some(login) => login::authenticate(leg, login).await,
+            None => client_facts::tell(leg, backend, &request.client, name).await,
+        }
     }
+}
+
+/// The servers in the order in which to try them. One that the client itself was on its way to comes first, unless it
+/// failed lately.
+fn in_order(servers: &[Arc<Server>], destination: SocketAddr) -> Vec<Arc<Server>> {
+    let now = Instant::now();
+    let mut servers = Backend::in_order(servers, now);
+    let meant = |server: &Arc<Server>| server.address() == destination && server.is_eligible(now);
+    servers.sort_by_key(|server| !meant(server));
+    servers
 }
 
 /// A connection after EHLO, in clear or behind TLS, that no policy has looked at.
@@ -218,44 +243,87 @@ pub(crate) struct Greeted {
     pub(crate) far: Far<Unproven>,
     pub(crate) stream: Stream,
     pub(crate) tls: TlsOutcome,
+    /// What a handshake that was only recorded saw.
+    pub(crate) chain: Option<Chain>,
 }
 
-/// Banner, EHLO, and STARTTLS as far as the ladder and the server go; not where it has just `failed`.
+/// How TLS is begun with a server.
+#[derive(Clone, Copy)]
+pub(crate) struct Hail<'a> {
+    pub(crate) connector: &'a Connector,
+    /// Asked for by SNI; an IP address is not sent.
+    pub(crate) server_name: &'a str,
+    /// There is to be TLS, if the server has it.
+    pub(crate) wants_tls: bool,
+    /// With the first octet, without STARTTLS.
+    pub(crate) implicit: bool,
+    /// The certificates are looked at and kept, not judged.
+    pub(crate) records: bool,
+}
+
+impl<'a> Hail<'a> {
+    pub(crate) fn of(backend: &'a Backend, server: &'a Server) -> Self {
+        Self {
+            connector: backend.connector(),
+            server_name: server.name(),
+            wants_tls: backend.tls().ladder != Ladder::Off,
+            implicit: backend.world().is_some_and(|world| world.implicit_tls),
+            records: false,
+        }
+    }
+
+    async fn shake_hands(self, stream: Stream) -> Result<(Stream, TlsOutcome, Option<Chain>), OpenError> {
+        let shake = async {
+            if self.records {
+                let (stream, facts, chain) = self.connector.record(stream, self.server_name).await?;
+                let tls = TlsOutcome::Established { facts, proof: FarProof::Unverified };
+                return Ok((Box::new(stream) as Stream, tls, Some(chain)));
+            }
+            let (stream, facts, proof) = self.connector.connect(stream, self.server_name).await?;
+            Ok((Box::new(stream) as Stream, TlsOutcome::Established { facts, proof }, None))
+        };
+        timeout(tls::HANDSHAKE_DEADLINE, shake).await.map_err(|_| OpenError::Silent)?.map_err(OpenError::Tls)
+    }
+}
+
+/// Banner, EHLO, and TLS as far as is wanted and the server goes; not where it has just `failed`.
 pub(crate) async fn greet(
-    mut stream: Stream,
-    backend: &Backend,
-    server: &Server,
+    stream: Stream,
+    hail: Hail<'_>,
     name: &str,
     failed: Option<Box<str>>,
 ) -> Result<Greeted, OpenError> {
+    let (mut stream, early) = match hail.implicit {
+        true => {
+            let (stream, tls, chain) = hail.shake_hands(stream).await?;
+            (stream, Some((tls, chain)))
+        }
+        false => (stream, None),
+    };
     let mut far = Far::new();
     let banner = answer(&mut stream, |input, out| far.read(input, out)).await?;
     if !banner.code().is_positive() {
         return Err(OpenError::Refused(banner));
     }
     hello(&mut far, &mut stream, name).await?;
-    if let Some(reason) = failed {
-        return Ok(Greeted { far, stream, tls: TlsOutcome::Failed(reason) });
+    if let Some((tls, chain)) = early {
+        return Ok(Greeted { far, stream, tls, chain });
     }
-    let wanted = backend.tls().ladder != Ladder::Off && far.capabilities().has(Extension::StartTls);
-    if !wanted {
-        return Ok(Greeted { far, stream, tls: TlsOutcome::Plain });
+    if let Some(reason) = failed {
+        return Ok(Greeted { far, stream, tls: TlsOutcome::Failed(reason), chain: None });
+    }
+    if !(hail.wants_tls && far.capabilities().has(Extension::StartTls)) {
+        return Ok(Greeted { far, stream, tls: TlsOutcome::Plain, chain: None });
     }
     let ready = ask(&mut far, &mut stream, Sent::StartTls, "STARTTLS").await?;
     if !ready.code().is_positive() {
         // A server that offers TLS and has none at the moment: the policy decides whether plain text will do.
         hello(&mut far, &mut stream, name).await?;
-        return Ok(Greeted { far, stream, tls: TlsOutcome::Plain });
+        return Ok(Greeted { far, stream, tls: TlsOutcome::Plain, chain: None });
     }
-    let handshake = backend.connector().connect(stream, server.name());
-    let (encrypted, facts, proof) = timeout(tls::HANDSHAKE_DEADLINE, handshake)
-        .await
-        .map_err(|_| OpenError::Silent)?
-        .map_err(OpenError::Tls)?;
-    let mut stream: Stream = Box::new(encrypted);
+    let (mut stream, tls, chain) = hail.shake_hands(stream).await?;
     hello(&mut far, &mut stream, name).await?;
-    let proof: FarProof = proof;
-    Ok(Greeted { far, stream, tls: TlsOutcome::Established { facts, proof } })
+    Ok(Greeted { far, stream, tls, chain })
 }
 
 /// EHLO, and HELO where the server does not know EHLO (RFC 5321 §3.2).

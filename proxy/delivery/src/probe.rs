@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::far::Far;
 use crate::network::{Network, Stream};
-use crate::open::{Greeted, OpenError, Opener, answer, greet};
+use crate::open::{Greeted, Hail, OpenError, Opener, answer, greet};
 use crate::timeouts;
 
 /// Connects from Postern's own address, learns what the server offers, says QUIT. What was learnt is noted with the
@@ -45,8 +45,8 @@ async fn look(
         return Ok(offered);
     }
     let stream = connect(network, backend, server).await?;
-    match greet(stream, backend, server, hostname, None).await {
-        Ok(Greeted { far, mut stream, tls }) => {
+    match greet(stream, Hail::of(backend, server), hostname, None).await {
+        Ok(Greeted { far, mut stream, tls, .. }) => {
             if let TlsOutcome::Established { facts, .. } = &tls {
                 offered.encrypted = Some(far.capabilities().clone());
                 offered.tls = format!("{} {} {}", facts.version.name(), facts.suite, facts.group).into();

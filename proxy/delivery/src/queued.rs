@@ -112,7 +112,7 @@ fn backend_of(routing: &Routing, opened: &Opened) -> Option<Arc<Backend>> {
     named.cloned().or_else(|| {
         let index = opened.entry.recipients.iter().next()?;
         let domain = opened.entry.envelope.recipients.get(index)?.forward_path.domain()?;
-        routing.backends().get(routing.backend_of(domain)?).cloned()
+        routing.backend_of(domain).cloned()
     })
 }
 

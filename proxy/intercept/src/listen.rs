@@ -160,14 +160,32 @@ impl Listener {
     ///
     /// As [`Listener::bind`]; also where another program of the same user shares its port.
     pub fn sockets(address: SocketAddr, count: usize) -> Result<Vec<std::net::TcpListener>, ListenError> {
-        // A socket that does not share finds out whether somebody is there; one that does would just join them.
-        let alone = open_socket(address, false, false)?;
-        if count == 1 {
-            return Ok(vec![alone.into()]);
+        Ok(open_sockets(address, count, false)?.into_iter().map(Into::into).collect())
+    }
+
+    /// As [`Listener::sockets`], for connections that TPROXY brings. `mark` is put on every packet of theirs (`SO_MARK`).
+    /// Needs CAP_NET_RAW.
+    ///
+    /// # Errors
+    ///
+    /// As [`Listener::bind_transparent`].
+    pub fn transparent_sockets(
+        address: SocketAddr,
+        count: usize,
+        mark: u32,
+    ) -> Result<Vec<std::net::TcpListener>, ListenError> {
+        let sockets = open_sockets(address, count, true)?;
+        for socket in &sockets {
+            // Connections take the mark over from the socket that accepts them.
+            socket.set_mark(mark).map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => ListenError::NotPermitted {
+                    address,
+                    missing: "SO_MARK needs CAP_NET_RAW (Linux 5.17) or CAP_NET_ADMIN",
+                },
+                _ => ListenError::Io { address, error },
+            })?;
         }
-        let bound = alone.local_addr().ok().and_then(|address| address.as_socket()).unwrap_or(address);
-        drop(alone);
-        (0..count).map(|_| open_socket(bound, false, true).map(Into::into)).collect()
+        Ok(sockets.into_iter().map(Into::into).collect())
     }
 
     fn open(address: SocketAddr, transparent: bool) -> Result<Self, ListenError> {
@@ -192,6 +210,17 @@ impl Listener {
             tracing::info!("connections are accepted again");
         }
     }
+}
+
+fn open_sockets(address: SocketAddr, count: usize, transparent: bool) -> Result<Vec<Socket>, ListenError> {
+    // A socket that does not share finds out whether somebody is there; one that does would just join them.
+    let alone = open_socket(address, transparent, false)?;
+    if count == 1 {
+        return Ok(vec![alone]);
+    }
+    let bound = alone.local_addr().ok().and_then(|address| address.as_socket()).unwrap_or(address);
+    drop(alone);
+    (0..count).map(|_| open_socket(bound, transparent, true)).collect()
 }
 
 fn open_socket(address: SocketAddr, transparent: bool, shared: bool) -> Result<Socket, ListenError> {

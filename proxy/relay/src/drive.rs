@@ -11,16 +11,19 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use delivery::{OpenLeg, OpenRequest, Opener, Stream};
+use delivery::{FarSide, OpenError, OpenLeg, OpenProbe, OpenRequest, Opener, ProbeRequest, Shown, Stream};
 use record::{Event, Recorder, SessionEnd};
-use smtp::Reply;
+use route::Destinations;
+use smtp::address::Host;
+use smtp::{No, Reply};
 use spool::{ReceiptKey, Spool};
-use tls::Acceptor;
+use tls::{Acceptor, Interception};
 use tokio::io::ReadBuf;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::admission::Admitted;
+use crate::inner_verification::InnerVerification;
 use crate::session::{Action, Beginning, Input, LegId, Session, Wants, step};
 
 mod job;
@@ -51,8 +54,36 @@ pub struct Driver {
     pub recorder: Arc<dyn Recorder>,
     /// The server's part in TLS; `None` where there is no certificate.
     pub acceptor: Option<Acceptor>,
+    /// Finds the world's servers; `None` where no mail goes out.
+    pub destinations: Option<Arc<dyn Destinations>>,
+    /// How the far sides of intercepted connections are met, and shown to those who were on their way to them; `None`
+    /// where nothing is intercepted.
+    pub interception: Option<Intercepting>,
     /// Where content that is too large for memory lies while its session lasts; files in it have no name.
     pub spill: PathBuf,
+}
+
+/// What is needed to stand in for servers in the world (DECISIONS 15, 16).
+pub struct Intercepting {
+    /// How they are met.
+    pub far_side: FarSide,
+    /// Makes certificates like theirs.
+    pub leaves: Arc<Interception>,
+    /// Hidden servers that do not take them.
+    pub inner: Arc<InnerVerification>,
+}
+
+impl Driver {
+    /// What takes the server's part in a handshake: with a certificate like the one that was shown, if one was.
+    fn acceptor_like(&self, shown: Option<&Shown>) -> Result<Acceptor, Box<str>> {
+        match (shown, &self.interception) {
+            (Some(Shown::Certificates { chain, genuine, .. }), Some(intercepting)) => {
+                intercepting.leaves.acceptor(chain, *genuine).map_err(|error| error.reason())
+            }
+            (None, _) => self.acceptor.clone().ok_or_else(|| "no certificate".into()),
+            _ => Err("the far side has no certificate to imitate".into()),
+        }
+    }
 }
 
 /// Drives a session to its end.
@@ -73,7 +104,7 @@ pub async fn drive(
         legs: Vec::new(),
         jobs: Vec::new(),
         spill: Spill::new(driver.spill.clone()),
-        wants_tls: false,
+        wants_tls: None,
         finishing: false,
         drained: false,
         broken: None,
@@ -107,7 +138,8 @@ struct Run {
     legs: Vec<(LegId, Wire)>,
     jobs: Vec<Job>,
     spill: Spill,
-    wants_tls: bool,
+    /// A handshake is due once all is written; like what a far side has shown.
+    wants_tls: Option<Option<Shown>>,
     finishing: bool,
     drained: bool,
     /// The client's connection broke.
@@ -178,8 +210,10 @@ impl Run {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::StartTls => self.wants_tls = true,
+            Action::StartTls(shown) => self.wants_tls = Some(shown),
             Action::Open(leg, request) => self.open(leg, *request),
+            Action::Probe(leg, request) => self.probe(leg, *request),
+            Action::Locate(host) => self.locate(host),
             Action::Write(leg, bytes) => {
                 if let Some(wire) = self.leg(leg) {
                     wire.push(bytes);
@@ -233,6 +267,28 @@ impl Run {
         self.jobs.push(Job::for_leg(leg, opening));
     }
 
+    fn probe(&mut self, leg: LegId, request: ProbeRequest) {
+        let driver = Arc::clone(&self.driver);
+        self.jobs.push(Job::for_leg(leg, async move {
+            let met = match &driver.interception {
+                Some(intercepting) => driver.opener.probe_far(&request, &intercepting.far_side).await,
+                None => Err(OpenError::NoServer),
+            };
+            Done::Probed(leg, met.map(Box::new))
+        }));
+    }
+
+    fn locate(&mut self, host: Host) {
+        let destinations = self.driver.destinations.clone();
+        self.jobs.push(Job::new(async move {
+            let found = match destinations {
+                Some(destinations) => destinations.locate(host.clone()).await,
+                None => Err(No::RelayDenied),
+            };
+            Done::Located(host, found)
+        }));
+    }
+
     fn opened(&mut self, leg: LegId, open: OpenLeg) {
         self.legs.push((leg, Wire::new(open.stream)));
         self.step(Input::Opened(leg, Box::new(open.far)));
@@ -253,7 +309,7 @@ impl Run {
         {
             self.client_broke(&error.to_string());
         }
-        if self.wants_tls && self.client.as_ref().is_some_and(Wire::is_flushed) {
+        if self.wants_tls.is_some() && self.client.as_ref().is_some_and(Wire::is_flushed) {
             self.handshake();
         }
         let mut at = 0;
@@ -301,11 +357,14 @@ impl Run {
     }
 
     fn handshake(&mut self) {
-        self.wants_tls = false;
+        let shown = self.wants_tls.take().flatten();
         let Some(stream) = self.client.take().and_then(Wire::into_stream) else { return };
-        let (acceptor, destination) = (self.driver.acceptor.clone(), self.destination.ip());
+        let (driver, destination) = (Arc::clone(&self.driver), self.destination.ip());
         self.jobs.push(Job::new(async move {
-            let Some(acceptor) = acceptor else { return Done::NotEncrypted("no certificate".into()) };
+            let acceptor = match driver.acceptor_like(shown.as_ref()) {
+                Ok(acceptor) => acceptor,
+                Err(reason) => return Done::NotEncrypted(reason),
+            };
             match acceptor.accept(stream, Some(destination)).await {
                 Ok((stream, facts)) => Done::Encrypted(Box::new(stream), facts),
                 Err(error) => Done::NotEncrypted(error.reason()),
@@ -344,6 +403,13 @@ impl Run {
                 self.client_broke(&reason);
             }
             Done::Opened(leg, Ok(open)) => self.opened(leg, *open),
+            Done::Probed(leg, Ok(open)) => {
+                let OpenProbe { probed, stream } = *open;
+                self.legs.push((leg, Wire::new(stream)));
+                self.step(Input::Probed(leg, Box::new(probed)));
+            }
+            Done::Probed(leg, Err(error)) => self.step(Input::OpenFailed(leg, error.to_string().into())),
+            Done::Located(host, found) => self.step(Input::Located(host, found)),
             Done::Opened(leg, Err(error)) => self.step(Input::OpenFailed(leg, error.to_string().into())),
             Done::Stored(Ok(())) => self.step(Input::Stored),
             Done::Stored(Err(error)) => {
@@ -364,7 +430,7 @@ impl Run {
     }
 
     fn poll_client(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let reads = self.session.as_ref().is_some_and(Session::reads_client) && !self.wants_tls;
+        let reads = self.session.as_ref().is_some_and(Session::reads_client) && self.wants_tls.is_none();
         if !reads {
             return Poll::Pending;
         }
@@ -459,6 +525,9 @@ impl Run {
             (Some(reason), _) => SessionEnd::Broken(reason),
             (None, ended) => ended.unwrap_or(SessionEnd::Closed),
         };
+        if let (Some(verdict), Some(intercepting)) = (session.verdict(), &self.driver.interception) {
+            intercepting.inner.note(session.client().ip(), self.destination, verdict, now);
+        }
         self.driver.recorder.record(Event::Session(Box::new(session.record(self.bytes, end, now))));
         if let Some(client) = self.client.take() {
             client.shut();

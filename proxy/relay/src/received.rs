@@ -15,6 +15,17 @@ pub(crate) const MAX_HOPS: u32 = 100;
 /// Tokens in one field; with more recipients the count of Received fields has to do.
 const MAX_TOKENS: usize = 20;
 
+/// Which way a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// To a hidden server.
+    In,
+    /// To the world.
+    Out,
+    /// To the world, and nothing of the inside is told.
+    OutHidden,
+}
+
 /// What a Received field tells.
 pub(crate) struct Received<'a> {
     pub(crate) id: TransactionId,
@@ -24,26 +35,20 @@ pub(crate) struct Received<'a> {
     pub(crate) authenticated: bool,
     pub(crate) date: Duration,
     pub(crate) loop_key: &'a [u8; 32],
+    pub(crate) direction: Direction,
 }
 
 impl Received<'_> {
     /// The whole field, for these recipients.
     pub(crate) fn field(&self, envelope: &Envelope, recipients: &RecipientSet) -> Vec<u8> {
         let mut field = String::with_capacity(512);
-        let helo = if self.client.helo.is_empty() { "unknown" } else { &self.client.helo };
+        field.push_str("Received: ");
+        if self.direction != Direction::OutHidden {
+            self.write_client(&mut field);
+        }
         let mut push = |parts: &[&str]| parts.iter().for_each(|part| field.push_str(part));
-        push(&["Received: from ", helo, " (["]);
-        match self.client.address.ip() {
-            std::net::IpAddr::V4(v4) => push(&[&v4.to_string()]),
-            std::net::IpAddr::V6(v6) => push(&["IPv6:", &v6.to_string()]),
-        }
-        push(&["])\r\n"]);
-        if let Some(facts) = self.tls.facts() {
-            let (version, suite, group) = (facts.version.name(), facts.suite, facts.group);
-            push(&["\t(using ", version, " with cipher ", suite, ", group ", group, ")\r\n"]);
-        }
         let protocol = self.protocol(envelope.mail.smtputf8);
-        push(&["\tby ", self.hostname, " (Postern) with ", &protocol, " id ", &self.id.to_string()]);
+        push(&["by ", self.hostname, " (Postern) with ", &protocol, " id ", &self.id.to_string()]);
         // Others must not learn of each other (RFC 5321 §7.2): one recipient is named, several are not.
         let mut indexes = recipients.iter();
         if let (Some(one), None) = (indexes.next(), indexes.next())
@@ -54,6 +59,21 @@ impl Received<'_> {
         self.write_tokens(&mut field, envelope, recipients);
         [";\r\n\t", &record::rfc5322_date(self.date), "\r\n"].iter().for_each(|part| field.push_str(part));
         field.into_bytes()
+    }
+
+    fn write_client(&self, field: &mut String) {
+        let helo = if self.client.helo.is_empty() { "unknown" } else { &self.client.helo };
+        let mut push = |parts: &[&str]| parts.iter().for_each(|part| field.push_str(part));
+        push(&["from ", helo, " (["]);
+        match self.client.address.ip() {
+            std::net::IpAddr::V4(v4) => push(&[&v4.to_string()]),
+            std::net::IpAddr::V6(v6) => push(&["IPv6:", &v6.to_string()]),
+        }
+        push(&["])\r\n\t"]);
+        if let Some(facts) = self.tls.facts() {
+            let (version, suite, group) = (facts.version.name(), facts.suite, facts.group);
+            push(&["(using ", version, " with cipher ", suite, ", group ", group, ")\r\n\t"]);
+        }
     }
 
     fn protocol(&self, smtputf8: bool) -> String {
@@ -82,29 +102,32 @@ impl Received<'_> {
             if number > 0 {
                 field.push_str(",\r\n\t");
             }
-            let token = token(self.loop_key, rcpt.forward_path.as_str());
+            let token = token(self.loop_key, self.direction, rcpt.forward_path.as_str());
             field.push_str(std::str::from_utf8(&token.0).unwrap_or_default());
         }
         field.push(')');
     }
 }
 
-/// The token of a recipient on the way in: a keyed hash, so that it tells outsiders nothing and cannot be forged.
-fn token(key: &[u8; 32], recipient: &str) -> LoopToken {
+/// The token of a recipient on the way in or out: a keyed hash, so that it tells outsiders nothing and cannot be forged.
+fn token(key: &[u8; 32], direction: Direction, recipient: &str) -> LoopToken {
     let hash = blake3::keyed_hash(key, recipient.to_lowercase().as_bytes());
-    let mut token = [b'i'; TOKEN_LENGTH];
+    let letter = if direction == Direction::In { b'i' } else { b'o' };
+    let mut token = [letter; TOKEN_LENGTH];
     token[1..].copy_from_slice(&hash.to_hex().as_bytes()[..TOKEN_LENGTH - 1]);
     LoopToken(token)
 }
 
-/// Whether the message was here too often for one of these recipients.
+/// Whether the message passed here too often for one of these recipients, in one direction.
 pub(crate) fn loops(key: &[u8; 32], fields: &Fields, envelope: &Envelope, recipients: &RecipientSet) -> bool {
     if fields.tokens.len() < LOOPS {
         return false;
     }
     recipients.iter().filter_map(|index| envelope.recipients.get(index)).any(|rcpt| {
-        let token = token(key, rcpt.forward_path.as_str());
-        fields.tokens.iter().filter(|&&seen| seen == token).count() >= LOOPS
+        [Direction::In, Direction::Out].into_iter().any(|direction| {
+            let token = token(key, direction, rcpt.forward_path.as_str());
+            fields.tokens.iter().filter(|&&seen| seen == token).count() >= LOOPS
+        })
     })
 }
 
@@ -124,6 +147,10 @@ mod tests {
     }
 
     fn field(envelope: &Envelope) -> Vec<u8> {
+        field_towards(Direction::In, envelope)
+    }
+
+    fn field_towards(direction: Direction, envelope: &Envelope) -> Vec<u8> {
         let client = Client {
             address: "192.0.2.1:1234".parse().unwrap(),
             destination: "192.0.2.2:25".parse().unwrap(),
@@ -138,6 +165,7 @@ mod tests {
             authenticated: false,
             date: Duration::from_secs(1_795_288_205),
             loop_key: &KEY,
+            direction,
         };
         received.field(envelope, &(0..envelope.recipients.len()).collect())
     }
@@ -154,6 +182,26 @@ mod tests {
         let field = String::from_utf8(field(&envelope(&["b@y.example"]))).unwrap();
         assert!(field.starts_with("Received: from client.example ([192.0.2.1])\r\n\tby mx.example.net (Postern) with ESMTP id 0000000000001.1\r\n\tfor <b@y.example>\r\n\t(loop i"));
         assert!(field.ends_with(");\r\n\tSat, 21 Nov 2026 19:10:05 +0000\r\n"));
+    }
+
+    #[test]
+    fn a_hidden_inside_is_not_told_of() {
+        let field = field_towards(Direction::OutHidden, &envelope(&["b@y.example"]));
+        let field = String::from_utf8(field).unwrap();
+        assert!(field.starts_with("Received: by mx.example.net (Postern) with ESMTP id "), "{field}");
+        assert!(!field.contains("192.0.2.1") && !field.contains("client.example"), "{field}");
+        assert!(field.contains("(loop o"), "{field}");
+    }
+
+    #[test]
+    fn a_message_that_goes_out_and_comes_in_again_is_no_loop() {
+        let envelope = envelope(&["b@y.example"]);
+        let all: RecipientSet = [0].into_iter().collect();
+        let mut fields = field(&envelope);
+        fields.extend_from_slice(&field_towards(Direction::OutHidden, &envelope));
+        assert!(!loops(&KEY, &scan(&fields), &envelope, &all));
+        fields.extend_from_slice(&field_towards(Direction::Out, &envelope));
+        assert!(loops(&KEY, &scan(&fields), &envelope, &all), "out for the third time");
     }
 
     #[test]

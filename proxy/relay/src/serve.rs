@@ -1,5 +1,6 @@
 //! From a listener to sessions: PROXY header, admission, one task each; and how they all come to an end.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use crate::admission::Admission;
 use crate::budget::Budget;
 use crate::drive::{Driver, drive};
-use crate::session::Beginning;
+use crate::session::{Arrival, Beginning};
 use crate::settings::Settings;
 
 mod early;
@@ -26,6 +27,8 @@ use early::Early;
 
 /// For the PROXY header, which a proxy sends with its first segment; its specification wants at least 3 seconds.
 const PROXY_HEADER: Duration = Duration::from_secs(5);
+/// For one connection that is passed through unread: no honest sender keeps one for longer, and a dead one must go.
+const SPLICE_LIFE: Duration = Duration::from_secs(3600);
 /// For a client that is not let in to take the reason.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
@@ -36,6 +39,29 @@ pub struct Serving {
     pub settings: Arc<Settings>,
     /// What carries them out.
     pub driver: Arc<Driver>,
+}
+
+/// What a listener is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entrance {
+    /// Clients connect to it, for this protocol.
+    Here(Protocol),
+    /// TPROXY brings it what was on its way to hidden servers.
+    Inbound,
+    /// TPROXY brings it what was on its way from hidden servers to the world.
+    Outbound,
+}
+
+impl Entrance {
+    /// The protocol of what came in; of an intercepted connection its port tells (RFC 8314, RFC 6409).
+    fn protocol(self, destination: SocketAddr) -> Protocol {
+        match (self, destination.port()) {
+            (Self::Here(protocol), _) => protocol,
+            (_, 465) => Protocol::Submissions,
+            (_, 587) => Protocol::Submission,
+            _ => Protocol::Smtp,
+        }
+    }
 }
 
 /// All sessions of this Postern.
@@ -120,7 +146,7 @@ impl Relay {
     pub async fn serve(
         self: Arc<Self>,
         listener: Listener,
-        protocol: Protocol,
+        entrance: Entrance,
         proxies: Networks,
     ) -> std::io::Result<()> {
         let mut drain = self.drain.subscribe();
@@ -133,14 +159,14 @@ impl Relay {
             if proxies.contains(accepted.client.ip()) {
                 tokio::spawn(async move {
                     let _running = running;
-                    if let Some((accepted, rest)) = relay.behind_proxy(accepted, protocol).await {
-                        relay.begin(accepted, rest, protocol).await;
+                    if let Some((accepted, rest)) = relay.behind_proxy(accepted, entrance).await {
+                        relay.begin(accepted, Some(rest), entrance).await;
                     }
                 });
             } else {
                 tokio::spawn(async move {
                     let _running = running;
-                    relay.begin(accepted, Vec::new(), protocol).await;
+                    relay.begin(accepted, None, entrance).await;
                 });
             }
         }
@@ -166,7 +192,8 @@ impl Relay {
     }
 
     /// Reads the header that a proxy puts before everything; what came behind it belongs to the session.
-    async fn behind_proxy(&self, mut accepted: Accepted, protocol: Protocol) -> Option<(Accepted, Vec<u8>)> {
+    async fn behind_proxy(&self, mut accepted: Accepted, entrance: Entrance) -> Option<(Accepted, Vec<u8>)> {
+        let protocol = entrance.protocol(accepted.original_destination);
         match timeout(PROXY_HEADER, read_proxy_header(&mut accepted.stream)).await {
             Ok(Ok((header, rest))) => {
                 if let Header::Proxied { source, destination } = header {
@@ -177,18 +204,20 @@ impl Relay {
             }
             Ok(Err(reason)) => {
                 tracing::warn!(proxy = %accepted.client, %reason, "no PROXY header from a proxy that must send one");
-                self.turn_away(accepted, protocol, Abuse::BadProxyHeader, None).await;
+                self.turn_away(accepted, protocol, SessionEnd::Abuse(Abuse::BadProxyHeader), None).await;
                 None
             }
             Err(_) => {
-                self.turn_away(accepted, protocol, Abuse::BadProxyHeader, None).await;
+                self.turn_away(accepted, protocol, SessionEnd::Abuse(Abuse::BadProxyHeader), None).await;
                 None
             }
         }
     }
 
-    async fn begin(&self, accepted: Accepted, early: Vec<u8>, protocol: Protocol) {
+    /// `early` is what came behind a PROXY header, where there was one.
+    async fn begin(&self, accepted: Accepted, early: Option<Vec<u8>>, entrance: Entrance) {
         let Serving { settings, driver } = self.serving();
+        let protocol = entrance.protocol(accepted.original_destination);
         let address = accepted.client.ip();
         let inside = &settings.inside;
         let admitted = match self.admission.admit(address, &settings.limits, inside, Instant::now()) {
@@ -199,7 +228,35 @@ impl Relay {
                     Abuse::TooManySessions => No::TooManySessions,
                     _ => No::Overloaded,
                 };
-                return self.turn_away(accepted, protocol, abuse, Some(no)).await;
+                return self.turn_away(accepted, protocol, SessionEnd::Abuse(abuse), Some(no)).await;
+            }
+        };
+        let arrival = match entrance {
+            // Who came through a proxy is known by the proxy's word alone.
+            Entrance::Here(protocol) => Arrival::Here {
+                may_relay: early.is_none()
+                    && protocol == Protocol::Smtp
+                    && settings.originators.contains(address),
+            },
+            Entrance::Inbound => match settings.routing.backend_at(accepted.original_destination) {
+                Some(backend) => Arrival::Inbound(Arc::clone(backend)),
+                None => {
+                    let server = accepted.original_destination;
+                    tracing::warn!(%server, "intercepted on the way to a server that is no backend's");
+                    return self
+                        .turn_away(
+                            accepted,
+                            protocol,
+                            SessionEnd::Ended("no backend there".into()),
+                            Some(No::ServerUnavailable),
+                        )
+                        .await;
+                }
+            },
+            Entrance::Outbound if is_spliced(&driver, &accepted) => return splice(&driver, accepted).await,
+            Entrance::Outbound => {
+                let destinations = driver.destinations.as_ref();
+                Arrival::Outbound(destinations.and_then(|d| d.at(accepted.original_destination)))
             }
         };
         let beginning = Beginning {
@@ -208,18 +265,19 @@ impl Relay {
             protocol,
             client: accepted.client,
             destination: accepted.original_destination,
+            arrival,
             wall: self.clock.now(),
             budget: Arc::clone(&self.budget),
         };
-        let stream: Stream = match early.is_empty() {
-            true => Box::new(accepted.stream),
-            false => Box::new(Early::new(early, accepted.stream)),
+        let stream: Stream = match early.filter(|early| !early.is_empty()) {
+            None => Box::new(accepted.stream),
+            Some(early) => Box::new(Early::new(early, accepted.stream)),
         };
         drive(driver, beginning, stream, Some(admitted), self.drain.subscribe()).await;
     }
 
     /// Says why, if the client can read it, and closes.
-    async fn turn_away(&self, mut accepted: Accepted, protocol: Protocol, abuse: Abuse, no: Option<No>) {
+    async fn turn_away(&self, mut accepted: Accepted, protocol: Protocol, end: SessionEnd, no: Option<No>) {
         let id = self.new_id();
         let mut out = Vec::new();
         // Behind TLS nobody could read it.
@@ -238,8 +296,35 @@ impl Relay {
             authenticated: false,
             transactions: 0,
             bytes: (0, out.len() as u64),
-            end: SessionEnd::Abuse(abuse),
+            end,
         })));
+    }
+}
+
+/// Whether a hidden server that verifies by itself is let through to this destination (DECISIONS 18).
+fn is_spliced(driver: &Driver, accepted: &Accepted) -> bool {
+    driver.interception.as_ref().is_some_and(|intercepting| {
+        let (server, destination) = (accepted.client.ip(), accepted.original_destination);
+        intercepting.inner.is_spliced(server, destination, Instant::now())
+    })
+}
+
+/// Passes bytes on unread, both ways, until both sides have closed, for [`SPLICE_LIFE`] at most.
+async fn splice(driver: &Driver, mut accepted: Accepted) {
+    let Some(intercepting) = &driver.interception else { return };
+    let (client, destination) = (accepted.client, accepted.original_destination);
+    let source = intercepting.far_side.source_for(client, destination);
+    let deadline = Instant::now() + delivery::timeouts::CONNECT;
+    let mut far = match driver.opener.network.connect(destination, source, deadline).await {
+        Ok(far) => far,
+        Err(error) => return tracing::info!(%client, %destination, %error, "not passed through"),
+    };
+    tracing::info!(%client, %destination, "passed through unread: the hidden server verifies by itself");
+    let both_ways = tokio::io::copy_bidirectional(&mut accepted.stream, &mut far);
+    match timeout(SPLICE_LIFE, both_ways).await {
+        Ok(Ok((out, back))) => tracing::debug!(%client, %destination, out, back, "passed through"),
+        Ok(Err(error)) => tracing::debug!(%client, %destination, %error, "passed through until it broke"),
+        Err(_) => tracing::info!(%client, %destination, "passed through for too long"),
     }
 }
 

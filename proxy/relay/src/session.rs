@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use delivery::{Client, Far, OpenRequest, Proven};
+use delivery::{Client, Far, OpenRequest, ProbeRequest, Probed, Proven, Shown};
 use record::{Abuse, Event, Protocol, SessionEnd, TlsFacts, TlsOutcome};
+use route::Backend;
+use smtp::address::Host;
 use smtp::command::MAX_COMMAND_LINE;
 use smtp::line::LineReader;
 use smtp::receiver::Ready;
@@ -14,6 +16,7 @@ use spool::{ReceiptKey, Receipts, Spooled};
 use tokio::time::Instant;
 
 use crate::budget::Budget;
+use crate::inner_verification::Verdict;
 use crate::settings::Settings;
 
 mod authentication;
@@ -21,6 +24,7 @@ mod commands;
 mod content;
 mod ending;
 mod envelope;
+mod far_side;
 mod group;
 mod legs;
 mod sending;
@@ -29,6 +33,7 @@ mod settle;
 use authentication::Authenticating;
 use content::{Discarding, Receipt};
 use envelope::Naming;
+use far_side::FarSide;
 use settle::Settling;
 
 /// For the client's next command (RFC 5321 §4.5.3.2.7).
@@ -53,6 +58,10 @@ pub enum Input<'a> {
     Opened(LegId, Box<Far<Proven>>),
     /// It could not be had; the reason in words for the client.
     OpenFailed(LegId, Box<str>),
+    /// The far side that [`Action::Probe`] asked for is there.
+    Probed(LegId, Box<Probed>),
+    /// Where mail for a host goes, or what a client is told who names it; [`Action::Locate`] asked.
+    Located(Host, Result<Arc<Backend>, No>),
     /// Bytes from a server.
     Leg(LegId, &'a [u8]),
     /// A server closed, or its connection broke; the reason in words.
@@ -87,10 +96,15 @@ pub struct Wants {
 /// Something to be done for a session.
 #[derive(Debug)]
 pub enum Action {
-    /// Once all is written: the server's part of a TLS handshake with the client.
-    StartTls,
+    /// Once all is written: the server's part of a TLS handshake with the client, under a certificate like what the far
+    /// side has shown where there is one, else under Postern's own.
+    StartTls(Option<Shown>),
     /// Open a connection.
     Open(LegId, Box<OpenRequest>),
+    /// Meet the far side that the client was on its way to.
+    Probe(LegId, Box<ProbeRequest>),
+    /// Find out where mail for a domain, or for an address literal, goes.
+    Locate(Host),
     /// Write to a server.
     Write(LegId, Vec<u8>),
     /// Put a connection into the pool.
@@ -151,6 +165,21 @@ pub struct SpoolRequest {
     pub tail: Arc<[u8]>,
 }
 
+/// How a client came here.
+#[derive(Clone, Debug)]
+pub enum Arrival {
+    /// To an address of Postern's own: recipients decide where mail goes. `may_relay`: to the world, too (DECISIONS 10).
+    Here {
+        /// The client is one of those that Postern sends out for.
+        may_relay: bool,
+    },
+    /// On its way from the world to a server of this backend, where all its mail goes.
+    Inbound(Arc<Backend>),
+    /// On its way from a hidden server to the world: to the server at the address that it chose, if that one stands for
+    /// all recipients, else to whoever has them (DECISIONS 15 to 17).
+    Outbound(Option<Arc<Backend>>),
+}
+
 /// Where a session comes from.
 #[derive(Debug)]
 pub struct Beginning {
@@ -164,6 +193,8 @@ pub struct Beginning {
     pub client: SocketAddr,
     /// Where the client meant to connect to.
     pub destination: SocketAddr,
+    /// How it came here.
+    pub arrival: Arrival,
     /// The time since 1970.
     pub wall: Duration,
     /// The share of messages in flight is taken from here.
@@ -184,6 +215,9 @@ struct Common {
     settings: Arc<Settings>,
     budget: Arc<Budget>,
     protocol: Protocol,
+    arrival: Arrival,
+    /// On the way out: what was met there.
+    far_side: FarSide,
     client: Client,
     tls: TlsOutcome,
     authenticated: bool,
@@ -254,13 +288,15 @@ pub fn step(mut session: Session, input: Input<'_>, now: Instant) -> (Session, W
 impl Session {
     /// A session that has not begun.
     pub fn new(beginning: Beginning, now: Instant) -> Self {
-        let Beginning { id, settings, protocol, client, destination, wall, budget } = beginning;
+        let Beginning { id, settings, protocol, client, destination, arrival, wall, budget } = beginning;
         let client = Client { address: client, destination, helo: "".into(), esmtp: false };
         let common = Common {
             id,
             settings,
             budget,
             protocol,
+            arrival,
+            far_side: FarSide::default(),
             client,
             tls: TlsOutcome::Plain,
             authenticated: false,
@@ -294,12 +330,17 @@ impl Session {
         self
     }
 
+    /// The client's address.
+    pub fn client(&self) -> SocketAddr {
+        self.common.client.address
+    }
+
     /// Its identifier.
     pub fn id(&self) -> TraceId {
         self.common.id
     }
 
-    /// Whether the first bytes of the client are a TLS handshake.
+    /// Whether the first bytes of the client are a TLS handshake; not before a far side has told how to answer it.
     pub fn begins_with_tls(&self) -> bool {
         self.common.protocol == Protocol::Submissions
     }
@@ -317,7 +358,12 @@ impl Session {
     /// Whether bytes of the client are of use now. While they are not, they wait in the network: nobody makes Postern
     /// hold more than one read of them.
     pub fn reads_client(&self) -> bool {
-        let waits = matches!(self.phase, Phase::Ended | Phase::Handshaking(_));
+        let waits = match self.phase {
+            Phase::Ended | Phase::Handshaking(_) => true,
+            // What the client says first is a handshake, which is not the session's to read.
+            Phase::Quiet(_) | Phase::Connecting(..) => self.begins_with_tls() && !self.common.is_encrypted(),
+            _ => false,
+        };
         !waits && !self.common.client_closed && self.common.unread.is_empty() && self.common.stores < 2
     }
 
@@ -354,6 +400,12 @@ impl Session {
         }
     }
 
+    /// On the way out: whether a client that was shown a certificate went on to send mail. `None` where it was shown none.
+    pub fn verdict(&self) -> Option<Verdict> {
+        let was_shown = self.common.is_outbound() && self.common.tls != TlsOutcome::Plain;
+        was_shown.then_some(if self.common.transactions > 0 { Verdict::Content } else { Verdict::Left })
+    }
+
     /// Notes why there is no TLS with the client after all.
     pub fn tls_failed(&mut self, reason: &str) {
         self.common.tls = TlsOutcome::Failed(reason.into());
@@ -371,6 +423,8 @@ impl Session {
             Input::OpenFailed(leg, reason) => self
                 .behind_discarding(|session| session.leg_failed(leg, No::ServerUnreachable(reason)))
                 .resume(),
+            Input::Probed(leg, probed) => self.far_side_met(leg, *probed).resume(),
+            Input::Located(host, backend) => self.located(&host, backend).resume(),
             Input::Leg(leg, bytes) => {
                 self.behind_discarding(|session| session.leg_spoke(leg, bytes)).resume()
             }
@@ -512,5 +566,14 @@ impl Common {
 
     fn is_submission(&self) -> bool {
         self.protocol != Protocol::Smtp
+    }
+
+    /// Whether all mail of the session goes to one server, which is connected before the greeting.
+    fn has_sole_server(&self) -> bool {
+        match self.arrival {
+            Arrival::Here { .. } => self.is_submission(),
+            Arrival::Inbound(_) | Arrival::Outbound(Some(_)) => true,
+            Arrival::Outbound(None) => false,
+        }
     }
 }

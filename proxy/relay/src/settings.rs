@@ -66,4 +66,10 @@ pub struct Settings {
     pub loop_key: [u8; 32],
     /// Addresses on which no limits and bans are laid.
     pub inside: Networks,
+    /// Who may send to the world without AUTH (DECISIONS 10).
+    pub originators: Networks,
+    /// Those of them whose bare line feeds are mended instead of refused (DECISIONS 12).
+    pub mends_lines_of: Networks,
+    /// What leaves tells nothing of the inside (DECISIONS 13, 19).
+    pub hides: bool,
 }

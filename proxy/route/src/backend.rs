@@ -1,5 +1,6 @@
 //! A backend: the servers that have the mailboxes of some domains, and how they are spoken to.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use smtp::Domain;
@@ -67,6 +68,51 @@ pub struct BackendSettings {
     pub client_address: ClientAddress,
     /// Whose banner its clients see.
     pub banner: Banner,
+    /// What is particular to servers in the world; `None` for the hidden ones.
+    pub world: Option<World>,
+}
+
+/// How servers in the world are met: they are not the administrator's own.
+#[derive(Clone, Debug, Default)]
+pub struct World {
+    /// The appliance's addresses to connect from; none of a family: the kernel's choice.
+    pub addresses: Vec<IpAddr>,
+    /// Postern's own name is said in EHLO even from the client's address: the inside stays hidden.
+    pub hides_client_name: bool,
+    /// What to authenticate with.
+    pub login: Option<Login>,
+    /// TLS begins with the first octet (RFC 8314 §3.3).
+    pub implicit_tls: bool,
+}
+
+impl World {
+    /// The address to connect from to `target`: always the same one for it, since receivers remember who sent them
+    /// mail before (greylisting, reputation). `None`: the kernel's choice.
+    pub fn address_towards(&self, target: SocketAddr) -> Option<IpAddr> {
+        let fits = |address: &&IpAddr| address.is_ipv4() == target.is_ipv4();
+        let own: Vec<&IpAddr> = self.addresses.iter().filter(fits).collect();
+        let number = match target.ip() {
+            IpAddr::V4(address) => u128::from(u32::from(address)),
+            IpAddr::V6(address) => u128::from(address),
+        };
+        let count = u128::try_from(own.len()).unwrap_or(1).max(1);
+        own.get(usize::try_from(number % count).unwrap_or_default()).map(|address| **address)
+    }
+}
+
+/// Name and password at a relay. The password is not shown.
+#[derive(Clone)]
+pub struct Login {
+    /// Who.
+    pub user: Box<str>,
+    /// The proof.
+    pub password: Box<str>,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Login").field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 /// A backend and what was learnt of its servers.
@@ -113,6 +159,16 @@ impl Backend {
     /// Whose banner its clients see.
     pub fn banner(&self) -> Banner {
         self.settings.banner
+    }
+
+    /// What is particular to servers in the world; `None` for the hidden ones.
+    pub fn world(&self) -> Option<&World> {
+        self.settings.world.as_ref()
+    }
+
+    /// Whether one of its servers for mail listens there; its name.
+    pub fn server_at(&self, address: SocketAddr) -> Option<&Arc<Server>> {
+        self.servers.iter().find(|server| server.address() == address)
     }
 
     /// Its servers for mail.

@@ -1,7 +1,7 @@
 //! Which backend serves which domain, and what can be offered to a client before it is known which one it wants.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use smtp::{Capabilities, Domain, Extension};
@@ -65,14 +65,21 @@ impl Routing {
         &self.backends
     }
 
-    /// The index of the backend that serves a domain.
-    pub fn backend_of(&self, domain: &Domain) -> Option<usize> {
-        self.by_domain.get(domain).copied()
+    /// The backend that serves a domain.
+    pub fn backend_of(&self, domain: &Domain) -> Option<&Arc<Backend>> {
+        self.by_domain.get(domain).and_then(|&index| self.backends.get(index))
     }
 
-    /// The index of the backend for mail to `postmaster` without a domain: the first (RFC 5321 §4.5.1).
-    pub fn postmasters(&self) -> Option<usize> {
-        (!self.backends.is_empty()).then_some(0)
+    /// The backend for mail to `postmaster` without a domain: the first (RFC 5321 §4.5.1).
+    pub fn postmasters(&self) -> Option<&Arc<Backend>> {
+        self.backends.first()
+    }
+
+    /// The backend one of whose servers, for mail or for submission, listens there.
+    pub fn backend_at(&self, address: SocketAddr) -> Option<&Arc<Backend>> {
+        self.backends.iter().find(|backend| {
+            backend.servers().iter().chain(backend.submission()).any(|server| server.address() == address)
+        })
     }
 
     /// The addresses of all servers.

@@ -39,11 +39,6 @@ pub enum Answer<'a> {
         /// Octets in it.
         size: u64,
     },
-    /// To the content, from a proof.
-    Kept {
-        /// The server's words, if it was delivered to one.
-        words: Option<&'a Reply>,
-    },
     /// To RSET.
     ResetOk,
     /// To NOOP.
@@ -65,9 +60,7 @@ impl Answer<'_> {
     /// The reply; `trace` is the session or the transaction that it belongs to.
     pub fn reply(self, trace: impl fmt::Display) -> Reply {
         let plain = |code, text: &str| Reply::new(ReplyCode::fixed(code), None, text);
-        let coded = |code, enhanced, text: &str| {
-            Reply::new(ReplyCode::fixed(code), Some(enhanced), format!("{text} ({trace})"))
-        };
+        let coded = |code, enhanced, text: &str| coded(code, enhanced, text, &trace);
         match self {
             Self::Greeting { words } => plain(220, words),
             Self::Hello { hostname } => plain(250, hostname),
@@ -75,12 +68,6 @@ impl Answer<'_> {
             Self::RecipientOk => coded(250, EnhancedCode(2, 1, 5), "recipient ok"),
             Self::GoAhead => plain(354, "send the message, end with <CRLF>.<CRLF>"),
             Self::ChunkOk { size } => coded(250, EnhancedCode(2, 0, 0), &format!("{size} octets received")),
-            Self::Kept { words: None } => coded(250, EnhancedCode(2, 0, 0), "message accepted"),
-            Self::Kept { words: Some(words) } => {
-                let enhanced =
-                    words.enhanced().filter(|enhanced| enhanced.0 == 2).unwrap_or(EnhancedCode(2, 0, 0));
-                coded(250, enhanced, words.words().trim())
-            }
             Self::ResetOk => coded(250, EnhancedCode(2, 0, 0), "reset"),
             Self::NoopOk => coded(250, EnhancedCode(2, 0, 0), "still here"),
             Self::CannotVerify => coded(252, EnhancedCode(2, 5, 0), "send mail, and RCPT will tell"),
@@ -93,6 +80,19 @@ impl Answer<'_> {
             }
         }
     }
+}
+
+/// To the content, in the server's words if it was delivered to one. Only the receiver says this, and only to a proof
+/// (law 1).
+pub(crate) fn kept(words: Option<&Reply>, trace: impl fmt::Display) -> Reply {
+    let own = EnhancedCode(2, 0, 0);
+    let Some(words) = words else { return coded(250, own, "message accepted", trace) };
+    let enhanced = words.enhanced().filter(|enhanced| enhanced.0 == 2).unwrap_or(own);
+    coded(250, enhanced, words.words().trim(), trace)
+}
+
+fn coded(code: u16, enhanced: EnhancedCode, text: &str, trace: impl fmt::Display) -> Reply {
+    Reply::new(ReplyCode::fixed(code), Some(enhanced), format!("{text} ({trace})"))
 }
 
 /// Why Postern says no by itself. A closed list: each is one reply, and one metric's label.
@@ -122,6 +122,20 @@ pub enum No {
     Content(Fault),
     /// Postern is about to stop.
     Draining,
+    /// An intercepted connection's far side cannot be reached; the reason.
+    FarUnreachable(Box<str>),
+    /// TLS with the far side is weaker than policy demands for the recipient's domain; what it came to.
+    FarTooWeak(Box<str>),
+    /// Where the recipient's domain takes mail could not be found out; the reason.
+    LookupFailed(Box<str>),
+    /// The recipient's domain does not exist.
+    NoSuchDomain,
+    /// The recipient's domain says that it takes no mail (RFC 7505).
+    TakesNoMail,
+    /// The recipient's domain has no server that may be connected to.
+    NoServerThere,
+    /// The recipient's domain is not served here, and yet its mail is to come here (RFC 5321 §5.1).
+    PointsHere,
     /// The whole envelope was refused before the content.
     NoValidRecipients,
     /// More forged fields than a message can have by mistake.
@@ -214,6 +228,13 @@ impl No {
             Self::Content(Fault::BareLineFeed) => "bare_lf",
             Self::Content(Fault::Nul) => "nul",
             Self::Draining => "draining",
+            Self::FarUnreachable(_) => "far_unreachable",
+            Self::FarTooWeak(_) => "far_too_weak",
+            Self::LookupFailed(_) => "lookup_failed",
+            Self::NoSuchDomain => "no_such_domain",
+            Self::TakesNoMail => "takes_no_mail",
+            Self::NoServerThere => "no_server_there",
+            Self::PointsHere => "points_here",
             Self::NoValidRecipients => "no_valid_recipients",
             Self::ForgedFields => "forged_fields",
             Self::InjectedBeforeTls => "injected_before_tls",
@@ -267,6 +288,28 @@ impl No {
                 format!("the message holds {fault}, which RFC 5321 forbids; it was not accepted").into(),
             ),
             Self::Draining => (421, (4, 3, 2), "this host is about to restart, try again".into()),
+            Self::FarUnreachable(why) => {
+                (421, (4, 4, 1), format!("the server cannot be reached: {}", shortened(why)).into())
+            }
+            Self::FarTooWeak(what) => (
+                451,
+                (4, 7, 5),
+                format!("TLS with the recipient's server is weaker than policy demands: {}", shortened(what))
+                    .into(),
+            ),
+            Self::LookupFailed(why) => (
+                451,
+                (4, 4, 3),
+                format!("the recipient's domain cannot be looked up: {}", shortened(why)).into(),
+            ),
+            Self::NoSuchDomain => (550, (5, 1, 2), "the recipient's domain does not exist".into()),
+            Self::TakesNoMail => (556, (5, 1, 10), "the recipient's domain takes no mail".into()),
+            Self::NoServerThere => {
+                (550, (5, 4, 4), "the recipient's domain has no mail server on the Internet".into())
+            }
+            Self::PointsHere => {
+                (550, (5, 4, 6), "the recipient's domain points here, where it is not served".into())
+            }
             Self::NoValidRecipients => (554, (5, 5, 1), "no valid recipients".into()),
             Self::ForgedFields => (550, (5, 7, 7), "the message has too many forged header fields".into()),
             Self::InjectedBeforeTls => {
@@ -383,6 +426,13 @@ mod tests {
             No::Content(Fault::BareCarriageReturn),
             No::Content(Fault::Nul),
             No::Draining,
+            No::FarUnreachable("x".into()),
+            No::FarTooWeak("x".into()),
+            No::LookupFailed("x".into()),
+            No::NoSuchDomain,
+            No::TakesNoMail,
+            No::NoServerThere,
+            No::PointsHere,
             No::NoValidRecipients,
             No::ForgedFields,
             No::InjectedBeforeTls,
@@ -430,7 +480,7 @@ mod tests {
 
     #[test]
     fn a_long_reason_does_not_make_a_reply_line_too_long() {
-        for no in [No::ServerLost("ü".repeat(1000).into()), No::ServerUnreachable("x".repeat(1000).into())] {
+        for no in [No::ServerLost("ü".repeat(1000).into()), No::FarTooWeak("x".repeat(1000).into())] {
             let reply = no.reply("TRACE");
             assert!(reply.words().ends_with("(TRACE)") && reply.words().len() < 450, "{no:?}");
         }
@@ -439,7 +489,7 @@ mod tests {
     #[test]
     fn the_servers_words_reach_the_client() {
         let words = Reply::new(ReplyCode::fixed(250), Some(EnhancedCode(2, 0, 0)), "Ok: queued as 4F2");
-        let reply = Answer::Kept { words: Some(&words) }.reply("T");
+        let reply = kept(Some(&words), "T");
         assert_eq!(reply.to_string(), "250 2.0.0 Ok: queued as 4F2 (T)");
     }
 }

@@ -5,6 +5,7 @@
 //! the content is read to its true end and then refused, never repaired (law 2), so that nobody further on can take a
 //! part of it for a command.
 
+use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
@@ -257,6 +258,38 @@ impl ChunkDecoder {
     }
 }
 
+/// Gives line feeds the carriage return that they lack, for machines of the administrator's own that cannot be taught
+/// (DECISIONS 12). Never for the world: what it sends is refused as it is.
+#[derive(Debug, Default)]
+pub struct LineMender {
+    /// The last octet seen was a CR.
+    after_cr: bool,
+}
+
+impl LineMender {
+    /// The next piece of content, mended.
+    pub fn mend<'a>(&mut self, piece: &'a [u8]) -> Cow<'a, [u8]> {
+        let mut mended = Vec::new();
+        let mut copied = 0;
+        for at in memchr_iter(b'\n', piece) {
+            let has_cr = if at == 0 { self.after_cr } else { piece[at - 1] == b'\r' };
+            if !has_cr {
+                mended.extend_from_slice(&piece[copied..at]);
+                mended.push(b'\r');
+                copied = at;
+            }
+        }
+        if let Some(last) = piece.last() {
+            self.after_cr = *last == b'\r';
+        }
+        if mended.is_empty() {
+            return Cow::Borrowed(piece);
+        }
+        mended.extend_from_slice(&piece[copied..]);
+        Cow::Owned(mended)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -388,5 +421,18 @@ mod tests {
         ) {
             prop_assert_eq!(decode(&wire, size), decode(&wire, wire.len().max(1)));
         }
+    }
+
+    #[test]
+    fn bare_line_feeds_are_mended_in_every_chunking() {
+        let content = b"a\nb\r\n\n\r\nc\rd\n.\n";
+        for size in 1..content.len() {
+            let mut mender = LineMender::default();
+            let mended: Vec<u8> =
+                content.chunks(size).flat_map(|piece| mender.mend(piece).into_owned()).collect();
+            assert_eq!(mended, b"a\r\nb\r\n\r\n\r\nc\rd\r\n.\r\n", "in pieces of {size}");
+        }
+        let sound = b"a\r\nb\r\n";
+        assert!(matches!(LineMender::default().mend(sound), Cow::Borrowed(_)), "nothing is copied");
     }
 }

@@ -40,6 +40,18 @@ pub struct Fields {
     pub received: u32,
     /// Loop tokens, the repeated ones repeatedly.
     pub tokens: Vec<LoopToken>,
+    /// The run of Received fields at the top that tell of hops before this Postern, apart from [`Fields::cuts`]; empty
+    /// where a signature covers them.
+    pub inside: Vec<Range<u64>>,
+}
+
+impl Fields {
+    /// What is left out where the inside is to stay hidden (DECISIONS 13).
+    pub fn cuts_hiding_inside(&self) -> Vec<Range<u64>> {
+        let mut cuts: Vec<_> = self.cuts.iter().chain(&self.inside).cloned().collect();
+        cuts.sort_by_key(|cut| cut.start);
+        cuts
+    }
 }
 
 /// Reads content in pieces.
@@ -53,6 +65,9 @@ pub struct FieldScanner {
     /// `X-Spam-Flag` fields: cut at the end, unless a signature covers them.
     spam_flags: Vec<Range<u64>>,
     spam_flag_signed: bool,
+    /// Only fields that servers put on top were seen so far, and none of this Postern's.
+    in_top_run: bool,
+    received_signed: bool,
 }
 
 #[derive(Debug)]
@@ -81,6 +96,8 @@ impl FieldScanner {
             found: Fields::default(),
             spam_flags: Vec::new(),
             spam_flag_signed: false,
+            in_top_run: true,
+            received_signed: false,
         }
     }
 
@@ -127,15 +144,23 @@ impl FieldScanner {
     fn close(&mut self, field: &Field) {
         let Some((name, value)) = name(&field.text) else { return };
         let range = field.start..self.position;
-        match name.to_ascii_lowercase().as_slice() {
+        let name = name.to_ascii_lowercase();
+        self.in_top_run &= is_put_on_top(&name);
+        match name.as_slice() {
             b"received" => {
                 self.found.received += 1;
                 self.read_tokens(value);
+                // What came in through here before and goes out again has left the inside's hops behind at this one.
+                self.in_top_run &= !is_by(value, &self.authserv_id);
+                if self.in_top_run && self.found.inside.len() < MAX_CUTS {
+                    self.found.inside.push(range);
+                }
             }
             b"authentication-results" if has_authserv_id(value, &self.authserv_id) => self.cut(range),
             b"x-spam-flag" if self.spam_flags.len() <= MAX_CUTS => self.spam_flags.push(range),
             b"dkim-signature" | b"arc-message-signature" => {
                 self.spam_flag_signed |= signs(value, b"x-spam-flag");
+                self.received_signed |= signs(value, b"received");
             }
             name if name.starts_with(b"x-postern-") => self.cut(range),
             _ => {}
@@ -174,8 +199,31 @@ impl FieldScanner {
             std::mem::take(&mut self.spam_flags).into_iter().for_each(|range| self.cut(range));
             self.found.cuts.sort_by_key(|cut| cut.start);
         }
+        if self.received_signed {
+            self.found.inside.clear();
+        }
         self.found
     }
+}
+
+/// Fields that a server adds above those that it was given.
+fn is_put_on_top(name: &[u8]) -> bool {
+    const TRACE: [&[u8]; 6] = [
+        b"received",
+        b"return-path",
+        b"delivered-to",
+        b"dkim-signature",
+        b"domainkey-signature",
+        b"authentication-results",
+    ];
+    TRACE.contains(&name) || name.starts_with(b"arc-") || name.starts_with(b"x-")
+}
+
+/// Whether a Received field was made by this host: its `by` clause names it.
+fn is_by(value: &[u8], host: &str) -> bool {
+    let mut words = value.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    words.any(|word| word.eq_ignore_ascii_case(b"by"))
+        && words.next().is_some_and(|by| by.eq_ignore_ascii_case(host.as_bytes()))
 }
 
 /// Splits a field at its colon; `None` if it has no name (RFC 5322 §3.6.8; blanks before the colon are obsolete but read).
@@ -287,5 +335,29 @@ mod tests {
         let content = b"X-Postern-A: b\r\nB: c\r\n".repeat(MAX_CUTS + 1);
         let fields = scan(&content, 4096);
         assert!(fields.too_many_cuts && fields.cuts.len() == MAX_CUTS);
+    }
+
+    fn inside_of(text: &str) -> Vec<String> {
+        let mut scanner = FieldScanner::new("mx.example.net");
+        for piece in text.as_bytes().chunks(7) {
+            scanner.scan(piece);
+        }
+        let fields = scanner.finish();
+        let at = |position: u64| usize::try_from(position).unwrap();
+        fields.inside.iter().map(|cut| text[at(cut.start)..at(cut.end)].to_owned()).collect()
+    }
+
+    #[test]
+    fn the_inside_is_the_run_of_received_fields_at_the_top() {
+        let (one, two) = ("Received: from a ([10.0.0.1])\r\n\tby b.inside\r\n", "Received: by c.inside\r\n");
+        let signature = "DKIM-Signature: v=1; h=from:subject; b=x\r\n";
+        let (subject, from_outside) =
+            ("Subject: x\r\n", "Received: from far by mx.example.net with ESMTP\r\n");
+        let older = "Received: from further by far\r\n";
+        let body = "\r\nReceived: by nobody\r\n";
+        assert_eq!(inside_of(&[one, signature, two, subject, older, body].concat()), [one, two]);
+        assert_eq!(inside_of(&[one, from_outside, older, subject, body].concat()), [one]);
+        let signed = "DKIM-Signature: v=1; h=from:Received; b=x\r\n";
+        assert!(inside_of(&[one, two, signed, subject, body].concat()).is_empty());
     }
 }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use crate::answers::Answer;
+use crate::answers;
 use crate::command::{Envelope, Mail, Rcpt};
 use crate::identity::{RecipientSet, TraceId, TransactionId};
 use crate::reply::{Refusal, Reply};
@@ -166,7 +166,7 @@ impl<P: Proof> Awaiting<P> {
         if proof.transaction() != self.open.id || !proof.recipients().covers(&self.open.accepted) {
             return Err(Mismatch { awaiting: self });
         }
-        let reply = Answer::Kept { words: proof.words() }.reply(self.open.id);
+        let reply = answers::kept(proof.words(), self.open.id);
         Ok((self.open.reset(), reply))
     }
 

@@ -1,4 +1,4 @@
-//! The side towards a server, under one policy.
+//! The side towards a server, under one policy; or without any, to see what it shows.
 //!
 //! TLS 1.3 sessions are resumed, each connector from a memory of its own: a session that was established under one policy
 //! must not pass for one under another. TLS 1.2 sessions are not (see the acceptor), and no early data is sent.
@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::facts::facts;
 use crate::verifier::PolicyVerifier;
-use crate::{BUFFER_LIMIT, LegPolicy, Settings, TlsError, provider};
+use crate::{BUFFER_LIMIT, Chain, Ladder, LegPolicy, Roots, Settings, TlsError, provider};
 
 /// Tickets remembered, 8 for each of 8 servers: a backend has a few. What servers send must not fill memory.
 const REMEMBERED_TICKETS: usize = 64;
@@ -51,8 +51,21 @@ impl Connector {
             .with_no_client_auth();
         config.resumption =
             Resumption::in_memory_sessions(REMEMBERED_TICKETS).tls12_resumption(Tls12Resumption::Disabled);
-        let name = policy.name.as_deref().filter(|name| !name.is_empty()).map(Arc::from);
+        let name = own_name(policy).map(Arc::from);
         Ok(Self { config: Arc::new(config), verifier, clock, name })
+    }
+
+    /// For [`record`](Self::record): takes whatever certificate is shown, and never resumes, since a resumed
+    /// session shows none. `roots` are for [`is_genuine`](Self::is_genuine).
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::Setup`], where the library does not take the settings.
+    pub fn recording(settings: &Settings, roots: &Roots, clock: Arc<dyn Clock>) -> Result<Self, TlsError> {
+        let anybody = LegPolicy { ladder: Ladder::Encrypt, roots: roots.clone(), ..LegPolicy::default() };
+        let mut connector = Self::new(settings, &anybody, clock)?;
+        Arc::make_mut(&mut connector.config).resumption = Resumption::disabled();
+        Ok(connector)
     }
 
     /// Takes the client's part in a handshake with the server called `server_name`: its host name, or its IP address,
@@ -71,19 +84,74 @@ impl Connector {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let name = parse_name(self.name.as_deref().unwrap_or(server_name))?;
+        let (stream, facts) = self.handshake(stream, &name).await?;
+        let certificates = stream.get_ref().1.peer_certificates();
+        let proof = self.verifier.proof(certificates, &name, self.now());
+        Ok((stream, facts, proof))
+    }
+
+    /// The same, without a judgement: what the server showed comes back, to be judged when it is known for which domain, and
+    /// by which policy. That the server has the key of its first certificate is checked here as everywhere. It is
+    /// a [`recording`](Self::recording) connector that lets every chain through.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn record<S>(
+        &self,
+        stream: S,
+        server_name: &str,
+    ) -> Result<(TlsStream<S>, TlsFacts, Chain), TlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = parse_name(self.name.as_deref().unwrap_or(server_name))?;
+        let (stream, facts) = self.handshake(stream, &name).await?;
+        let chain = Chain::new(stream.get_ref().1.peer_certificates().unwrap_or_default());
+        Ok((stream, facts, chain))
+    }
+
+    /// What a chain proves for the server called `name`, now: what a session under `policy` with a server that shows
+    /// it would be recorded with. Where there would be no session, for want of a proof, of roots or of a name that is one,
+    /// it is [`FarProof::Unverified`], which [`LegPolicy::is_satisfied_by`] then refuses. Costs some 0.1 ms of CPU time for each
+    /// signature in the chain; webpki tries 100 at most, however the chain was made.
+    pub fn judge(&self, chain: &Chain, policy: &LegPolicy, name: &str) -> FarProof {
+        let provider = self.config.crypto_provider();
+        match (PolicyVerifier::new(policy, provider), parse_name(own_name(policy).unwrap_or(name))) {
+            (Ok(verifier), Ok(name)) => verifier.judge(chain, &name, self.now()),
+            _ => FarProof::Unverified,
+        }
+    }
+
+    /// Whether a chain leads to one of this connector's roots, is valid now, and carries at least one host name: whoever showed
+    /// it is somebody, if not the one that was looked for. Costs what [`judge`](Self::judge) does.
+    pub fn is_genuine(&self, chain: &Chain) -> bool {
+        self.verifier.is_genuine(chain, self.now())
+    }
+
+    async fn handshake<S>(
+        &self,
+        stream: S,
+        name: &ServerName<'static>,
+    ) -> Result<(TlsStream<S>, TlsFacts), TlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let stream = TlsConnector::from(Arc::clone(&self.config))
             .connect_with(name.clone(), stream, |connection| connection.set_buffer_limit(Some(BUFFER_LIMIT)))
             .await
             .map_err(TlsError::from_handshake)?;
         let connection = stream.get_ref().1;
-        let sent = match &name {
+        let sent = match name {
             ServerName::DnsName(name) => Some(name.as_ref()),
             _ => None,
         };
         let facts = facts(connection, sent);
-        let now = UnixTime::since_unix_epoch(self.clock.now());
-        let proof = self.verifier.proof(connection.peer_certificates(), &name, now);
-        Ok((stream, facts, proof))
+        Ok((stream, facts))
+    }
+
+    fn now(&self) -> UnixTime {
+        UnixTime::since_unix_epoch(self.clock.now())
     }
 }
 
@@ -91,6 +159,11 @@ impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+/// The name that the policy has instead of the server's.
+fn own_name(policy: &LegPolicy) -> Option<&str> {
+    policy.name.as_deref().filter(|name| !name.is_empty())
 }
 
 fn parse_name(name: &str) -> Result<ServerName<'static>, TlsError> {

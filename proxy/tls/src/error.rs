@@ -129,6 +129,13 @@ impl From<&rustls::Error> for TlsError {
     }
 }
 
+impl From<rcgen::Error> for TlsError {
+    /// A certificate that was to be made here and was not.
+    fn from(error: rcgen::Error) -> Self {
+        Self::Setup(words(&error.to_string()))
+    }
+}
+
 /// `None`: nothing that has to do with forward secrecy.
 fn missing(why: &PeerIncompatible) -> Option<Missing> {
     use PeerIncompatible as P;

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::SignatureAlgorithm;
+use rustls::crypto::aws_lc_rs::sign::any_ecdsa_type;
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::pem::{self, PemObject as _};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 
-use crate::{Pin, Settings, provider};
+use crate::{Pin, Settings, TlsError, provider};
 
 /// The longest life of a certificate that mail programs accept without complaint, self-signed or not.
 const SELF_SIGNED_LIFE: Duration = Duration::from_secs(398 * 86_400);
@@ -83,6 +84,15 @@ impl Identity {
         Self::new(vec![certificate.der().clone()], key_der, now)
     }
 
+    /// From what has just been made here, and belongs together: nothing is checked, dates least of all.
+    pub(crate) fn minted(minted: Minted<'_>) -> Result<Self, TlsError> {
+        let Minted { chain, key, names, not_after } = minted;
+        let pin = chain.first().and_then(|own| Pin::of_certificate(own));
+        let pin = pin.ok_or_else(|| TlsError::Setup("the minted certificate cannot be read".into()))?;
+        let key = any_ecdsa_type(key).map_err(|error| TlsError::from(&error))?;
+        Ok(Self { certified: Arc::new(CertifiedKey::new(chain, key)), names, not_after, pin })
+    }
+
     fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
@@ -137,6 +147,18 @@ impl Identity {
     }
 }
 
+/// What [`Identity::minted`] is made of.
+pub(crate) struct Minted<'a> {
+    /// The leaf first.
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    /// The leaf's key, on an elliptic curve.
+    pub(crate) key: &'a PrivateKeyDer<'static>,
+    /// The leaf's names, in lower case.
+    pub(crate) names: Arc<[Box<str>]>,
+    /// The leaf's, since 1970.
+    pub(crate) not_after: Duration,
+}
+
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("names", &self.names).field("pin", &self.pin).finish_non_exhaustive()
@@ -170,7 +192,7 @@ fn names(certificate: &X509Certificate<'_>) -> Result<Arc<[Box<str>]>, IdentityE
     if names.is_empty() { Err(IdentityError::NoNames) } else { Ok(names) }
 }
 
-fn address(octets: &[u8]) -> Option<IpAddr> {
+pub(crate) fn address(octets: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(octets).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }

@@ -7,25 +7,36 @@
 //! - [`Acceptor`] is the side towards a client. No TLS 1.2 resumption, no early data.
 //! - [`Connector`] is the side towards a server, with a [`LegPolicy`]: the [`Ladder`], a name, roots, [`Pin`]s. What it
 //!   established comes back as a proof, and [`LegPolicy::is_satisfied_by`] says whether that is enough.
+//! - What is intercepted on its way out: [`Connector::record`] sees a far side's [`Chain`] before anybody knows which policy it
+//!   must satisfy, [`Connector::judge`] says later what it proves, and [`Interception`] makes the certificate that the inner
+//!   server is shown, signed by the appliance's own [`Authority`] only if the far side's was genuine.
 //! - [`TlsError`] tells apart who is to blame, and who could not be reached for want of forward secrecy.
 
 mod acceptor;
+mod authority;
+mod chain;
 mod connector;
 mod error;
 mod facts;
 mod identities;
 mod identity;
+mod interception;
+mod leaf;
 mod pin;
 mod policy;
+mod recent;
 mod roots;
 mod settings;
 mod verifier;
 
 pub use acceptor::Acceptor;
+pub use authority::{Authority, AuthorityError};
+pub use chain::{Chain, MAX_CERTIFICATES, MAX_CHAIN, MAX_NAME_OCTETS, MAX_NAMES, SubjectName};
 pub use connector::Connector;
 pub use error::{Missing, TlsError};
 pub use identities::{Identities, Served};
 pub use identity::{Identity, IdentityError};
+pub use interception::Interception;
 pub use pin::{NotAPin, Pin};
 pub use policy::{Ladder, LegPolicy, NotAStep};
 pub use roots::{Roots, RootsError};

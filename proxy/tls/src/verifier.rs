@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use record::FarProof;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
 };
-use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::policy::Demand;
-use crate::{LegPolicy, Pin, TlsError};
+use crate::{Chain, LegPolicy, Pin, TlsError};
 
 /// The signature of the handshake is checked at every step: a certificate of anybody is one thing, a session with
 /// somebody who does not have its key another.
@@ -22,6 +23,7 @@ pub(crate) struct PolicyVerifier {
     pins: Vec<Pin>,
     /// `None`: there are no roots, so no chain ever proves anything.
     chain: Option<Arc<WebPkiServerVerifier>>,
+    roots: Arc<RootCertStore>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -39,7 +41,7 @@ impl PolicyVerifier {
             return Err(TlsError::NoRoots);
         }
         let algorithms = provider.signature_verification_algorithms;
-        Ok(Self { demand, pins: policy.pins.clone(), chain, algorithms })
+        Ok(Self { demand, pins: policy.pins.clone(), chain, roots: policy.roots.store(), algorithms })
     }
 
     /// What the certificates of an established session prove. Where the policy demanded a proof, the handshake (or, for a
@@ -60,6 +62,27 @@ impl PolicyVerifier {
                 _ => FarProof::Unverified,
             },
         }
+    }
+
+    /// What a chain that was shown elsewhere would prove here: what a handshake with it would have ended with.
+    /// [`FarProof::Unverified`] stands for a refusal, too.
+    pub(crate) fn judge(&self, chain: &Chain, name: &ServerName<'_>, now: UnixTime) -> FarProof {
+        let Some((own, others)) = chain.certificates().split_first() else { return FarProof::Unverified };
+        match self.verify_server_cert(own, others, name, &[], now) {
+            Ok(_) => self.proof(Some(chain.certificates()), name, now),
+            Err(_) => FarProof::Unverified,
+        }
+    }
+
+    /// Whether the chain leads to a trusted root now, for some host name of its own. The path is followed once, not for each
+    /// name again.
+    pub(crate) fn is_genuine(&self, chain: &Chain, now: UnixTime) -> bool {
+        let Some((own, others)) = chain.certificates().split_first() else { return false };
+        let Ok(parsed) = ParsedCertificate::try_from(own) else { return false };
+        let path =
+            verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, others, now, self.algorithms.all);
+        let mut hosts = chain.names().into_iter().filter_map(|name| name.sample_host());
+        path.is_ok() && hosts.any(|name| verify_server_name(&parsed, &name).is_ok())
     }
 
     fn verify_chain(

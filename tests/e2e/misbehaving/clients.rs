@@ -122,7 +122,7 @@ fn commands_out_of_order_are_refused_one_by_one() {
         ("MAIL FROM:<b@source.test>", "503 5.5.1"),
         ("DATA", "554 5.5.1"),
         ("STARTTLS", "503 5.5.1"),
-        ("RCPT TO:<x@elsewhere.test>", "550 5.7.1"),
+        ("RCPT TO:<x%elsewhere.test@corp.test>", "550 5.7.1"),
         ("DATA", "554 5.5.1"),
         ("EHLO again.test", "250"),
         ("RCPT TO:<b@corp.test>", "503 5.5.1"),
@@ -242,7 +242,7 @@ fn the_octets_of_a_refused_chunk_are_skipped() {
     client.says(&format!("BDAT {}\r\n{}", octets.len(), &octets[..octets.len() - 2]), "503 5.5.1");
     let sender = bench.sender();
     client.says(&format!("MAIL FROM:<{sender}>"), "250");
-    client.says("RCPT TO:<x@elsewhere.test>", "550 5.7.1");
+    client.says("RCPT TO:<x%elsewhere.test@corp.test>", "550 5.7.1");
     client
         .write(
             format!("BDAT {}\r\n{octets}BDAT {} LAST\r\n{octets}NOOP\r\n", octets.len(), octets.len())

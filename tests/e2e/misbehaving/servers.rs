@@ -248,7 +248,7 @@ fn pipelined_commands_wait_for_a_slow_server_in_order() {
     let mut bench = Bench::start(Manners::default(), "");
     bench.tape.misbehave(Fault { at: Rcpt, does: Delay(SECOND) }, ALWAYS);
     let (mut client, sender) = bench.client();
-    client.write(b"RCPT TO:<b@corp.test>\r\nRCPT TO:<c@elsewhere.test>\r\nNOOP\r\nDATA\r\nx\r\n.\r\nVRFY b\r\nQUIT\r\n").unwrap();
+    client.write(b"RCPT TO:<b@corp.test>\r\nRCPT TO:<c%elsewhere.test@corp.test>\r\nNOOP\r\nDATA\r\nx\r\n.\r\nVRFY b\r\nQUIT\r\n").unwrap();
     for wanted in ["250 2.1.5", "550 5.7.1", "250 2.0.0 still", "354", "250 2.0.0 taken", "252", "221"] {
         client.hears(wanted);
     }

@@ -55,7 +55,12 @@ fn tell_xforward(leg: &mut OpenLeg, client: &Client) {
     leg.far.set_client_address("xforward", Some(format!("{line}\r\n").into_bytes()));
 }
 
-async fn ask(far: &mut Far<Proven>, stream: &mut Stream, sent: Sent, line: &str) -> Result<Reply, OpenError> {
+pub(super) async fn ask(
+    far: &mut Far<Proven>,
+    stream: &mut Stream,
+    sent: Sent,
+    line: &str,
+) -> Result<Reply, OpenError> {
     let mut out = Vec::new();
     far.say(sent, line, &mut out);
     stream.write_all(&out).await?;

@@ -7,8 +7,11 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use delivery::{OpenError, OpenLeg, Stream};
+use delivery::{OpenError, OpenLeg, OpenProbe, Stream};
 use record::{TlsFacts, TlsOutcome};
+use route::Backend;
+use smtp::No;
+use smtp::address::Host;
 use spool::{ClientFacts, Content, Entry, Folder, Spool, SpoolError, Spooled, TlsWords};
 
 use crate::session::{LegId, SpoolRequest};
@@ -24,6 +27,8 @@ pub(super) enum Done {
     Encrypted(Stream, TlsFacts),
     NotEncrypted(Box<str>),
     Opened(LegId, Result<Box<OpenLeg>, OpenError>),
+    Probed(LegId, Result<Box<OpenProbe>, OpenError>),
+    Located(Host, Result<Arc<Backend>, No>),
     Stored(io::Result<()>),
     Fetched(LegId, io::Result<Vec<u8>>),
     Spooled(usize, Result<Spooled, SpoolError>),

@@ -42,7 +42,10 @@ impl Spill {
         self.file = file.as_ref().ok().cloned();
         Job::new(async move {
             let written = match file {
-                Ok(file) => in_background(move || file.write_all_at(&bytes, position)).await,
+                // The memory goes back where it was taken: allocators keep more of it where threads take turns.
+                Ok(file) => {
+                    in_background(move || file.write_all_at(&bytes, position).map(|()| bytes)).await.map(drop)
+                }
                 Err(error) => Err(error),
             };
             Done::Stored(written)
@@ -53,10 +56,8 @@ impl Spill {
         let file = self.file.clone();
         Job::for_leg(leg, async move {
             let Some(file) = file else { return Done::Fetched(leg, Err(io::ErrorKind::NotFound.into())) };
-            let read = in_background(move || {
-                let mut bytes = vec![0; length];
-                file.read_exact_at(&mut bytes, position).map(|()| bytes)
-            });
+            let mut bytes = vec![0; length];
+            let read = in_background(move || file.read_exact_at(&mut bytes, position).map(|()| bytes));
             Done::Fetched(leg, read.await)
         })
     }

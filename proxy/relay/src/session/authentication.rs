@@ -1,10 +1,13 @@
 //! AUTH on the submission ports, relayed: the exchange is between the client and its server, Postern only carries it
 //! (RFC 4954, DECISIONS 9). What passes is never logged.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use delivery::{Answered, Far, Proven, timeouts};
 use record::SessionEnd;
+use route::Backend;
 use smtp::dialogue::Sent;
 use smtp::receiver::Ready;
 use smtp::reply::ReplyCode;
@@ -102,12 +105,11 @@ impl Session {
         let backend = user_name(&one.mechanism, message)
             .and_then(|user| user.rsplit_once('@')?.1.parse::<Domain>().ok())
             .and_then(|domain| self.common.settings.routing.backend_of(&domain))
-            .filter(|&backend| self.common.has_submission(backend));
-        let backend = backend.or_else(|| self.common.submission_backends().next());
-        let leg = backend.and_then(|backend| self.common.open_leg(backend, true, false));
-        let Some(leg) = leg else {
+            .filter(|backend| !backend.submission().is_empty());
+        let Some(backend) = backend.or_else(|| self.common.submission_backends().next()).cloned() else {
             return self.finish(Some(No::ServerUnavailable), SessionEnd::Ended("no server for AUTH".into()));
         };
+        let leg = self.common.open_leg(&backend, true, false);
         one.deadline = self.common.now + timeouts::ALL_SERVERS * 2;
         one.stage = Stage::Opening(leg, format!("AUTH {} {message}", one.mechanism));
         Self { phase: Phase::Authenticating(Box::new(one)), ..self }
@@ -122,8 +124,7 @@ impl Session {
             self.common.act(Action::Close(leg, true));
             return Self { phase: Phase::Authenticating(one), ..self };
         }
-        let backend = self.common.backend_named(&far.leg().backend);
-        let own = OwnLeg { id: leg, backend, far: Box::new(far), idle_since: self.common.now };
+        let own = OwnLeg { id: leg, far: Box::new(far), idle_since: self.common.now };
         one.deadline = self.common.now + timeouts::ENVELOPE;
         one.stage = Stage::Server(self.common.say_to_server(own, line));
         Self { phase: Phase::Authenticating(one), ..self }
@@ -249,26 +250,19 @@ impl Common {
 
     /// The backend that a submission session is for, if that can be told before AUTH: the only one, or the one whose
     /// domain the client named in its TLS handshake.
-    pub(super) fn sole_submission_backend(&self) -> Option<usize> {
+    pub(super) fn sole_submission_backend(&self) -> Option<&Arc<Backend>> {
         let mut candidates = self.submission_backends();
         let (first, second) = (candidates.next()?, candidates.next());
         if second.is_none() {
             return Some(first);
         }
         let name = self.tls.facts()?.server_name.as_deref()?;
-        self.submission_backends().find(|&index| {
-            self.settings.routing.backends().get(index).is_some_and(|backend| {
-                backend.domains().iter().any(|domain| is_within(name, domain.as_str()))
-            })
-        })
+        self.submission_backends()
+            .find(|backend| backend.domains().iter().any(|domain| is_within(name, domain.as_str())))
     }
 
-    fn submission_backends(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.settings.routing.backends().len()).filter(|&index| self.has_submission(index))
-    }
-
-    fn has_submission(&self, index: usize) -> bool {
-        self.settings.routing.backends().get(index).is_some_and(|backend| !backend.submission().is_empty())
+    fn submission_backends(&self) -> impl Iterator<Item = &Arc<Backend>> + '_ {
+        self.settings.routing.backends().iter().filter(|backend| !backend.submission().is_empty())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Greeting, EHLO, STARTTLS, and every command's way to the state that can answer it.
 
+use std::sync::Arc;
+
 use record::{Abuse, SessionEnd, TlsFacts, TlsOutcome};
 use route::{Banner, offer_of};
 use smtp::command::CommandError;
@@ -9,14 +11,14 @@ use tokio::time::Duration;
 
 use super::content::{Discarding, Receipt};
 use super::envelope::Naming;
-use super::{Action, Common, Phase, Session};
+use super::{Action, Arrival, Common, Phase, Session};
 
 /// Commands without effect (NOOP, RSET, VRFY …) between two that lead somewhere: an honest client needs a handful.
 const IDLE_COMMANDS: u32 = 100;
 
 impl Session {
     pub(super) fn begin(mut self) -> Self {
-        if self.common.protocol == record::Protocol::Submissions {
+        if self.common.protocol == record::Protocol::Submissions && !self.common.is_outbound() {
             return self.handshake();
         }
         if self.common.settings.limits.pregreet > Duration::ZERO {
@@ -29,9 +31,23 @@ impl Session {
     /// Where the server's own words count, it is connected first (DECISIONS 1).
     pub(super) fn greet_or_connect(mut self) -> Self {
         let Phase::Quiet(ready) = self.phase else { return self };
-        let backend = if self.common.is_submission() { self.common.sole_submission_backend() } else { None };
-        if let Some(leg) = backend.and_then(|backend| self.common.open_leg(backend, true, false)) {
-            self.common.deadline = self.common.now + delivery::timeouts::ALL_SERVERS * 2;
+        let common = &mut self.common;
+        let submission = common.is_submission();
+        let leg = match &common.arrival {
+            Arrival::Outbound(_) if common.far_side.is_met() => None,
+            Arrival::Outbound(_) => Some(common.probe()),
+            Arrival::Inbound(backend) => {
+                let backend = Arc::clone(backend);
+                Some(common.open_leg(&backend, submission, false))
+            }
+            Arrival::Here { .. } if submission => {
+                let backend = common.sole_submission_backend().cloned();
+                backend.map(|backend| common.open_leg(&backend, true, false))
+            }
+            Arrival::Here { .. } => None,
+        };
+        if let Some(leg) = leg {
+            common.deadline = common.now + delivery::timeouts::ALL_SERVERS * 2;
             return Self { phase: Phase::Connecting(ready, leg), ..self };
         }
         Self { common: self.common, phase: Phase::Idle(ready) }.greet()
@@ -40,18 +56,21 @@ impl Session {
     pub(super) fn greet(mut self) -> Self {
         let settings = self.common.settings.clone();
         let servers = self.common.legs.first().and_then(|own| {
-            let banner = settings.routing.backends().get(own.backend)?.banner();
+            let banner = own.far.backend().banner();
             (banner == Banner::Server).then(|| own.far.greeting().map(smtp::Reply::words))?
         });
         let own = format!("{} ESMTP", settings.hostname);
-        self.common.answer(Answer::Greeting { words: servers.as_deref().unwrap_or(&own) });
+        let far_sides = self.common.far_side.banner().map(ToOwned::to_owned);
+        let words = far_sides.as_deref().or(servers.as_deref()).unwrap_or(&own);
+        self.common.answer(Answer::Greeting { words });
         self.common.await_command();
         self
     }
 
-    fn handshake(mut self) -> Self {
+    pub(super) fn handshake(mut self) -> Self {
         let (Phase::Quiet(ready) | Phase::Idle(ready)) = self.phase else { return self };
-        self.common.act(Action::StartTls);
+        let shown = self.common.far_side.shown().cloned();
+        self.common.act(Action::StartTls(shown));
         self.common.deadline = self.common.now + tls::HANDSHAKE_DEADLINE;
         Self { common: self.common, phase: Phase::Handshaking(ready) }
     }
@@ -162,7 +181,7 @@ impl Session {
     pub(super) fn begins_tls(&self, line: &[u8]) -> bool {
         matches!(self.phase, Phase::Idle(_))
             && !self.common.is_encrypted()
-            && self.common.settings.offers_tls
+            && self.common.can_encrypt()
             && line.trim_ascii_end().eq_ignore_ascii_case(b"STARTTLS")
     }
 
@@ -170,7 +189,7 @@ impl Session {
         if self.common.is_encrypted() {
             return self.refuse(&No::TlsAlready);
         }
-        if !self.common.settings.offers_tls {
+        if !self.common.can_encrypt() {
             return self.refuse(&No::TlsUnavailable);
         }
         if !matches!(self.phase, Phase::Idle(_)) {
@@ -273,17 +292,20 @@ impl Common {
     fn make_offer(&self) -> Capabilities {
         let settings = &self.settings;
         let max_size = settings.limits.message_size;
-        let mut offer = match self.legs.first().filter(|_| self.is_submission()) {
-            Some(own) => offer_of(own.far.capabilities(), max_size),
+        let connected =
+            self.legs.first().filter(|_| self.has_sole_server()).map(|own| own.far.capabilities());
+        let mut offer = match self.far_side.capabilities().or(connected) {
+            Some(server) => offer_of(server, max_size),
             None => settings.routing.offer(max_size),
         };
-        if settings.offers_tls && !self.is_encrypted() {
+        if self.can_encrypt() && !self.is_encrypted() {
             offer.insert(Extension::StartTls);
         }
         if self.is_submission() {
             self.offer_authentication(&mut offer);
         } else {
-            if self.is_encrypted() && settings.routing.keeps_requiretls() {
+            let here = matches!(self.arrival, Arrival::Here { .. });
+            if here && self.is_encrypted() && settings.routing.keeps_requiretls() {
                 offer.insert(Extension::RequireTls);
             }
             offer.insert(Extension::Limits);
@@ -298,10 +320,11 @@ impl Common {
         if self.client.helo.is_empty() {
             return Some(No::BadSequence("EHLO"));
         }
-        if self.is_submission() && !self.authenticated {
+        // On the way out that is the far side's to demand.
+        if self.is_submission() && !self.authenticated && !self.is_outbound() {
             return Some(if plain { No::TlsRequired } else { No::AuthRequired });
         }
-        if plain && self.settings.inbound_plain == crate::InboundPlain::Refuse {
+        if plain && !self.is_outbound() && self.settings.inbound_plain == crate::InboundPlain::Refuse {
             return Some(No::TlsRequired);
         }
         let used = [

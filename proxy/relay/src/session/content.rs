@@ -2,7 +2,7 @@
 
 use record::{Abuse, Verdict};
 use smtp::command::BodyType;
-use smtp::content::{ChunkDecoder, DataDecoder, LineCheck};
+use smtp::content::{ChunkDecoder, DataDecoder, LineCheck, LineMender};
 use smtp::fields::FieldScanner;
 use smtp::receiver::{Ready, Receiving};
 use smtp::{Answer, No};
@@ -10,8 +10,8 @@ use tokio::time::{Duration, Instant};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::envelope::Carried;
-use super::settle::{Settling, Story};
-use super::{Action, Common, LegId, Phase, Session};
+use super::settle::{Cuts, Settling, Story};
+use super::{Action, Arrival, Common, LegId, Phase, Session};
 use crate::body::Body;
 use crate::budget::Share;
 use crate::received;
@@ -51,6 +51,8 @@ enum Framing {
 #[derive(Debug)]
 struct Content {
     body: Body,
+    /// For a machine inside that ends lines with LF.
+    mender: Option<LineMender>,
     check: LineCheck,
     scanner: FieldScanner,
     digest: Digest,
@@ -61,6 +63,18 @@ struct Content {
     length: u64,
     /// Why the rest is not kept.
     refusal: Option<No>,
+}
+
+impl Common {
+    /// Only for who sends out from inside: whatever comes from the world stays as it is (law 2).
+    fn mends_lines(&self) -> bool {
+        let from_inside = match self.arrival {
+            Arrival::Here { may_relay } => may_relay || self.authenticated,
+            Arrival::Outbound(_) => true,
+            Arrival::Inbound(_) => false,
+        };
+        from_inside && self.settings.mends_lines_of.contains(self.client.address.ip())
+    }
 }
 
 /// By which the same content is known again. Not a cryptographic one: whoever makes two messages collide, and breaks off
@@ -89,6 +103,7 @@ impl Content {
         mail.size.iter().for_each(|&size| body.expect(size));
         Self {
             body,
+            mender: common.mends_lines().then(LineMender::default),
             check: LineCheck::default(),
             scanner: FieldScanner::new(&common.settings.hostname),
             digest: Digest::default(),
@@ -102,6 +117,16 @@ impl Content {
 
     /// Keeps a piece, unless there is a reason not to; what is returned is to be stored.
     fn take(&mut self, piece: &[u8]) -> Option<Vec<u8>> {
+        match &mut self.mender {
+            Some(mender) if !self.binary => {
+                let mended = mender.mend(piece);
+                self.keep(&mended)
+            }
+            _ => self.keep(piece),
+        }
+    }
+
+    fn keep(&mut self, piece: &[u8]) -> Option<Vec<u8>> {
         self.length += piece.len() as u64;
         if self.refusal.is_none() && self.length > self.limit {
             self.refuse(No::TooLarge { limit: self.limit });
@@ -253,7 +278,7 @@ impl Session {
                 carried,
                 body,
                 share,
-                (fields.cuts, digest.finish()),
+                (Cuts { hiding: fields.cuts_hiding_inside(), always: fields.cuts }, digest.finish()),
                 &mut self.common,
             );
             return Self { phase: Phase::Settling(Box::new(settling)), ..self }.conclude();

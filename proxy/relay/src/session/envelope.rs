@@ -1,8 +1,10 @@
 //! After MAIL: recipients are named, and each is asked about at the server that has its mailbox (DECISIONS 1, 5, 10).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use record::Protocol;
+use route::Backend;
+use smtp::address::Host;
 use smtp::command::BodyType;
 use smtp::receiver::{Open, Ready, Receiving};
 use smtp::{Answer, ForwardPath, No, Rcpt, Refusal, Reply};
@@ -10,7 +12,7 @@ use tokio::time::Instant;
 
 use super::group::Group;
 use super::settle::Story;
-use super::{Common, LegId, Phase, Session};
+use super::{Arrival, Common, LegId, Phase, Session};
 
 /// In `Owed`, a recipient too many: it is answered and not kept.
 const NOBODY: usize = usize::MAX;
@@ -24,6 +26,8 @@ pub(super) struct Naming {
     carried: Carried,
     /// Replies that the client is owed, in the order of its commands.
     owed: VecDeque<Owed>,
+    /// Recipients whose domain is being looked up.
+    unlocated: Vec<(usize, Host)>,
     /// The server refused MAIL where MAIL has a reply of its own.
     refused: bool,
     /// RCPTs so far, those too many among them.
@@ -39,6 +43,13 @@ pub(super) struct Carried {
     pub(super) told: Vec<Option<Reply>>,
 }
 
+/// Where a recipient's mail goes.
+enum Place {
+    At(Arc<Backend>),
+    /// To whoever takes this domain's mail.
+    Of(Host),
+}
+
 #[derive(Debug)]
 struct Owed {
     /// `None`: to MAIL.
@@ -51,9 +62,10 @@ impl Naming {
     /// to each RCPT. A submission session has its server already.
     pub(super) fn begin(open: Open, common: &mut Common) -> Self {
         let carried = Carried { began: common.now, groups: Vec::new(), told: Vec::new() };
-        let mut naming = Self { open, carried, owed: VecDeque::new(), refused: false, named: 0 };
-        let server = common.legs.first().filter(|_| common.protocol != Protocol::Smtp).map(|own| own.backend);
-        if let Some(backend) = server {
+        let mut naming =
+            Self { open, carried, owed: VecDeque::new(), unlocated: Vec::new(), refused: false, named: 0 };
+        let server = common.legs.first().filter(|_| common.has_sole_server());
+        if let Some(backend) = server.map(|own| Arc::clone(own.far.backend())) {
             let mut group = Group::connect(backend, common);
             group.say_mail(naming.open.envelope(), common);
             naming.carried.groups.push(group);
@@ -95,45 +107,86 @@ impl Naming {
             self.owed.push_back(Owed { recipient: Some(NOBODY), reply });
             return self.pay(common);
         }
-        let backend = self.backend_for(&rcpt, common);
+        let place = self.place_of(&rcpt, common);
         let index = self.open.name(rcpt);
         self.carried.told.push(None);
-        let reply = match backend {
+        let reply = match place {
             Err(no) => Some(no.reply(self.open.id())),
-            Ok(backend) => self.ask(index, backend, common),
+            Ok(Place::At(backend)) => self.ask(index, &backend, common),
+            Ok(Place::Of(host)) => match common.locate(&host) {
+                Some(backend) => self.ask(index, &backend, common),
+                None => {
+                    self.unlocated.push((index, host));
+                    None
+                }
+            },
         };
         self.owed.push_back(Owed { recipient: Some(index), reply });
         self.pay(common);
     }
 
-    fn ask(&mut self, index: usize, backend: usize, common: &mut Common) -> Option<Reply> {
+    /// Where the mail of a domain goes is known: who waited for it is asked about.
+    pub(super) fn located(&mut self, host: &Host, found: &Result<Arc<Backend>, No>, common: &mut Common) {
+        let all = std::mem::take(&mut self.unlocated);
+        let (known, unknown) = all.into_iter().partition::<Vec<_>, _>(|(_, named)| named == host);
+        self.unlocated = unknown;
+        for (index, _) in known {
+            let reply = match found {
+                Err(no) => Some(no.reply(self.open.id())),
+                Ok(backend) => self.ask(index, backend, common),
+            };
+            if let Some(reply) = reply {
+                self.note(Some(index), reply);
+            }
+        }
+        self.pay(common);
+    }
+
+    fn ask(&mut self, index: usize, backend: &Arc<Backend>, common: &mut Common) -> Option<Reply> {
         let groups = &mut self.carried.groups;
-        let at = match groups.iter().position(|group| group.backend == backend) {
+        let at = match groups.iter().position(|group| Arc::ptr_eq(&group.backend, backend)) {
             Some(at) => at,
             None => {
-                groups.push(Group::connect(backend, common));
+                groups.push(Group::connect(Arc::clone(backend), common));
                 groups.len() - 1
             }
         };
         groups[at].ask(index, self.open.envelope(), common)
     }
 
-    /// Where a recipient's mailbox is, and whether this client may write there (DECISIONS 10).
-    fn backend_for(&self, rcpt: &Rcpt, common: &Common) -> Result<usize, No> {
+    /// Where a recipient's mailbox is, and whether this client may write there (DECISIONS 10, 17).
+    fn place_of(&self, rcpt: &Rcpt, common: &Common) -> Result<Place, No> {
         let envelope = self.open.envelope();
         if !envelope.mail.smtputf8 && !rcpt.forward_path.as_str().is_ascii() {
             return Err(No::LacksExtension(smtp::Extension::SmtpUtf8));
         }
-        if common.is_submission() {
-            return self.carried.groups.first().map(|group| group.backend).ok_or(No::ServerUnavailable);
-        }
-        let routing = &common.settings.routing;
-        match &rcpt.forward_path {
-            ForwardPath::Postmaster(_) => routing.postmasters().ok_or(No::RelayDenied),
-            ForwardPath::Mailbox(mailbox) if mailbox.has_routing_local_part() => Err(No::RoutingLocalPart),
-            ForwardPath::Mailbox(mailbox) => {
-                mailbox.domain().and_then(|domain| routing.backend_of(domain)).ok_or(No::RelayDenied)
+        let may_relay = match &common.arrival {
+            Arrival::Inbound(backend) | Arrival::Outbound(Some(backend)) => {
+                return Ok(Place::At(Arc::clone(backend)));
             }
+            Arrival::Here { .. } if common.is_submission() => {
+                let group = self.carried.groups.first().ok_or(No::ServerUnavailable)?;
+                return Ok(Place::At(Arc::clone(&group.backend)));
+            }
+            Arrival::Here { may_relay } => *may_relay,
+            Arrival::Outbound(None) => true,
+        };
+        let routing = &common.settings.routing;
+        let mailbox = match &rcpt.forward_path {
+            ForwardPath::Postmaster(_) => {
+                let backend = routing.postmasters().ok_or(No::RelayDenied)?;
+                return Ok(Place::At(Arc::clone(backend)));
+            }
+            ForwardPath::Mailbox(mailbox) => mailbox,
+        };
+        match mailbox.domain().and_then(|domain| routing.backend_of(domain)) {
+            // A server that routes on would send it wherever the sender likes, in the appliance's name.
+            Some(_) if mailbox.has_routing_local_part() => Err(No::RoutingLocalPart),
+            // On the way out even to a domain that is served here the client's own choice of server counts first; that
+            // it is this one's is found out by address.
+            Some(backend) => Ok(Place::At(Arc::clone(backend))),
+            None if may_relay => Ok(Place::Of(mailbox.host().clone())),
+            None => Err(No::RelayDenied),
         }
     }
 
@@ -149,9 +202,7 @@ impl Naming {
         let reply = no.reply(self.open.id());
         let answers = group.lost(no, common);
         answers.into_iter().for_each(|(index, reply)| self.note(Some(index), reply));
-        if common.is_submission() {
-            self.note(None, reply);
-        }
+        self.note(None, reply);
         self.pay(common);
     }
 
@@ -197,10 +248,10 @@ impl Naming {
 
     /// DATA or BDAT, if somebody is there to receive for.
     pub(super) fn receive(self: Box<Self>) -> Result<(Receiving, Carried), Box<Self>> {
-        let Self { open, carried, owed, refused, named } = *self;
+        let Self { open, carried, owed, unlocated, refused, named } = *self;
         match open.receive() {
             Ok(receiving) => Ok((receiving, carried)),
-            Err(open) => Err(Box::new(Self { open, carried, owed, refused, named })),
+            Err(open) => Err(Box::new(Self { open, carried, owed, unlocated, refused, named })),
         }
     }
 

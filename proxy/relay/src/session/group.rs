@@ -1,8 +1,10 @@
 //! One server's share of a transaction while recipients are named: its connection, MAIL once, a RCPT each.
 
+use std::sync::Arc;
+
 use delivery::{Answered, Far, Proven, timeouts};
 use record::{FarProof, TlsOutcome};
-use route::ADDED_FIELDS;
+use route::{ADDED_FIELDS, Backend};
 use smtp::command::{BodyType, Envelope};
 use smtp::dialogue::Sent;
 use smtp::{Extension, Mail, No, RecipientSet, Reply};
@@ -13,7 +15,7 @@ use super::{Action, Common, LegId};
 /// The recipients that one server is asked about.
 #[derive(Debug)]
 pub(super) struct Group {
-    pub(super) backend: usize,
+    pub(super) backend: Arc<Backend>,
     pub(super) leg: GroupLeg,
     /// Those it took.
     pub(super) accepted: RecipientSet,
@@ -54,19 +56,17 @@ pub(super) enum MailState {
 
 impl Group {
     /// A group on the client's own connection, on a pooled or a new one.
-    pub(super) fn connect(backend: usize, common: &mut Common) -> Self {
+    pub(super) fn connect(backend: Arc<Backend>, common: &mut Common) -> Self {
         let submission = common.is_submission();
-        let leg = match common.take_leg(backend) {
+        let own = common.take_leg(&backend).or_else(|| common.prove_far_side(&backend));
+        let leg = match own {
             Some(own) => GroupLeg::Live(LiveLeg {
                 id: own.id,
                 far: own.far,
                 mail: MailState::Unsaid,
                 last_spoke: own.idle_since,
             }),
-            None => match common.open_leg(backend, submission, !submission) {
-                Some(id) => GroupLeg::Opening(id),
-                None => GroupLeg::Gone(No::ServerUnavailable),
-            },
+            None => GroupLeg::Opening(common.open_leg(&backend, submission, !submission)),
         };
         Self {
             backend,
@@ -169,11 +169,9 @@ impl Group {
         }
         if was_pooled && !self.replaced {
             self.replaced = true;
-            if let Some(id) = common.open_leg(self.backend, false, false) {
-                self.deadline = common.now + timeouts::ALL_SERVERS * 2;
-                self.leg = GroupLeg::Opening(id);
-                return Vec::new();
-            }
+            self.deadline = common.now + timeouts::ALL_SERVERS * 2;
+            self.leg = GroupLeg::Opening(common.open_leg(&self.backend, false, false));
+            return Vec::new();
         }
         let reply = no.reply(common.id);
         self.leg = GroupLeg::Gone(no);
@@ -246,9 +244,7 @@ impl Group {
     /// The group is of no more use to this transaction.
     pub(super) fn give_back(self, common: &mut Common) {
         match self.leg {
-            GroupLeg::Live(live) if live.far.is_settled() => {
-                common.give_back(live.id, self.backend, live.far)
-            }
+            GroupLeg::Live(live) if live.far.is_settled() => common.give_back(live.id, live.far),
             GroupLeg::Live(LiveLeg { id, .. }) | GroupLeg::Opening(id) => common.act(Action::Close(id, true)),
             GroupLeg::Gone(_) => {}
         }

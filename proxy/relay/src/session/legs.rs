@@ -1,7 +1,10 @@
 //! A session's connections between transactions, and to whom what they say belongs.
 
+use std::sync::Arc;
+
 use delivery::{Far, OpenRequest, Proven};
 use record::SessionEnd;
+use route::Backend;
 use smtp::No;
 use tokio::time::Instant;
 
@@ -11,7 +14,6 @@ use super::{Action, Common, LegId, Phase, Session};
 #[derive(Debug)]
 pub(super) struct OwnLeg {
     pub(super) id: LegId,
-    pub(super) backend: usize,
     pub(super) far: Box<Far<Proven>>,
     pub(super) idle_since: Instant,
 }
@@ -45,6 +47,9 @@ impl Session {
 
     /// A connection could not be had, or is gone.
     pub(super) fn leg_failed(mut self, leg: LegId, no: No) -> Self {
+        if self.common.far_side.is_on(leg) {
+            return self.far_side_spoke();
+        }
         if let Some(at) = self.common.legs.iter().position(|own| own.id == leg) {
             self.common.legs.swap_remove(at);
             self.common.act(Action::Close(leg, false));
@@ -58,7 +63,11 @@ impl Session {
             Phase::Connecting(_, awaited) if awaited == leg => {
                 let end = SessionEnd::Ended("no server".into());
                 self.phase = Phase::Idle(smtp::Ready::new(self.common.id));
-                self.finish(Some(No::ServerUnavailable), end)
+                let last_word = match no {
+                    No::ServerUnreachable(why) if self.common.is_outbound() => No::FarUnreachable(why),
+                    _ => No::ServerUnavailable,
+                };
+                self.finish(Some(last_word), end)
             }
             Phase::Authenticating(ref one) if one.leg() == Some(leg) => {
                 self.finish(Some(No::ServerUnavailable), SessionEnd::Ended("no server for AUTH".into()))
@@ -81,6 +90,9 @@ impl Session {
 
     pub(super) fn leg_spoke(mut self, leg: LegId, bytes: &[u8]) -> Self {
         let mut input = bytes;
+        if self.common.far_side.is_on(leg) {
+            return self.far_side_spoke();
+        }
         if let Some(own) = self.common.legs.iter_mut().find(|own| own.id == leg) {
             let mut out = Vec::new();
             // An idle server has nothing to say but that it closes, or the answer to a RSET.
@@ -136,25 +148,24 @@ impl Common {
     /// Asks for a connection to a backend.
     pub(super) fn open_leg(
         &mut self,
-        backend: usize,
+        backend: &Arc<Backend>,
         submission: bool,
         may_be_pooled: bool,
-    ) -> Option<LegId> {
-        let target = self.settings.routing.backends().get(backend)?.clone();
+    ) -> LegId {
         let leg = self.new_leg();
         let request = OpenRequest {
             session: self.id,
-            backend: target,
+            backend: Arc::clone(backend),
             submission,
             client: self.client.clone(),
             may_be_pooled,
         };
         self.act(Action::Open(leg, Box::new(request)));
-        Some(leg)
+        leg
     }
 
     /// A connection is done with for now: it goes to the pool, or waits for this client's next transaction.
-    pub(super) fn give_back(&mut self, id: LegId, backend: usize, mut far: Box<Far<Proven>>) {
+    pub(super) fn give_back(&mut self, id: LegId, mut far: Box<Far<Proven>>) {
         if far.is_reusable() && !self.is_submission() {
             self.act(Action::Release(id, far));
             return;
@@ -164,12 +175,12 @@ impl Common {
         if !out.is_empty() {
             self.act(Action::Write(id, out));
         }
-        self.legs.push(OwnLeg { id, backend, far, idle_since: self.now });
+        self.legs.push(OwnLeg { id, far, idle_since: self.now });
     }
 
     /// This client's own connection to a backend, if there is one that is not stale.
-    pub(super) fn take_leg(&mut self, backend: usize) -> Option<OwnLeg> {
-        let at = self.legs.iter().position(|own| own.backend == backend)?;
+    pub(super) fn take_leg(&mut self, backend: &Arc<Backend>) -> Option<OwnLeg> {
+        let at = self.legs.iter().position(|own| Arc::ptr_eq(own.far.backend(), backend))?;
         let own = self.legs.swap_remove(at);
         let stale = self.now.saturating_duration_since(own.idle_since) > delivery::timeouts::STALE;
         if stale && !self.is_submission() {
@@ -180,16 +191,11 @@ impl Common {
     }
 
     fn keep_leg(&mut self, id: LegId, far: Far<Proven>) {
-        let backend = self.backend_named(&far.leg().backend);
-        self.legs.push(OwnLeg { id, backend, far: Box::new(far), idle_since: self.now });
-    }
-
-    pub(super) fn backend_named(&self, name: &str) -> usize {
-        let backends = self.settings.routing.backends();
-        backends.iter().position(|backend| backend.name() == name).unwrap_or_default()
+        self.legs.push(OwnLeg { id, far: Box::new(far), idle_since: self.now });
     }
 
     pub(super) fn close_legs(&mut self) {
+        self.leave_far_side();
         for own in std::mem::take(&mut self.legs) {
             self.act(Action::Close(own.id, true));
         }

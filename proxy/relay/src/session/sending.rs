@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use delivery::{Answered, ContentWriter, Delivered, Far, Outgoing, Proven, timeouts};
 use record::{GroupOutcome, Leg};
+use route::Backend;
 use smtp::command::Envelope;
 use smtp::dialogue::Sent;
 use smtp::{Extension, No, RecipientSet, Refusal, Reply, TransactionId};
@@ -19,7 +20,7 @@ use crate::kept::Part;
 /// A group's copy.
 #[derive(Debug)]
 pub(super) struct Sending {
-    pub(super) backend: usize,
+    pub(super) backend: Arc<Backend>,
     pub(super) recipients: RecipientSet,
     pub(super) outgoing: Arc<Outgoing>,
     pub(super) progress: Progress,
@@ -110,7 +111,7 @@ impl Sending {
         // An authenticated session cannot be opened again: the password is not kept.
         let leg = match self.replayed || common.is_submission() {
             true => None,
-            false => common.open_leg(self.backend, false, false),
+            false => Some(common.open_leg(&self.backend, false, false)),
         };
         self.replayed = true;
         self.deadline = common.now + timeouts::ALL_SERVERS * 2;
@@ -296,7 +297,7 @@ impl Sending {
     pub(super) fn spool_until(&mut self, until: Instant, common: &mut Common) {
         let refused = std::mem::replace(&mut self.progress, Progress::Spooling { until });
         if let Progress::Refused(Some(live), _) = refused {
-            give_back(live, self.backend, self.spoiled, common);
+            give_back(live, self.spoiled, common);
         }
     }
 
@@ -410,11 +411,11 @@ impl Sending {
     pub(super) fn into_part(self, common: &mut Common) -> Option<Part> {
         match self.progress {
             Progress::Delivered(live, delivered) => {
-                give_back(live, self.backend, self.spoiled, common);
+                give_back(live, self.spoiled, common);
                 Some(Part::Delivered(delivered))
             }
             Progress::Refused(Some(live), _) => {
-                give_back(live, self.backend, self.spoiled, common);
+                give_back(live, self.spoiled, common);
                 None
             }
             Progress::Spooled(spooled) => Some(Part::Spooled(spooled)),
@@ -431,9 +432,9 @@ impl Sending {
     }
 }
 
-fn give_back(live: LiveLeg, backend: usize, spoiled: bool, common: &mut Common) {
+fn give_back(live: LiveLeg, spoiled: bool, common: &mut Common) {
     match spoiled {
         true => common.act(Action::Close(live.id, false)),
-        false => common.give_back(live.id, backend, live.far),
+        false => common.give_back(live.id, live.far),
     }
 }

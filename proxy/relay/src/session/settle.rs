@@ -19,10 +19,17 @@ use super::{Action, Common, LegId, Phase, Session, SpoolRequest};
 use crate::body::Body;
 use crate::budget::Share;
 use crate::kept::{Kept, Part};
-use crate::received::Received;
+use crate::received::{Direction, Received};
 
 /// For the spool to make a message durable; disks that need longer are broken.
 const SPOOLING: Duration = Duration::from_secs(60);
+
+/// What is left out of the content when it is passed on (DECISIONS 13).
+pub(super) struct Cuts {
+    pub(super) always: Vec<Range<u64>>,
+    /// Towards the world, where the inside stays hidden.
+    pub(super) hiding: Vec<Range<u64>>,
+}
 
 /// A message on its way to its servers.
 #[derive(Debug)]
@@ -47,7 +54,7 @@ impl Settling {
         carried: Carried,
         body: Body,
         share: Share,
-        (cuts, digest): (Vec<Range<u64>>, [u8; 32]),
+        (cuts, digest): (Cuts, [u8; 32]),
         common: &mut Common,
     ) -> Self {
         let Carried { began, groups, told } = carried;
@@ -72,7 +79,9 @@ impl Settling {
         };
         for group in wanted {
             let added = settling.received(&group, common);
-            let outgoing = Arc::new(Outgoing { added, cuts: cuts.clone(), length });
+            let hidden = group.backend.world().is_some() && common.settings.hides;
+            let cuts = if hidden { cuts.hiding.clone() } else { cuts.always.clone() };
+            let outgoing = Arc::new(Outgoing { added, cuts, length });
             let (id, envelope) = (settling.awaiting.id(), settling.awaiting.envelope());
             settling.sendings.push(Sending::begin(group, outgoing, id, envelope, &settling.body, common));
         }
@@ -88,6 +97,11 @@ impl Settling {
             authenticated: common.authenticated,
             date: common.wall_now(),
             loop_key: &common.settings.loop_key,
+            direction: match group.backend.world() {
+                None => Direction::In,
+                Some(_) if common.settings.hides => Direction::OutHidden,
+                Some(_) => Direction::Out,
+            },
         };
         received.field(self.awaiting.envelope(), &group.accepted)
     }
@@ -325,7 +339,7 @@ impl Settling {
                 protocol: common.protocol,
                 tls: common.tls.clone(),
                 authenticated: common.authenticated,
-                backend: common.backend_name(sending.backend),
+                backend: sending.backend.name().into(),
                 deliverable: !reason.code().is_permanent(),
                 reason,
                 received: common.wall_now(),
@@ -407,10 +421,6 @@ impl Common {
             groups: story.groups.clone(),
         };
         self.act(Action::Record(Event::Transaction(Box::new(transaction))));
-    }
-
-    fn backend_name(&self, backend: usize) -> Box<str> {
-        self.settings.routing.backends().get(backend).map_or("", |backend| backend.name()).into()
     }
 
     /// A server's refusal with the identifier by which to ask about it.

@@ -119,6 +119,7 @@ fn backend(name: &str) -> Backend {
         connector,
         client_address: ClientAddress::None,
         banner: Banner::Postern,
+        world: None,
     })
 }
 
@@ -180,9 +181,13 @@ impl Play {
             offers_tls: false,
             loop_key: [7; 32],
             inside: intercept::Networks::none(),
+            originators: intercept::Networks::none(),
+            mends_lines_of: intercept::Networks::none(),
+            hides: true,
         };
         let budget = Budget::new(limits.in_flight);
         let beginning = Beginning {
+            arrival: relay::Arrival::Here { may_relay: false },
             id: TraceId::new(1_795_288_205_000, 5),
             settings: Arc::new(settings),
             protocol: Protocol::Smtp,
@@ -278,7 +283,8 @@ impl Play {
             Action::Forget => self.file.clear(),
             Action::Record(event) => self.events.push(event),
             Action::Misbehaved => self.misbehaved += 1,
-            Action::StartTls => panic!("TLS is not offered"),
+            Action::StartTls(_) => panic!("TLS is not offered"),
+            Action::Probe(..) | Action::Locate(_) => panic!("nothing goes out"),
             Action::Finish => self.is_finished = true,
         }
     }

@@ -20,8 +20,12 @@ fn told(bytes: &[u8]) -> (Session, Wants) {
         offers_tls: true,
         loop_key: [7; 32],
         inside: intercept::Networks::none(),
+        originators: intercept::Networks::none(),
+        mends_lines_of: intercept::Networks::none(),
+        hides: true,
     };
     let beginning = Beginning {
+        arrival: relay::Arrival::Here { may_relay: false },
         id: TraceId::new(1_795_288_205_000, 5),
         settings: Arc::new(settings),
         protocol: Protocol::Smtp,
@@ -41,10 +45,10 @@ fn commands_behind_starttls_are_told_so_and_not_silently_dropped() {
     for behind in [&b"MAIL FROM:<x@y.example>\r\n"[..], b"M", b"\r\n"] {
         let (session, wants) = told(&[b"starttls\r\n", behind].concat());
         assert!(wants.to_client.starts_with(b"554 5.5.0 "), "{}", String::from_utf8_lossy(&wants.to_client));
-        assert!(!wants.actions.iter().any(|action| matches!(action, Action::StartTls)));
+        assert!(!wants.actions.iter().any(|action| matches!(action, Action::StartTls(None))));
         assert_eq!(session.end(), Some(&SessionEnd::Abuse(Abuse::InjectedBeforeTls)));
     }
     let (session, wants) = told(b"STARTTLS\r\n");
     assert!(wants.to_client.starts_with(b"220 ") && session.end().is_none());
-    assert!(wants.actions.iter().any(|action| matches!(action, Action::StartTls)));
+    assert!(wants.actions.iter().any(|action| matches!(action, Action::StartTls(None))));
 }

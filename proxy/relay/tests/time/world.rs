@@ -170,7 +170,15 @@ impl World {
             pool: Pool::default(),
         };
         let recorder = Arc::<Record>::clone(&record);
-        let driver = Driver { opener, spool, recorder, acceptor: None, spill: std::env::temp_dir() };
+        let driver = Driver {
+            opener,
+            spool,
+            recorder,
+            acceptor: None,
+            destinations: None,
+            interception: None,
+            spill: std::env::temp_dir(),
+        };
         let backends = vec![backend("one", 1), backend("two", 2)];
         let routing = Arc::new(Routing::new(backends).unwrap());
         Self {
@@ -194,8 +202,12 @@ impl World {
             offers_tls: false,
             loop_key: [7; 32],
             inside: intercept::Networks::none(),
+            originators: intercept::Networks::none(),
+            mends_lines_of: intercept::Networks::none(),
+            hides: true,
         };
         let beginning = Beginning {
+            arrival: relay::Arrival::Here { may_relay: false },
             id: TraceId::new(1_795_288_205_000, 5),
             settings: Arc::new(settings),
             protocol: Protocol::Smtp,
@@ -242,5 +254,6 @@ fn backend(name: &str, port: u16) -> Backend {
         connector,
         client_address: ClientAddress::None,
         banner: Banner::Postern,
+        world: None,
     })
 }

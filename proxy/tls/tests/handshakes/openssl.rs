@@ -1,14 +1,18 @@
 //! OpenSSL's client as a stranger with old habits. Its lowest security level makes it offer what Debian forbids.
 
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
-use record::{TlsFacts, TlsVersion};
-use tls::{Acceptor, Missing, Settings, TlsError};
+use record::{SystemClock, TlsFacts, TlsVersion};
+use tls::{Acceptor, Chain, Interception, Missing, Settings, TlsError};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
 use crate::material::{Authority, acceptor, now, rsa};
+
+/// In TLS 1.2 the server hears in the handshake whether it was believed.
+const VERIFYING: [&str; 4] = ["-tls1_2", "-x509_strict", "-verify_return_error", "-verify_hostname"];
 
 /// Longest that one handshake of a local process may take before the test is broken.
 const BOUND: Duration = Duration::from_secs(60);
@@ -82,5 +86,22 @@ async fn old_versions_and_suites_without_forward_secrecy_are_refused() {
         assert!(error.is_no_forward_secrecy(), "{options:?}: {error}");
         let TlsError::NoForwardSecrecy(missing) = error else { panic!("{options:?}: {error}") };
         assert!(expected.contains(&missing), "{options:?}: {missing}");
+    }
+}
+
+#[tokio::test]
+async fn openssl_at_its_strictest_believes_a_leaf_for_what_is_genuine_and_only_that() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = tls::Authority::load_or_create(folder.path(), "mx1.example.net", now()).unwrap();
+    let ca_file = folder.path().join("interception-ca.pem");
+    let interception = Interception::new(authority, &Settings::default(), Arc::new(SystemClock));
+    let far = Chain::new(Authority::new().issue(&["mx.example.net", "192.0.2.1"]).chain());
+    for (genuine, name, believed) in
+        [(true, "mx.example.net", true), (true, "mx.example.org", false), (false, "mx.example.net", false)]
+    {
+        let acceptor = interception.acceptor(&far, genuine).unwrap();
+        let options = [&VERIFYING[..], &[name, "-CAfile", ca_file.to_str().unwrap()]].concat();
+        let Some(result) = s_client(&acceptor, &options).await else { return };
+        assert_eq!(result.is_ok(), believed, "{genuine} {name}: {result:?}");
     }
 }

@@ -1,0 +1,209 @@
+//! Mail to the world: who may send it, where it goes, and how hidden servers are stood in for on their way there.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use delivery::FarSide;
+use dns::{DnsError, Proof, Resolver, Trust};
+use record::Clock;
+use relay::{InnerVerification, Intercepting, OnInnerVerification};
+use route::{
+    Backend, BackendSettings, Banner, ClientAddress, ExchangerSettings, Exchangers, FarPolicies, Login,
+    Lookup, Server, World, WorldServers, WorldSettings,
+};
+use smtp::Domain;
+use tls::{Authority, Connector, Interception, Ladder, LegPolicy, Roots};
+use tokio::sync::OnceCell;
+use tokio::time::{Duration, timeout};
+
+use super::error::EngineError;
+use crate::config::{self, Config, Host, ServerAddress};
+
+/// To find out whether the name servers hand on what DNSSEC needs; a client waits meanwhile, once.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
+/// What a config makes of mail to the world.
+pub(super) struct Outbound {
+    pub(super) destinations: Arc<dyn route::Destinations>,
+    pub(super) interception: Option<Intercepting>,
+}
+
+/// The name servers, asked at the first need.
+#[derive(Clone)]
+pub(super) struct Names {
+    settings: dns::Settings,
+    resolver: Arc<OnceCell<Resolver>>,
+}
+
+impl Names {
+    pub(super) fn new(config: &config::Resolver) -> Result<Self, EngineError> {
+        let trust = config.dnssec_trust_anchor.clone().map_or(Trust::Root, Trust::File);
+        let settings = dns::Settings { servers: config.servers.clone(), trust, ..dns::Settings::default() };
+        // What is wrong with the settings is told at start.
+        Resolver::new(&settings).map_err(EngineError::Resolver)?;
+        Ok(Self { settings, resolver: Arc::default() })
+    }
+
+    /// Name servers that strip signatures make every signed domain look forged: with them nothing is validated.
+    async fn resolver(&self) -> Result<&Resolver, DnsError> {
+        self.resolver.get_or_try_init(|| async {
+            let resolver = Resolver::new(&self.settings).map_err(|_| DnsError::TimedOut)?;
+            match timeout(FIRST_LOOK, resolver.check()).await {
+                Ok(Ok(Proof::Secure)) => return Ok(resolver),
+                Ok(Err(DnsError::Bogus)) if self.settings.trust == Trust::Root => {}
+                // Whether they hand signatures on is not known; a private root is trusted as the config says.
+                _ => return Ok(resolver),
+            }
+            tracing::warn!(
+                "the name servers strip DNSSEC signatures: answers are not validated. Set [resolver] servers to ones \
+                 that hand them on"
+            );
+            let settings = dns::Settings { trust: Trust::Nothing, ..self.settings.clone() };
+            Resolver::new(&settings).map_err(|_| DnsError::TimedOut)
+        })
+        .await
+    }
+}
+
+impl Lookup for Names {
+    async fn mx(&self, domain: &Domain) -> Result<dns::Answer<dns::Mx>, DnsError> {
+        self.resolver().await?.mx(domain).await
+    }
+
+    async fn addresses(&self, host: &Domain) -> Result<dns::Addresses, DnsError> {
+        self.resolver().await?.addresses(host).await
+    }
+}
+
+/// Puts together what a config says of mail to the world.
+pub(super) async fn outbound(
+    config: &Config,
+    names: Names,
+    tls: &tls::Settings,
+    state_dir: &Path,
+    clock: &Arc<dyn Clock>,
+) -> Result<Outbound, EngineError> {
+    let own = &config.outbound;
+    let roots = match &own.ca_file {
+        None => Roots::public(),
+        Some(file) => Roots::public()
+            .with_file(file)
+            .map_err(|error| EngineError::CaFile { backend: "outbound".into(), error })?,
+    };
+    let world = World {
+        addresses: own.addresses.clone(),
+        hides_client_name: own.hide,
+        login: None,
+        implicit_tls: false,
+    };
+    let transparent = own.source == config::Source::Server;
+    let makes = Makes { tls, roots: &roots, clock, world: &world };
+    let relay = match &own.relay {
+        Some(relay) => Some(makes.relay(&relay.server, login(relay)).await?),
+        None => None,
+    };
+    let mut relays = Vec::new();
+    for server in &own.relays {
+        relays.push(makes.relay(server, None).await?);
+    }
+    let settings = WorldSettings {
+        tls: *tls,
+        roots: roots.clone(),
+        policies: FarPolicies::new(super::generation::ladder(own.tls)),
+        world: world.clone(),
+        transparent,
+        relay,
+        relays,
+    };
+    let of_world = |error| EngineError::Tls { what: "mail to the world".into(), error };
+    let exchangers = Exchangers::new(names, exchanger_settings(config));
+    let servers = WorldServers::new(exchangers, settings, clock).map_err(of_world)?;
+    let interception = match config.network.mode {
+        config::Mode::Front => None,
+        _ => {
+            let authority = Authority::load_or_create(state_dir, config.hostname.as_str(), clock.now())
+                .map_err(EngineError::Authority)?;
+            let connector = Connector::recording(tls, &roots, Arc::clone(clock)).map_err(of_world)?;
+            Some(Intercepting {
+                far_side: FarSide { connector, world, transparent },
+                inner: Arc::new(InnerVerification::new(match own.on_inner_verification {
+                    config::OnInnerVerification::Defer => OnInnerVerification::Defer,
+                    config::OnInnerVerification::Splice => OnInnerVerification::Splice,
+                })),
+                leaves: Arc::new(Interception::new(authority, tls, Arc::clone(clock))),
+            })
+        }
+    };
+    Ok(Outbound { destinations: Arc::new(servers), interception })
+}
+
+/// MX records that lead back here are no way out (RFC 5321 §5.1).
+fn exchanger_settings(config: &Config) -> ExchangerSettings {
+    let mut own_addresses = HashSet::new();
+    for listener in &config.listeners {
+        match listener.address.ip() {
+            address if address.is_unspecified() => own_addresses.extend(interface_addresses()),
+            address => drop(own_addresses.insert(address)),
+        }
+    }
+    ExchangerSettings {
+        own_names: HashSet::from([config.hostname.clone()]),
+        own_addresses,
+        inside: Vec::new(),
+    }
+}
+
+/// All addresses of this machine.
+fn interface_addresses() -> Vec<IpAddr> {
+    let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    let address = |interface: nix::ifaddrs::InterfaceAddress| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+    };
+    interfaces.filter_map(address).collect()
+}
+
+fn login(relay: &config::Relay) -> Option<Login> {
+    let (user, password) = (relay.user.as_ref()?, relay.password.as_ref()?);
+    Some(Login { user: user.as_str().into(), password: password.reveal().into() })
+}
+
+/// What relays are made from.
+struct Makes<'a> {
+    tls: &'a tls::Settings,
+    roots: &'a Roots,
+    clock: &'a Arc<dyn Clock>,
+    world: &'a World,
+}
+
+impl Makes<'_> {
+    /// A relay is verified by its name; one that is named by address, by that.
+    async fn relay(&self, server: &ServerAddress, login: Option<Login>) -> Result<Arc<Backend>, EngineError> {
+        let name = match &server.host {
+            Host::Address(address) => address.to_string(),
+            Host::Name(name) => name.to_string(),
+        };
+        let addresses = server.look_up().await.map_err(|error| EngineError::LookUp {
+            backend: "outbound".into(),
+            server: name.clone(),
+            error,
+        })?;
+        let policy = LegPolicy { ladder: Ladder::Verify, roots: self.roots.clone(), ..LegPolicy::default() };
+        let connector = Connector::new(self.tls, &policy, Arc::clone(self.clock))
+            .map_err(|error| EngineError::Tls { what: format!("the relay {server}"), error })?;
+        Ok(Arc::new(Backend::new(BackendSettings {
+            name: server.to_string().into(),
+            domains: Vec::new(),
+            servers: addresses.into_iter().map(|address| Server::new(address, &name)).collect(),
+            submission: Vec::new(),
+            tls: policy,
+            connector,
+            client_address: ClientAddress::None,
+            banner: Banner::Postern,
+            world: Some(World { login, implicit_tls: server.port == 465, ..self.world.clone() }),
+        })))
+    }
+}

@@ -1,0 +1,111 @@
+//! What the guard does with the kernel's rule set, as far as the guard knows it.
+
+use std::ffi::OsString;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use firewall::{Ban, FirewallError, System};
+use ipnet::IpNet;
+
+use crate::config::{Config, Mode};
+
+/// The rule set. Each call may take as long as a program does to run; errors are for the log.
+pub trait Kernel {
+    /// Puts up the rule set as it should be, bans included.
+    ///
+    /// # Errors
+    ///
+    /// In words, with what to do.
+    fn apply(&mut self) -> Result<(), String>;
+
+    /// Bans networks, each for its time; one that is banned already gets the new time.
+    ///
+    /// # Errors
+    ///
+    /// In words; none of them is banned then.
+    fn ban(&mut self, bans: &[(IpNet, Duration)]) -> Result<(), String>;
+
+    /// Ends bans; who is not banned is passed over.
+    ///
+    /// # Errors
+    ///
+    /// In words.
+    fn unban(&mut self, networks: &[IpNet]) -> Result<(), String>;
+}
+
+/// `manage_firewall = false`, or nothing to manage: the gate alone refuses who is banned.
+#[derive(Clone, Copy, Debug)]
+pub struct LeftAlone;
+
+impl Kernel for LeftAlone {
+    fn apply(&mut self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn ban(&mut self, _: &[(IpNet, Duration)]) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn unban(&mut self, _: &[IpNet]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+/// The rule set of this config.
+pub(super) fn of(config: &Config, words: &[OsString]) -> Box<dyn Kernel> {
+    match config.network.manage_firewall {
+        false => Box::new(LeftAlone),
+        true => Box::new(Managed {
+            words: words.iter().cloned().chain(["firewall", "apply"].map(OsString::from)).collect(),
+            // In front a default-deny rule set is put up when somebody says so: it may shut out who is logged in.
+            puts_up: config.network.mode != Mode::Front,
+            system: crate::firewall::system(),
+        }),
+    }
+}
+
+/// The rule set of the crate `firewall`.
+struct Managed {
+    /// The command that puts it up. It asks name servers for the hidden servers' addresses; the guard does not.
+    words: Vec<OsString>,
+    puts_up: bool,
+    system: System,
+}
+
+impl Kernel for Managed {
+    fn apply(&mut self) -> Result<(), String> {
+        if !self.puts_up {
+            return Ok(());
+        }
+        let mut command = Command::new("/proc/self/exe");
+        command.args(&self.words).stdin(Stdio::null()).stdout(Stdio::null());
+        let ended = command.output().map_err(|error| error.to_string())?;
+        match ended.status.success() {
+            true => Ok(()),
+            false => Err(String::from_utf8_lossy(&ended.stderr).trim_end().replace('\n', " ")),
+        }
+    }
+
+    fn ban(&mut self, bans: &[(IpNet, Duration)]) -> Result<(), String> {
+        let bans: Vec<Ban> = bans
+            .iter()
+            .map(|(network, remaining)| Ban { network: *network, remaining: *remaining })
+            .collect();
+        loaded(firewall::ban(&self.system, &bans))
+    }
+
+    fn unban(&mut self, networks: &[IpNet]) -> Result<(), String> {
+        loaded(firewall::unban(&self.system, networks).map(drop))
+    }
+}
+
+/// Where nobody has put up a rule set the gate alone refuses.
+fn loaded(done: Result<(), FirewallError>) -> Result<(), String> {
+    match done {
+        Err(FirewallError::NotLoaded) => {
+            tracing::debug!("no rule set is loaded: bans are kept by the gate alone");
+            Ok(())
+        }
+        done => done.map_err(|error| error.to_string()),
+    }
+}

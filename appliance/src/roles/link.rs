@@ -1,0 +1,171 @@
+//! What the engine has of the other roles: sockets that were bound for it, workers, word of reloads.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use relay::Relay;
+use sift::packet::{MAX_DESCRIPTORS, Packet, Socket};
+use sift::{Worker, Workers};
+use tokio::sync::Notify;
+
+use super::bans;
+use super::confine::files::Enforced;
+use super::message::{ORDER, Order};
+use crate::report::{RoleState, RolesState};
+
+/// What the guard handed over before the gate began.
+#[derive(Debug)]
+pub(super) struct Handed {
+    pub(super) sockets: HashMap<SocketAddr, Vec<TcpListener>>,
+    pub(super) guard: u32,
+    pub(super) restarts: u32,
+}
+
+/// The other roles.
+#[derive(Debug)]
+pub struct Roles {
+    kind: Kind,
+    /// Bound by the guard and not in use yet, by their address in the config.
+    sockets: Mutex<HashMap<SocketAddr, Vec<TcpListener>>>,
+    workers: OnceLock<Arc<Workers>>,
+    reload: Notify,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Separate { line: Arc<Socket>, guard: u32, restarts: u32, enforced: Enforced },
+    Threads(&'static str),
+}
+
+impl Roles {
+    /// All roles are this process; `why`, in words.
+    pub fn threads(why: &'static str) -> Arc<Self> {
+        Self::new(Kind::Threads(why), HashMap::new())
+    }
+
+    /// This process is the gate. Must be called within a runtime.
+    pub(super) fn separate(
+        socket: OwnedFd,
+        handed: Handed,
+        enforced: Enforced,
+    ) -> std::io::Result<Arc<Self>> {
+        let Handed { sockets, guard, restarts } = handed;
+        let line = Arc::new(Socket::new(socket)?);
+        Ok(Self::new(Kind::Separate { line, guard, restarts, enforced }, sockets))
+    }
+
+    fn new(kind: Kind, sockets: HashMap<SocketAddr, Vec<TcpListener>>) -> Arc<Self> {
+        Arc::new(Self { kind, sockets: Mutex::new(sockets), workers: OnceLock::new(), reload: Notify::new() })
+    }
+
+    /// The sockets that the guard has bound for this address; otherwise those that `bind` makes here.
+    ///
+    /// # Errors
+    ///
+    /// What `bind` says.
+    pub fn sockets<E>(
+        &self,
+        address: SocketAddr,
+        bind: impl FnOnce() -> Result<Vec<TcpListener>, E>,
+    ) -> Result<Vec<TcpListener>, E> {
+        let bound = self.waiting().remove(&address);
+        bound.map_or_else(bind, Ok)
+    }
+
+    /// Starts what works beside the engine. To be called once, within the runtime.
+    pub fn attend(self: &Arc<Self>, relay: &Arc<Relay>) {
+        let settings = sift::Settings::default();
+        let workers = match &self.kind {
+            Kind::Threads(_) => {
+                let count = std::thread::available_parallelism().map_or(1, usize::from);
+                Workers::of_threads(settings, count)
+            }
+            Kind::Separate { line, .. } => {
+                let workers = Workers::of_processes(settings);
+                tokio::spawn(listen(Arc::clone(self), Arc::clone(line), Arc::clone(&workers)));
+                tokio::spawn(bans::tell(Arc::clone(relay), Arc::clone(line)));
+                workers
+            }
+        };
+        if self.workers.set(workers).is_err() {
+            tracing::error!("the roles are attended to already");
+        }
+    }
+
+    /// Comes back when the guard says that the config is to be read again; never where there is no guard. Dropping the
+    /// future loses nothing.
+    pub async fn reload_wanted(&self) {
+        self.reload.notified().await;
+    }
+
+    /// As the page shows it.
+    pub fn state(&self) -> RolesState {
+        let seats = self.workers.get().map(|workers| workers.seats()).unwrap_or_default();
+        let sift = seats.iter().map(|seat| RoleState {
+            role: format!("sift {}", seat.slot),
+            pid: if seat.pid == 0 { std::process::id() } else { seat.pid },
+            restarts: seat.restarts,
+            works: seat.works,
+        });
+        let one = |role: &str, pid, restarts| RoleState { role: role.to_owned(), pid, restarts, works: true };
+        match &self.kind {
+            Kind::Threads(why) => RolesState {
+                words: format!("threads ({why})"),
+                processes: std::iter::once(one("gate", std::process::id(), 0)).chain(sift).collect(),
+            },
+            Kind::Separate { guard, restarts, enforced, .. } => {
+                let words = match enforced {
+                    Enforced::Fully | Enforced::Partly => "separate processes".to_owned(),
+                    Enforced::Not => "separate processes (no Landlock in this kernel)".to_owned(),
+                };
+                let first = [one("guard", *guard, 0), one("gate", std::process::id(), *restarts)];
+                RolesState { words, processes: first.into_iter().chain(sift).collect() }
+            }
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<SocketAddr, Vec<TcpListener>>> {
+        self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Follows the guard's orders. The kernel ends the gate with the guard, so that an end of its orders needs no answer but
+/// a word in the log.
+async fn listen(roles: Arc<Roles>, line: Arc<Socket>, workers: Arc<Workers>) {
+    let mut record = [0; ORDER];
+    loop {
+        match line.receive(&mut record, MAX_DESCRIPTORS).await {
+            Ok(packet) if packet.length == 0 => break,
+            Ok(packet) => obey(&roles, &workers, &record, packet),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                tracing::error!(%error, "the guard's orders cannot be received");
+                return;
+            }
+        }
+    }
+    tracing::error!("the guard gives no orders any more");
+}
+
+fn obey(roles: &Roles, workers: &Arc<Workers>, record: &[u8], packet: Packet) {
+    let octets = record.get(..packet.length).filter(|_| packet.whole).unwrap_or_default();
+    let mut descriptors = packet.descriptors.into_iter();
+    match Order::read(octets) {
+        Ok(Order::Sockets { address, .. }) => {
+            roles.waiting().entry(address).or_default().extend(descriptors.map(TcpListener::from));
+        }
+        Ok(Order::Worker { slot, pid, restarts }) => {
+            let (Some(socket), process @ Some(_), Ok(slot)) =
+                (descriptors.next(), descriptors.next(), usize::try_from(slot))
+            else {
+                return tracing::error!("the guard handed over a worker without its descriptors");
+            };
+            workers.join(Worker { slot, socket, process, pid, restarts });
+        }
+        Ok(Order::Reload) => roles.reload.notify_one(),
+        Ok(Order::Begin { .. }) => {}
+        Err(error) => tracing::error!(%error, "the guard cannot be understood"),
+    }
+}

@@ -1,0 +1,26 @@
+//! Hostile bytes to bounded facts. What reads the content of mail lives here and runs in workers that can do nothing else:
+//! one a core, without network, file system or privileges (the program that starts them sees to that).
+//!
+//! - [`frame`] is what is said between the gate and a worker: one request of fixed size with the body as a passed
+//!   descriptor, one answer of fixed size; [`packet`] carries it, descriptors included.
+//! - [`worker`] is the worker's side: a loop with a fixed buffer. [`facts`] is what it finds out.
+//! - [`workers`] is the gate's side: it hands out bodies, waits no longer than the deadline, ends and replaces whoever is
+//!   dead, late or out of step, and holds a body that did this twice (law 8: mail is never lost over it).
+//!
+//! So far the facts are counts of the outer form; the parsers of MIME, HTML and archives will be at home here, too.
+
+pub mod body;
+pub mod error;
+pub mod facts;
+pub mod frame;
+pub mod packet;
+pub mod worker;
+pub mod workers;
+
+mod failures;
+mod seat;
+
+pub use body::Body;
+pub use error::SiftError;
+pub use facts::Facts;
+pub use workers::{SeatState, Settings, Worker, Workers};

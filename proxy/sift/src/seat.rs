@@ -1,0 +1,75 @@
+//! One worker as the gate holds it: its socket, and the right to end it.
+
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use rustix::process::{Signal, pidfd_send_signal};
+
+use crate::body::Body;
+use crate::frame::{ANSWER, Answer, Request};
+use crate::packet::Socket;
+use crate::workers::Worker;
+
+/// Why a worker is of no use any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// While it looked at the body.
+    Died,
+    /// Before it got the body, which has no part in it.
+    Gone,
+    Nonsense,
+}
+
+impl Fault {
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Died => "it died",
+            Self::Gone => "it was gone",
+            Self::Nonsense => "its answer was none",
+        }
+    }
+}
+
+/// Dropping it ends the worker: at once where it is a process, else as soon as it looks at its socket again.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) slot: usize,
+    /// Which filling of the place this is.
+    pub(crate) restarts: u32,
+    socket: Socket,
+    process: Option<OwnedFd>,
+}
+
+impl Seat {
+    /// Takes over a socket; must be called within a runtime.
+    pub(crate) fn new(worker: Worker) -> io::Result<Self> {
+        let Worker { slot, socket, process, restarts, .. } = worker;
+        Ok(Self { slot, restarts, socket: Socket::new(socket)?, process })
+    }
+
+    /// Has a body looked at. After an error, or when dropped half-way, the worker must not be used again: its late
+    /// answer would be taken for the next body's (law 3).
+    pub(crate) async fn ask(&self, id: u64, body: &Body) -> Result<Answer, Fault> {
+        let request = Request { id, length: body.length() }.to_bytes();
+        self.socket.send(&request, &[body.as_fd()]).await.map_err(|_| Fault::Gone)?;
+        let mut frame = [0; ANSWER];
+        let packet = self.socket.receive(&mut frame, 0).await;
+        let packet = packet.map_err(|_| Fault::Died)?;
+        if packet.length == 0 {
+            return Err(Fault::Died);
+        }
+        let octets = frame.get(..packet.length).filter(|_| packet.whole).ok_or(Fault::Nonsense)?;
+        let answer = Answer::read(octets).map_err(|_| Fault::Nonsense)?;
+        let fits = answer.facts.is_none_or(|facts| facts.octets <= body.length());
+        if answer.id == id && fits { Ok(answer) } else { Err(Fault::Nonsense) }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let Some(process) = &self.process {
+            // It may be gone already.
+            let _ = pidfd_send_signal(process, Signal::KILL);
+        }
+    }
+}
