@@ -38,7 +38,9 @@ use trial::Bench;
 const GATE: &str = "mx.demo.example";
 /// A demo's sessions are its own; whoever waits for Ctrl-C does not wait for them.
 const DRAIN: Duration = Duration::from_secs(2);
-const OUTBOUND: &str = "mail from the inside to the world (outbound) is not in this version; none was sent";
+const OUTBOUND: &str = "a demo sends nothing to the world; `run` does, for the networks in `outbound`";
+/// Who may send to the world: the samples come from this machine, and none of them may leave it.
+const NOBODY: &str = "192.0.2.0/24";
 
 /// Why there is no demo.
 #[derive(Debug, thiserror::Error)]
@@ -290,6 +292,7 @@ fn config_text(folder: &Path, smtp: SocketAddr, admin: SocketAddr, server: Socke
          [[listener]]\naddress = \"{smtp}\"\nprotocol = \"smtp\"\n\n\
          [[backend]]\nname = \"hidden\"\ndomains = [\"{domain}\"]\nservers = [\"{server}\"]\nsubmission = \"{server}\"\n\
          tls = \"verify\"\ntls_name = \"{name}\"\nca_file = {ca}\n\n\
+         [outbound]\nnetworks = [\"{NOBODY}\"]\n\n\
          [tls]\ncertificates = [{{ chain = {chain}, key = {key} }}]\n\n[admin]\nlisten = \"{admin}\"\n",
         state = file("state"),
         domain = hidden::DOMAIN,
