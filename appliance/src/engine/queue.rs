@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use delivery::Attempt;
+use delivery::{Attempt, Ways};
 use record::Clock;
 use relay::Relay;
 use spool::{EntryId, Schedule, SpoolError};
@@ -48,9 +48,10 @@ pub(super) async fn drain(relay: Arc<Relay>, clock: Arc<dyn Clock>, schedule: Sc
 
 async fn try_once(relay: &Relay, clock: &dyn Clock, schedule: Schedule, id: EntryId) {
     let serving = relay.serving();
-    let (driver, routing) = (&serving.driver, &serving.settings.routing);
+    let driver = &serving.driver;
+    let ways = Ways { routing: &serving.settings.routing, destinations: driver.destinations.as_deref() };
     let over = |received| schedule.expired(received, clock.now());
-    match delivery::attempt(&driver.opener, routing, &driver.spool, clock, id, over).await {
+    match delivery::attempt(&driver.opener, ways, &driver.spool, clock, id, over).await {
         Ok(Attempt::Delivered(reply)) => tracing::info!(entry = %id, %reply, "delivered from the queue"),
         Ok(Attempt::Deferred(reply)) => tracing::info!(entry = %id, %reply, "stays in the queue"),
         Ok(Attempt::SetAside(reply)) => {

@@ -26,4 +26,4 @@ pub use outgoing::{ContentWriter, Outgoing};
 pub use pool::Pool;
 pub use probe::probe;
 pub use probed::{FarSide, NotProven, OpenProbe, ProbeRequest, Probed, Shown};
-pub use queued::{Attempt, attempt};
+pub use queued::{Attempt, Ways, attempt};

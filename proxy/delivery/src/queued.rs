@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use record::Clock;
-use route::{ADDED_FIELDS, Backend, Routing};
+use route::{ADDED_FIELDS, Backend, Destinations, Routing};
 use smtp::dialogue::Sent;
-use smtp::{Extension, No, Proof, Refusal, Reply};
+use smtp::{Extension, ForwardPath, No, Proof, Refusal, Reply};
 use spool::{EntryId, Folder, Opened, Spool, SpoolError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Duration, timeout};
@@ -46,6 +46,15 @@ enum Failure {
     Refused(Refusal),
 }
 
+/// Where messages in the queue go.
+#[derive(Clone, Copy)]
+pub struct Ways<'a> {
+    /// To the hidden servers.
+    pub routing: &'a Routing,
+    /// To the world; `None` where no mail goes out.
+    pub destinations: Option<&'a dyn Destinations>,
+}
+
 /// One attempt at a message in the queue. `lifetime_over` tells whether it has waited too long already.
 ///
 /// # Errors
@@ -53,7 +62,7 @@ enum Failure {
 /// The spool cannot be read or written; nothing was decided.
 pub async fn attempt(
     opener: &Opener,
-    routing: &Routing,
+    ways: Ways<'_>,
     spool: &Spool,
     clock: &dyn Clock,
     id: EntryId,
@@ -62,7 +71,7 @@ pub async fn attempt(
     let opened = spool.open_entry(id).await?;
     let transaction = opened.entry.transaction;
     let (received, last_words) = (opened.entry.received_at, opened.entry.reason.clone());
-    let failure = match deliver(opener, routing, opened).await {
+    let failure = match deliver(opener, ways, opened).await {
         Ok(delivered) => {
             let words = delivered.reply().clone();
             spool.delivered(id, delivered.recipients()).await?;
@@ -86,8 +95,8 @@ pub async fn attempt(
     Ok(Attempt::Deferred(reply))
 }
 
-async fn deliver(opener: &Opener, routing: &Routing, opened: Opened) -> Result<Delivered, Failure> {
-    let backend = backend_of(routing, &opened).ok_or(OpenError::NoServer)?;
+async fn deliver(opener: &Opener, ways: Ways<'_>, opened: Opened) -> Result<Delivered, Failure> {
+    let backend = backend_of(ways, &opened).await?;
     let client = &opened.entry.client;
     let request = OpenRequest {
         session: opened.entry.transaction.session,
@@ -106,14 +115,23 @@ async fn deliver(opener: &Opener, routing: &Routing, opened: Opened) -> Result<D
     send_content(&mut leg, opened).await
 }
 
-/// The backend that the message was for, or, after a change of config, the one that has its recipients' domain now.
-fn backend_of(routing: &Routing, opened: &Opened) -> Option<Arc<Backend>> {
-    let named = routing.backends().iter().find(|backend| backend.name() == &*opened.entry.backend);
-    named.cloned().or_else(|| {
-        let index = opened.entry.recipients.iter().next()?;
-        let domain = opened.entry.envelope.recipients.get(index)?.forward_path.domain()?;
-        routing.backend_of(domain).cloned()
-    })
+/// The backend that the message was for; after a change of config the one that has its recipients' domain now. What was
+/// for the world is looked up anew: a group of it has one destination.
+async fn backend_of(ways: Ways<'_>, opened: &Opened) -> Result<Arc<Backend>, Failure> {
+    let named = ways.routing.backends().iter().find(|backend| backend.name() == &*opened.entry.backend);
+    if let Some(backend) = named {
+        return Ok(Arc::clone(backend));
+    }
+    let first = opened.entry.recipients.iter().next();
+    let rcpt =
+        first.and_then(|index| opened.entry.envelope.recipients.get(index)).ok_or(OpenError::NoServer)?;
+    let ForwardPath::Mailbox(mailbox) = &rcpt.forward_path else { return Err(OpenError::NoServer.into()) };
+    if let Some(backend) = mailbox.domain().and_then(|domain| ways.routing.backend_of(domain)) {
+        return Ok(Arc::clone(backend));
+    }
+    let destinations = ways.destinations.ok_or(OpenError::NoServer)?;
+    let located = destinations.locate(mailbox.host().clone()).await;
+    located.map_err(|no| Failure::Refused(no.refusal(opened.entry.transaction)))
 }
 
 /// MAIL and the RCPTs that remain. The server need not take all of them: who it took is known to the far side.
