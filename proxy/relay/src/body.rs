@@ -20,8 +20,9 @@ impl Body {
     /// Appends content. What is returned is to be stored behind what was returned before.
     pub(crate) fn push(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
         if self.tail.capacity() == 0 {
-            // Most mail fits: growing by doubling would copy it several times.
-            self.tail.reserve(FIRST.max(bytes.len()));
+            // Most mail fits: growing by doubling would copy it several times. Where a piece was filled, another will be.
+            let room = if self.stored > 0 { PIECE + FIRST } else { FIRST };
+            self.tail.reserve(room.max(bytes.len()));
         }
         self.tail.extend_from_slice(bytes);
         if self.tail.len() < PIECE {

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
-use memchr::{memchr, memchr_iter, memchr3_iter};
+use memchr::{memchr_iter, memchr3_iter};
 
 /// Finds the lines that begin with a dot.
 static LINE_WITH_DOT: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\r\n."));
@@ -49,21 +49,16 @@ impl LineCheck {
         if self.is_faultless(piece) { None } else { self.find_fault(piece) }
     }
 
-    /// Whether every CR is followed by an LF and every LF follows a CR, and there is no NUL: told by counting, which is
-    /// several times as fast as looking at each. A CR at the end of the piece is left open.
+    /// Whether every CR is followed by an LF and every LF follows a CR, and there is no NUL. A CR at the end of the piece is
+    /// left open. One pass without a branch, which the compiler turns into vector instructions: several times as fast as
+    /// looking for each line end.
     fn is_faultless(&self, piece: &[u8]) -> bool {
-        let mut pairs = usize::from(self.after_carriage_return);
-        for at in memchr_iter(b'\n', piece) {
-            let follows = if at == 0 { self.after_carriage_return } else { piece[at - 1] == b'\r' };
-            if !follows {
-                return false;
-            }
-            pairs += usize::from(at > 0);
+        let Some(&first) = piece.first() else { return true };
+        let mut faults = u8::from(self.after_carriage_return != (first == b'\n')) | u8::from(first == 0);
+        for (&before, &octet) in piece.iter().zip(&piece[1..]) {
+            faults |= u8::from((before == b'\r') != (octet == b'\n')) | u8::from(octet == 0);
         }
-        let starts_well = !self.after_carriage_return || piece.first() == Some(&b'\n');
-        let open = usize::from(piece.last() == Some(&b'\r'));
-        let returns = memchr_iter(b'\r', piece).count() + usize::from(self.after_carriage_return);
-        starts_well && returns == pairs + open && memchr(0, piece).is_none()
+        faults == 0
     }
 
     fn find_fault(&self, piece: &[u8]) -> Option<Fault> {
