@@ -95,6 +95,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/api/v1/transactions/{id}", get(answers::transaction))
         .route("/api/v1/sessions", get(answers::sessions))
         .route("/api/v1/sessions/{id}", get(answers::session))
+        .route("/interception-ca.pem", get(answers::authority))
         .route("/metrics", get(answers::metrics))
         .route("/healthz", get(answers::healthz))
         .route("/readyz", get(answers::readyz))

@@ -133,7 +133,11 @@ pub enum FirewallAction {
     /// Print exactly what `apply` loads. Needs no root.
     Render,
     /// Load the rules, with the routes and kernel settings that they need.
-    Apply,
+    Apply {
+        /// Which servers are armed is read from standard input: the guard has no right to open the file.
+        #[arg(long, hide = true)]
+        armed_on_stdin: bool,
+    },
     /// Take all of it away again.
     Remove,
     /// List who is banned, and for how long.

@@ -20,6 +20,7 @@ use crate::report::ListenerState;
 use crate::roles::Roles;
 use crate::{output, service};
 
+mod arming;
 mod demo;
 mod error;
 mod generation;
@@ -30,6 +31,7 @@ mod probing;
 mod queue;
 mod workers;
 
+use arming::Arming;
 pub use error::EngineError;
 use generation::Base;
 pub(crate) use generation::{leg, tls_settings};
@@ -129,6 +131,7 @@ struct Engine {
     workers: Mutex<Vec<Workers>>,
     /// Where the config has wanted listeners so far.
     addresses: Mutex<Vec<SocketAddr>>,
+    arming: Arc<Arming>,
     roles: Arc<Roles>,
 }
 
@@ -151,10 +154,12 @@ impl Engine {
         let admin_address = admin.local_addr().map_err(no_admin)?;
         let relay =
             Relay::new(generation.serving.clone(), Budget::new(config.limits.in_flight), Arc::clone(&clock));
+        let arming = Arming::new(config, generation.names, Arc::clone(&relay), Arc::clone(&roles));
         let present = Arc::new(Present::new(
             Arc::clone(&relay),
             generation.certificates,
             states(&listeners),
+            Arc::clone(&arming),
             Arc::clone(&roles),
         ));
         roles.attend(&relay);
@@ -162,6 +167,7 @@ impl Engine {
         // What servers offer is known before the first client asks (DECISIONS 1).
         probing::probe_all(&relay.serving()).await;
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
+        tokio::spawn(Arc::clone(&arming).keep());
         tokio::spawn(queue::drain(Arc::clone(&relay), clock, base.schedule()));
         let desk = Desk::new(
             config.hostname.to_string(),
@@ -176,7 +182,7 @@ impl Engine {
         }));
         let workers = Mutex::new(vec![workers::start(&relay, listeners)?]);
         let admin = admin_address;
-        Ok(Self { base, relay, present, recording, admin, stop_admin, workers, addresses, roles })
+        Ok(Self { base, relay, present, recording, admin, stop_admin, workers, addresses, arming, roles })
     }
 
     /// The first listener's address, as bound.
@@ -199,6 +205,7 @@ impl Engine {
                 probing::probe_new(&generation.serving).await;
                 self.present.certificates_are(generation.certificates);
                 self.relay.replace(generation.serving);
+                self.arming.config_is(&config, generation.names);
                 if let Err(error) = self.listen_too(&config) {
                     tracing::error!(%error, "a new listener cannot be had");
                 }

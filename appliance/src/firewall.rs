@@ -4,6 +4,9 @@
 
 mod rules;
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
@@ -13,6 +16,7 @@ use serde_json::json;
 
 pub use rules::{RulesError, Servers, rule_set};
 
+use crate::armed;
 use crate::command::{CommandLine, Exit, FirewallAction};
 use crate::config::{self, Config, duration_in_words};
 use crate::output;
@@ -69,11 +73,18 @@ async fn perform(line: &CommandLine, action: &FirewallAction) -> Result<Exit, Pr
     let json = line.json;
     match action {
         FirewallAction::Render => {
-            let rules = configured(&load(line)?, Vec::new()).await?;
+            let config = load(line)?;
+            // Whoever may not read what is armed sees what the config alone says.
+            let armed = armed::open(&config.state_dir).and_then(|file| armed::read(&file));
+            let rules = configured(&config, &armed.unwrap_or_default(), Vec::new()).await?;
             render(&rules, json);
             Ok(Exit::Done)
         }
-        FirewallAction::Apply => apply(&load(line)?, json).await,
+        FirewallAction::Apply { armed_on_stdin } => {
+            let config = load(line)?;
+            let armed = armed_now(&config, *armed_on_stdin);
+            apply(&config, &armed, json).await
+        }
         FirewallAction::Remove => {
             blocking(|system| ::firewall::remove(&system)).await?;
             say(json, "the rule set is removed", json!({ "removed": true }));
@@ -92,10 +103,33 @@ fn load(line: &CommandLine) -> Result<Config, Problem> {
     Ok(config::load(&line.config_file())?)
 }
 
-/// The rule set of the config. Servers that are armed by what a running Postern knows are not armed here: it adds them.
-async fn configured(config: &Config, protected: Vec<IpNet>) -> Result<RuleSet, Problem> {
+/// What a running Postern has found fit to be armed.
+fn armed_now(config: &Config, on_stdin: bool) -> BTreeSet<SocketAddr> {
+    let read = if on_stdin {
+        std::io::stdin().as_fd().try_clone_to_owned().and_then(|input| armed::read(&input.into()))
+    } else if armed::path(&config.state_dir).exists() {
+        armed::open(&config.state_dir).and_then(|file| armed::read(&file))
+    } else {
+        Ok(BTreeSet::new())
+    };
+    read.unwrap_or_else(|error| {
+        let file = armed::path(&config.state_dir);
+        output::diagnosis(&format!(
+            "{}: {error}. Only servers with `arm = \"now\"` are armed.",
+            file.display()
+        ));
+        BTreeSet::new()
+    })
+}
+
+/// The rule set of the config.
+async fn configured(
+    config: &Config,
+    armed: &BTreeSet<SocketAddr>,
+    protected: Vec<IpNet>,
+) -> Result<RuleSet, Problem> {
     let servers = Servers::look_up(config).await?;
-    Ok(rule_set(config, &servers, &Default::default(), protected)?)
+    Ok(rule_set(config, &servers, armed, protected)?)
 }
 
 /// Does what waits for a program, where that holds up nobody.
@@ -119,7 +153,7 @@ fn render(rules: &RuleSet, json: bool) {
     }
 }
 
-async fn apply(config: &Config, json: bool) -> Result<Exit, Problem> {
+async fn apply(config: &Config, armed: &BTreeSet<SocketAddr>, json: bool) -> Result<Exit, Problem> {
     if !config.network.manage_firewall {
         output::diagnosis(
             "`network.manage_firewall = false`: nothing is changed. `postern firewall render` prints what is needed: \
@@ -127,7 +161,7 @@ async fn apply(config: &Config, json: bool) -> Result<Exit, Problem> {
         );
         return Ok(Exit::No);
     }
-    let rules = configured(config, Vec::new()).await?;
+    let rules = configured(config, armed, Vec::new()).await?;
     let applied = blocking(move |system| rules.apply(&system)).await?;
     let (text, value) = match &applied.rules().settings().mode {
         Mode::Gateway(Gateway { outside, inside, targets, armed, .. }) => (
@@ -162,7 +196,7 @@ fn list(bans: &[Ban], json: bool) {
 async fn ban(config: &Config, network: IpNet, time: Duration, json: bool) -> Result<Exit, Problem> {
     let inside = (config.network.mode != config::Mode::Front).then(|| config.network.inside.clone());
     let own = blocking(move |system| system.own_networks(inside.as_deref())).await?;
-    if let Err(why_not) = configured(config, own).await?.may_ban(network) {
+    if let Err(why_not) = configured(config, &BTreeSet::new(), own).await?.may_ban(network) {
         output::diagnosis(&format!("{network} is not banned: {why_not}"));
         return Ok(Exit::No);
     }

@@ -9,6 +9,7 @@
 //! - [`logging`], [`output`] and [`service`] are the ways out: log, results, service manager.
 
 pub mod admin;
+pub mod armed;
 pub mod ask;
 pub mod check;
 pub mod client;

@@ -7,8 +7,8 @@ mod status;
 mod story;
 
 pub use live::{
-    BackendState, CertificateSource, CertificateState, Health, ListenerState, Live, RoleState, RolesState,
-    ServerState,
+    ArmingState, AuthorityState, BackendState, CertificateSource, CertificateState, Health, ListenerState,
+    Live, RoleState, RolesState, ServerState, VerifyingState,
 };
 pub use state::{Level, State};
 pub use status::{Count, NetworkCount, NotReached, Period, Status, TlsCount, Totals};

@@ -137,6 +137,21 @@ impl Certificate {
         format!("sha256/{}", ended.output.trim())
     }
 
+    /// SHA-256 of its SubjectPublicKeyInfo in hexadecimal, as in a TLSA record 3 1 1.
+    ///
+    /// # Panics
+    ///
+    /// If openssl cannot tell.
+    pub fn key_digest(&self) -> String {
+        let script = "openssl x509 -in \"$1\" -noout -pubkey | openssl pkey -pubin -outform der |
+                      openssl dgst -sha256 -r | cut -d ' ' -f 1";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(&self.chain);
+        let ended = child::run(&command, OPENSSL_LIMIT);
+        assert!(ended.success && ended.output.trim().len() == 64, "{}", ended.output);
+        ended.output.trim().to_owned()
+    }
+
     /// TLS for a scripted server with this certificate.
     pub fn server_tls(&self) -> Tls {
         let chain = CertificateDer::pem_file_iter(&self.chain)

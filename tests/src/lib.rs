@@ -38,3 +38,4 @@ pub mod scripted;
 pub mod sink;
 pub mod tape;
 pub mod unpacked;
+pub mod validator;

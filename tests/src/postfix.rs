@@ -175,11 +175,16 @@ fn main_cf(scratch: &Scratch, options: &Options) -> String {
     if options.proxy_protocol {
         text.push_str("smtpd_upstream_proxy_protocol = haproxy\n");
     }
-    for line in &options.extra {
-        text.push_str(line);
-        text.push('\n');
-    }
+    options.extra.iter().for_each(|line| set(&mut text, line));
     text
+}
+
+/// A parameter is there once: of each repetition every one of Postfix's processes warns, its logger included, which then waits
+/// for itself.
+fn set(text: &mut String, line: &str) {
+    let name = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+    let kept: Vec<&str> = text.lines().filter(|other| name(other) != name(line)).collect();
+    *text = format!("{}\n{line}\n", kept.join("\n"));
 }
 
 fn storing(text: &mut String, scratch: &Scratch) {

@@ -161,6 +161,13 @@ pub(super) async fn metrics(State(desk): Office) -> Response {
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }
 
+pub(super) async fn authority(State(desk): Office) -> Response {
+    match desk.live().authority() {
+        Some(authority) => ([(CONTENT_TYPE, "application/x-pem-file")], authority.pem).into_response(),
+        None => nothing_here().await.into_response(),
+    }
+}
+
 pub(super) async fn healthz() -> &'static str {
     "alive\n"
 }

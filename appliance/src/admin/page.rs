@@ -72,6 +72,8 @@ pub(super) fn front(status: &Status, transactions: &[TransactionStory], sessions
         (tables::tls("client-tls", "TLS with clients", &days.client_tls))
         (tables::tls("server-tls", "TLS with servers", &days.server_tls))
         (tables::certificates(&status.certificates, status.now))
+        (tables::arming(&status.arming))
+        (tables::authority(status.authority.as_ref(), &status.verifying, status.now))
         (tables::listeners(&status.listeners))
         (tables::roles(&status.roles))
         (tables::refusals(&days.refusals))

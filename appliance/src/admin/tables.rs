@@ -7,8 +7,9 @@ use maud::{Markup, html};
 use super::chart;
 use crate::config::{duration_in_words, size_in_words};
 use crate::report::{
-    BackendState, CertificateSource, CertificateState, Count, Health, ListenerState, NetworkCount,
-    NotReached, RolesState, ServerState, SessionStory, TlsCount, TransactionStory,
+    ArmingState, AuthorityState, BackendState, CertificateSource, CertificateState, Count, Health,
+    ListenerState, NetworkCount, NotReached, RolesState, ServerState, SessionStory, TlsCount,
+    TransactionStory, VerifyingState,
 };
 
 /// A section of the page that the script renews.
@@ -201,6 +202,58 @@ fn expiry(expires: u64, now: u64) -> String {
         Some(left) => format!("expires in {}", duration_in_words(Duration::from_secs(left))),
         None => "has expired".to_owned(),
     }
+}
+
+pub(super) fn arming(arming: &[ArmingState]) -> Markup {
+    if arming.is_empty() {
+        return html! {};
+    }
+    section(
+        "arming",
+        "Taken on its way",
+        html! {
+            ul.plain {
+                @for one in arming {
+                    li {
+                        span.dot.(if one.armed { "good" } else { "attention" }) {}
+                        strong { (one.server) } " "
+                        span.note { (one.backend) ": " (if one.armed { "armed" } else { "passes unread" }) }
+                        p.note { (one.why) }
+                    }
+                }
+            }
+        },
+    )
+}
+
+pub(super) fn authority(
+    authority: Option<&AuthorityState>,
+    verifying: &[VerifyingState],
+    now: u64,
+) -> Markup {
+    let Some(authority) = authority else { return html! {} };
+    section(
+        "authority",
+        "Authority for hidden servers",
+        html! {
+            p { a href="/interception-ca.pem" download { "interception-ca.pem" } }
+            p.note {
+                "Servers inside that verify whom they send to must trust it: " (expiry(authority.expires, now))
+            }
+            p.note.words { "SHA-256 " (authority.sha256) }
+            @if !verifying.is_empty() {
+                p.reason { "These verify and do not trust it:" }
+                ul.plain {
+                    @for one in verifying {
+                        li {
+                            span.dot.attention {} strong { (one.server) } " "
+                            span.note { "left " (one.destination) " " (one.times) " times" }
+                        }
+                    }
+                }
+            }
+        },
+    )
 }
 
 pub(super) fn listeners(listeners: &[ListenerState]) -> Markup {

@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use super::{Desk, serve};
 use crate::recorder::{Recording, samples};
 use crate::report::{
-    BackendState, CertificateSource, CertificateState, Health, ListenerState, Live, RoleState, RolesState,
-    ServerState, Status,
+    ArmingState, AuthorityState, BackendState, CertificateSource, CertificateState, Health, ListenerState,
+    Live, RoleState, RolesState, ServerState, Status, VerifyingState,
 };
 
 /// An engine with two backends, one of whose servers is down.
@@ -84,6 +84,31 @@ impl Live for FakeEngine {
             |role: &str, pid, restarts| RoleState { role: role.to_owned(), pid, restarts, works: true };
         let processes = vec![process("guard", 100, 0), process("gate", 101, 1), process("sift 0", 102, 3)];
         RolesState { words: "separate processes".to_owned(), processes }
+    }
+
+    fn arming(&self) -> Vec<ArmingState> {
+        let one = |server: &str, armed, why: &str| ArmingState {
+            backend: "exchange".to_owned(),
+            server: server.parse().unwrap(),
+            armed,
+            configured: "auto".to_owned(),
+            names: vec!["mx1.example.net".to_owned()],
+            why: why.to_owned(),
+        };
+        match self.self_signed {
+            true => vec![one("198.51.100.25:25", false, "There is no certificate.")],
+            false => vec![one("198.51.100.25:25", true, "There is a certificate for mx1.example.net.")],
+        }
+    }
+
+    fn authority(&self) -> Option<AuthorityState> {
+        let (pem, sha256) = ("-----BEGIN CERTIFICATE-----\n".to_owned(), "AB:CD".to_owned());
+        Some(AuthorityState { pem, sha256, expires: 1_900_000_000 })
+    }
+
+    fn verifying(&self) -> Vec<VerifyingState> {
+        let (server, destination) = ("198.51.100.25".parse().unwrap(), "192.0.2.9:25".parse().unwrap());
+        vec![VerifyingState { server, destination, times: 4 }]
     }
 }
 

@@ -38,6 +38,7 @@ pub(super) fn status(status: &Status) -> Vec<String> {
         let problem = listener.problem.as_deref().unwrap_or("up");
         format!("  {} {}: {problem}", listener.address, listener.protocol)
     }));
+    lines.extend(arming(status));
     lines.push(format!("roles: {}", status.roles.words));
     lines.extend(status.roles.processes.iter().map(|process| {
         let health = if process.works { "up" } else { "NOT READY" };
@@ -45,6 +46,25 @@ pub(super) fn status(status: &Status) -> Vec<String> {
     }));
     lines.extend(certificates(status));
     lines.extend(named(status));
+    lines
+}
+
+/// What is taken on its way, and by whose certificates hidden servers are answered.
+fn arming(status: &Status) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !status.arming.is_empty() {
+        lines.push("taken on its way:".to_owned());
+    }
+    for one in &status.arming {
+        let state = if one.armed { "armed" } else { "PASSES UNREAD" };
+        lines.push(format!("  {} ({}): {state}. {}", one.server, one.backend, one.why));
+    }
+    if let Some(authority) = &status.authority {
+        lines.push(format!("authority for hidden servers: SHA-256 {}", authority.sha256));
+    }
+    lines.extend(status.verifying.iter().map(|one| {
+        format!("  {} does not trust it: left {} {} times", one.server, one.destination, one.times)
+    }));
     lines
 }
 

@@ -33,6 +33,7 @@ pub(super) struct Base {
 /// One config's worth.
 pub(super) struct Generation {
     pub(super) serving: Serving,
+    pub(super) names: Names,
     pub(super) certificates: Vec<CertificateState>,
 }
 
@@ -82,9 +83,10 @@ impl Base {
         let acceptor = Acceptor::new(&tls, Identities::new(served));
         let acceptor = acceptor.map_err(|error| EngineError::Tls { what: "the listeners".into(), error })?;
         let settings = self.settings(config, routing);
-        let driver = self.driver(config, acceptor, &tls).await?;
+        let names = Names::new(&config.resolver)?;
+        let driver = self.driver(config, acceptor, &tls, names.clone()).await?;
         let serving = Serving { settings: Arc::new(settings), driver: Arc::new(driver) };
-        Ok(Generation { serving, certificates })
+        Ok(Generation { serving, names, certificates })
     }
 
     fn settings(&self, config: &Config, routing: Routing) -> Settings {
@@ -119,8 +121,8 @@ impl Base {
         config: &Config,
         acceptor: Acceptor,
         tls: &tls::Settings,
+        names: Names,
     ) -> Result<Driver, EngineError> {
-        let names = Names::new(&config.resolver)?;
         let outbound = outbound(config, names, tls, &self.state_dir, &self.clock).await?;
         let mark = (config.network.mode != config::Mode::Front).then_some(firewall::marks::OWN);
         let folder = self.state_dir.join("spool");

@@ -5,8 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use relay::Relay;
 use route::{Backend, ClientAddress, Server};
 use smtp::Extension;
+use tls::Chain;
+use tokio::time::Instant;
 
-use crate::report::{BackendState, CertificateState, Health, ListenerState, Live, RolesState, ServerState};
+use super::arming::Arming;
+use crate::report::{
+    ArmingState, AuthorityState, BackendState, CertificateState, Health, ListenerState, Live, RolesState,
+    ServerState, VerifyingState,
+};
 use crate::roles::Roles;
 
 /// What the page asks.
@@ -14,6 +20,7 @@ pub(super) struct Present {
     relay: Arc<Relay>,
     certificates: Mutex<Vec<CertificateState>>,
     listeners: Mutex<Vec<ListenerState>>,
+    arming: Arc<Arming>,
     roles: Arc<Roles>,
 }
 
@@ -22,10 +29,11 @@ impl Present {
         relay: Arc<Relay>,
         certificates: Vec<CertificateState>,
         listeners: Vec<ListenerState>,
+        arming: Arc<Arming>,
         roles: Arc<Roles>,
     ) -> Self {
         let (certificates, listeners) = (Mutex::new(certificates), Mutex::new(listeners));
-        Self { relay, certificates, listeners, roles }
+        Self { relay, certificates, listeners, arming, roles }
     }
 
     /// After a reload that brought new ones.
@@ -68,6 +76,32 @@ impl Live for Present {
     fn roles(&self) -> RolesState {
         self.roles.state()
     }
+
+    fn arming(&self) -> Vec<ArmingState> {
+        self.arming.states()
+    }
+
+    fn authority(&self) -> Option<AuthorityState> {
+        let serving = self.relay.serving();
+        let authority = serving.driver.interception.as_ref()?.leaves.authority();
+        Some(AuthorityState {
+            pem: authority.certificate_pem().to_owned(),
+            sha256: hexadecimal(&Chain::new(&[authority.certificate()]).digest()),
+            expires: authority.not_after().as_secs(),
+        })
+    }
+
+    fn verifying(&self) -> Vec<VerifyingState> {
+        let serving = self.relay.serving();
+        let inner = serving.driver.interception.as_ref().map(|intercepting| &intercepting.inner);
+        let verifying = inner.map(|inner| inner.verifying(Instant::now())).unwrap_or_default();
+        let state = |one: relay::Verifying| VerifyingState {
+            server: one.server,
+            destination: one.destination,
+            times: one.times,
+        };
+        verifying.into_iter().map(state).collect()
+    }
 }
 
 fn backend_state(backend: &Backend) -> BackendState {
@@ -104,4 +138,8 @@ fn told_by(configured: ClientAddress, offered: &route::Offered) -> &'static str 
         ClientAddress::Auto => "none",
         other => other.name(),
     }
+}
+
+fn hexadecimal(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02X}")).collect::<Vec<_>>().join(":")
 }

@@ -67,6 +67,23 @@ impl Names {
     }
 }
 
+impl Names {
+    /// What certificates are published for a port of a host.
+    pub(super) async fn tlsa(&self, host: &Domain, port: u16) -> Result<dns::Answer<dns::Tlsa>, DnsError> {
+        self.resolver().await?.tlsa(host, port).await
+    }
+}
+
+/// Whom the world trusts, as far as this Postern is told.
+pub(super) fn roots(config: &Config) -> Result<Roots, EngineError> {
+    match &config.outbound.ca_file {
+        None => Ok(Roots::public()),
+        Some(file) => Roots::public()
+            .with_file(file)
+            .map_err(|error| EngineError::CaFile { backend: "outbound".into(), error }),
+    }
+}
+
 impl Lookup for Names {
     async fn mx(&self, domain: &Domain) -> Result<dns::Answer<dns::Mx>, DnsError> {
         self.resolver().await?.mx(domain).await
@@ -86,12 +103,7 @@ pub(super) async fn outbound(
     clock: &Arc<dyn Clock>,
 ) -> Result<Outbound, EngineError> {
     let own = &config.outbound;
-    let roots = match &own.ca_file {
-        None => Roots::public(),
-        Some(file) => Roots::public()
-            .with_file(file)
-            .map_err(|error| EngineError::CaFile { backend: "outbound".into(), error })?,
-    };
+    let roots = roots(config)?;
     let world = World {
         addresses: own.addresses.clone(),
         hides_client_name: own.hide,

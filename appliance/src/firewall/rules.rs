@@ -60,7 +60,7 @@ impl Servers {
     }
 
     /// Where a backend takes mail.
-    fn targets(&self, backend: &Backend) -> BTreeSet<SocketAddr> {
+    pub fn targets(&self, backend: &Backend) -> BTreeSet<SocketAddr> {
         let mut targets: BTreeSet<_> = all_servers(backend).flat_map(|server| self.of(server)).collect();
         let implicit = self.of(&backend.submission).map(|target| SocketAddr::new(target.ip(), SUBMISSIONS));
         targets.extend(implicit);

@@ -1,6 +1,6 @@
 //! The present state, which the page is told by whoever runs the engine.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,51 @@ pub trait Live: Send + Sync + 'static {
     fn draining(&self) -> bool;
     /// The processes that Postern is made of.
     fn roles(&self) -> RolesState;
+    /// Which servers' connections are taken on their way, in the config's order; empty in `front`.
+    fn arming(&self) -> Vec<ArmingState>;
+    /// The authority by which hidden servers are shown far sides; `None` in `front`.
+    fn authority(&self) -> Option<AuthorityState>;
+    /// Hidden servers that verify far sides and do not trust the authority (DECISIONS 18).
+    fn verifying(&self) -> Vec<VerifyingState>;
+}
+
+/// A hidden server that left a far side after the handshake, again and again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyingState {
+    /// The server's address.
+    pub server: IpAddr,
+    /// Whom it was on its way to.
+    pub destination: SocketAddr,
+    /// How often in a row.
+    pub times: u32,
+}
+
+/// A server's address and port, and whether connections to it are taken (DECISIONS 20).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArmingState {
+    /// The backend's name.
+    pub backend: String,
+    /// Where.
+    pub server: SocketAddr,
+    /// Whether mail for it passes through Postern; if not, it passes unread.
+    pub armed: bool,
+    /// `auto`, `now` or `never`, as the config has it.
+    pub configured: String,
+    /// The names under which the world reaches it, as far as they are known.
+    pub names: Vec<String>,
+    /// Why, in a sentence.
+    pub why: String,
+}
+
+/// The authority of the appliance's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuthorityState {
+    /// Its certificate, to be given to hidden servers that verify.
+    pub pem: String,
+    /// SHA-256 of the certificate, in hexadecimal.
+    pub sha256: String,
+    /// The last second of its validity, in seconds since 1970.
+    pub expires: u64,
 }
 
 /// The processes that Postern is made of.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::live::{BackendState, CertificateSource, CertificateState, Health, ListenerState, Live};
+use super::live::{
+    ArmingState, BackendState, CertificateSource, CertificateState, Health, ListenerState, Live,
+};
 use crate::config::duration_in_words;
 
 /// Below this somebody should look after a certificate.
@@ -42,6 +44,7 @@ impl State {
             .or_else(|| backend_down(&backends, now))
             .or_else(|| certificate(&certificates, now))
             .or_else(|| server_down(&backends))
+            .or_else(|| passes_unread(&live.arming()))
             .or_else(|| self_signed(&certificates))
             .unwrap_or_else(|| new(Level::Good, "Mail flows.", ""))
     }
@@ -124,6 +127,19 @@ fn certificate(certificates: &[CertificateState], now: Duration) -> Option<State
         }
         Some(_) => None,
     }
+}
+
+/// What the administrator wanted to pass unread is no matter of attention.
+fn passes_unread(arming: &[ArmingState]) -> Option<State> {
+    let waiting: Vec<_> = arming.iter().filter(|one| !one.armed && one.configured == "auto").collect();
+    let first = waiting.first()?;
+    let sentence = match waiting.len() {
+        1 => format!("Mail flows, but what goes to {} passes unread.", first.server),
+        more => {
+            format!("Mail flows, but what goes to {} and {} others passes unread.", first.server, more - 1)
+        }
+    };
+    Some(new(Level::Attention, sentence, first.why.clone()))
 }
 
 fn self_signed(certificates: &[CertificateState]) -> Option<State> {

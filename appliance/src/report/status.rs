@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::live::{BackendState, CertificateState, ListenerState, RolesState};
+use super::live::{
+    ArmingState, AuthorityState, BackendState, CertificateState, ListenerState, RolesState, VerifyingState,
+};
 use super::state::State;
 
 /// Everything that the front of the page shows.
@@ -32,6 +34,15 @@ pub struct Status {
     pub backends: Vec<BackendState>,
     /// What serves as identity.
     pub certificates: Vec<CertificateState>,
+    /// Which servers' connections are taken on their way; empty in `front`.
+    #[serde(default)]
+    pub arming: Vec<ArmingState>,
+    /// The authority by which hidden servers are shown far sides; none in `front`.
+    #[serde(default)]
+    pub authority: Option<AuthorityState>,
+    /// Hidden servers that verify far sides and do not trust the authority.
+    #[serde(default)]
+    pub verifying: Vec<VerifyingState>,
     /// The processes that Postern is made of.
     pub roles: RolesState,
     /// Client networks whose mail came without forward secrecy, most sessions first.

@@ -11,6 +11,7 @@ mod process;
 mod sockets;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
 use std::process::ExitStatus;
@@ -31,6 +32,7 @@ use super::confine::privileges;
 use super::error::RoleError;
 use super::message::{Order, VERB, Verb};
 use super::{inherited, state_folder};
+use crate::armed;
 use crate::command::{CommandLine, Exit};
 use crate::config::{self, Config};
 use crate::output;
@@ -58,6 +60,11 @@ pub(super) fn run(line: &CommandLine) -> Result<Exit, RoleError> {
     };
     let (account, why) = Account::choose(&config.state_dir)?;
     tracing::info!(user = account.name, group = group_name(account.group), why, "the gate's user");
+    // Opened while it may be, and then given to the gate's user with all else.
+    let armed = state_folder::make(&config.state_dir).and_then(|()| {
+        armed::open_or_make(&config.state_dir)
+            .map_err(|error| RoleError::StateFolder { path: armed::path(&config.state_dir), error })
+    })?;
     state_folder::hand_over(&config.state_dir, &account)?;
     let mut sockets = Sockets::default();
     sockets.bind(&config)?;
@@ -66,7 +73,7 @@ pub(super) fn run(line: &CommandLine) -> Result<Exit, RoleError> {
     let runtime = runtime.map_err(|error| RoleError::Start { what: "the runtime", error })?;
     runtime.block_on(async {
         let signals = Signals::new().map_err(|error| RoleError::Start { what: "signals", error })?;
-        let guard = Guard::new(line, file, account, config, sockets);
+        let guard = Guard::new(line, file, account, config, sockets, armed);
         Ok(guard.serve(signals).await)
     })
 }
@@ -118,7 +125,14 @@ impl Signals {
 }
 
 impl Guard {
-    fn new(line: &CommandLine, file: PathBuf, account: Account, config: Config, sockets: Sockets) -> Self {
+    fn new(
+        line: &CommandLine,
+        file: PathBuf,
+        account: Account,
+        config: Config,
+        sockets: Sockets,
+        armed: File,
+    ) -> Self {
         let json = line.json.then(|| OsString::from("--json"));
         let options = [OsString::from("--config"), file.clone().into()];
         let words: Vec<OsString> =
@@ -128,7 +142,7 @@ impl Guard {
             words,
             file,
             account,
-            kernel: kernel::of(&config, &options),
+            kernel: kernel::of(&config, &options, armed),
             config,
             sockets,
             desk: BanDesk::new(now),

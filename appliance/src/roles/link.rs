@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::bans;
 use super::confine::files::Enforced;
-use super::message::{ORDER, Order};
+use super::message::{ORDER, Order, Verb};
 use crate::report::{RoleState, RolesState};
 
 /// What the guard handed over before the gate began.
@@ -98,6 +98,15 @@ impl Roles {
     /// future loses nothing.
     pub async fn reload_wanted(&self) {
         self.reload.notified().await;
+    }
+
+    /// Asks the guard to put up the rule set as it should be now. False: there is no guard, somebody else has to.
+    pub fn reapply(&self) -> bool {
+        let Kind::Separate { line, .. } = &self.kind else { return false };
+        if let Err(error) = line.try_send(&Verb::Reapply.to_bytes(), &[]) {
+            tracing::error!(%error, "the guard cannot be told to put up the rule set");
+        }
+        true
     }
 
     /// As the page shows it.

@@ -15,12 +15,12 @@ use super::error::RoleError;
 /// Deeper than the spool and all that is planned; a bound for the walk.
 const MAX_DEPTH: usize = 16;
 
-/// Makes the folder where it is missing, and the user the owner of all that is in it.
+/// Makes the folder where it is missing.
 ///
 /// # Errors
 ///
-/// The folder cannot be made, or is one of the system's own.
-pub(super) fn hand_over(folder: &Path, account: &Account) -> Result<(), RoleError> {
+/// It cannot be made.
+pub(super) fn make(folder: &Path) -> Result<(), RoleError> {
     let failed = |error| RoleError::StateFolder { path: folder.into(), error };
     if !folder.exists() {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o755).create(folder);
@@ -28,6 +28,17 @@ pub(super) fn hand_over(folder: &Path, account: &Account) -> Result<(), RoleErro
         std::fs::set_permissions(folder, std::os::unix::fs::PermissionsExt::from_mode(0o750))
             .map_err(failed)?;
     }
+    Ok(())
+}
+
+/// Makes the folder where it is missing, and the user the owner of all that is in it.
+///
+/// # Errors
+///
+/// The folder cannot be made, or is one of the system's own.
+pub(super) fn hand_over(folder: &Path, account: &Account) -> Result<(), RoleError> {
+    make(folder)?;
+    let failed = |error| RoleError::StateFolder { path: folder.into(), error };
     let real = folder.canonicalize().map_err(failed)?;
     // `/`, `/var`, `/home`: what is in there is not ours.
     if real.components().count() < 3 {

@@ -178,7 +178,7 @@ impl Opener {
     ///
     /// It cannot be reached or does not speak SMTP; recorded.
     pub async fn probe_far(&self, request: &ProbeRequest, side: &FarSide) -> Result<OpenProbe, OpenError> {
-        let met = timeout(PROBE, self.meet(request, side)).await.unwrap_or(Err(OpenError::Silent));
+        let met = self.look_at_far(request, side).await;
         if let Err(error) = &met {
             self.recorder.record(Event::LegFailed(Box::new(LegFailure {
                 session: Some(request.session),
@@ -189,6 +189,15 @@ impl Opener {
             })));
         }
         met
+    }
+
+    /// The same for a look that belongs to no session: nothing is recorded.
+    ///
+    /// # Errors
+    ///
+    /// As [`probe_far`](Self::probe_far).
+    pub async fn look_at_far(&self, request: &ProbeRequest, side: &FarSide) -> Result<OpenProbe, OpenError> {
+        timeout(PROBE, self.meet(request, side)).await.unwrap_or(Err(OpenError::Silent))
     }
 
     async fn meet(&self, request: &ProbeRequest, side: &FarSide) -> Result<OpenProbe, OpenError> {

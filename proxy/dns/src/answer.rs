@@ -14,6 +14,13 @@ pub const MAX_MX: usize = 100;
 /// 4,000.
 pub const MAX_ADDRESSES: usize = 16;
 
+/// How many TLSA records of one port are looked at. Two keys in two algorithms, now and next, are four; Postfix and others
+/// have no bound of their own.
+pub const MAX_TLSA: usize = 32;
+/// Octets of one TLSA record's data. A digest has 32 or 64; a whole certificate (matching type 0), which RFC 7671 §10.1.2
+/// advises against, about 2,000.
+pub const MAX_TLSA_OCTETS: usize = 8 * 1024;
+
 /// What DNSSEC says of records or of their absence (RFC 4035 §4.3), from weakest to strongest. The fourth word of the RFC,
 /// bogus, is [`DnsError::Bogus`] here: nobody is to work with such records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +56,20 @@ pub struct Mx {
     /// The host; `None` is the root, `.`, which alone says that the domain takes no mail (RFC 7505). It may look like an
     /// IPv4 address: that is a mistake which some domains make.
     pub exchange: Option<Domain>,
+}
+
+/// A TLSA record: what a certificate at some port of a host must be (RFC 6698 §2.1). The numbers are as published; what they mean
+/// is up to whoever has a certificate to compare.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tlsa {
+    /// Which certificate of a chain is meant.
+    pub usage: u8,
+    /// Which part of it.
+    pub selector: u8,
+    /// What was done to that part.
+    pub matching: u8,
+    /// The part, or its digest; at most [`MAX_TLSA_OCTETS`].
+    pub data: Box<[u8]>,
 }
 
 /// The addresses of a host. At least one family has some.

@@ -9,7 +9,7 @@ use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use smtp::Domain;
 
-use crate::answer::{Answer, MAX_ADDRESSES, MAX_MX, Mx, Proof};
+use crate::answer::{Answer, MAX_ADDRESSES, MAX_MX, MAX_TLSA, MAX_TLSA_OCTETS, Mx, Proof, Tlsa};
 use crate::error::DnsError;
 
 /// How many CNAMEs lead to an answer at most. RFC 1034 §3.6.2 wants none that lead to another; hickory asks on for eight.
@@ -85,6 +85,30 @@ impl Kind for Ipv6Addr {
 
     fn octets(&self) -> usize {
         size_of::<Self>()
+    }
+
+    fn rank(&self) -> u16 {
+        0
+    }
+}
+
+impl Kind for Tlsa {
+    const TYPE: RecordType = RecordType::TLSA;
+    const LIMIT: usize = MAX_TLSA;
+
+    fn read(data: &RData) -> Option<Option<Self>> {
+        let RData::TLSA(tlsa) = data else { return None };
+        let bounded = tlsa.cert_data.len() <= MAX_TLSA_OCTETS;
+        Some(bounded.then(|| Self {
+            usage: tlsa.cert_usage.into(),
+            selector: tlsa.selector.into(),
+            matching: tlsa.matching.into(),
+            data: tlsa.cert_data.as_slice().into(),
+        }))
+    }
+
+    fn octets(&self) -> usize {
+        size_of::<Self>() + self.data.len()
     }
 
     fn rank(&self) -> u16 {

@@ -10,7 +10,7 @@ use smtp::Domain;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::answer::{Addresses, Answer, Mx, Proof};
+use crate::answer::{Addresses, Answer, Mx, Proof, Tlsa};
 use crate::cache::Cache;
 use crate::error::{DnsError, SettingsError};
 use crate::reading::{self, Kind, Outcome, Way};
@@ -33,6 +33,7 @@ pub struct Resolver {
     mx: Remembered<Mx>,
     v4: Remembered<Ipv4Addr>,
     v6: Remembered<Ipv6Addr>,
+    tlsa: Remembered<Tlsa>,
 }
 
 impl Resolver {
@@ -50,6 +51,7 @@ impl Resolver {
             mx: Cache::new(settings.cache),
             v4: Cache::new(settings.cache),
             v6: Cache::new(settings.cache),
+            tlsa: Cache::new(settings.cache),
         })
     }
 
@@ -70,6 +72,17 @@ impl Resolver {
     pub async fn addresses(&self, host: &Domain) -> Result<Addresses, DnsError> {
         let (v6, v4) = tokio::join!(self.remembered(&self.v6, host), self.remembered(&self.v4, host));
         Addresses::new(v6, v4)
+    }
+
+    /// What certificates are published for a TCP port of a host (RFC 6698 §3), at most [`crate::MAX_TLSA`]. They mean something
+    /// only with [`Proof::Secure`].
+    ///
+    /// # Errors
+    ///
+    /// There are none, or nobody can tell; also after the time of the settings.
+    pub async fn tlsa(&self, host: &Domain, port: u16) -> Result<Answer<Tlsa>, DnsError> {
+        let name = format!("_{port}._tcp.{host}").parse().map_err(|_| DnsError::NotAName)?;
+        self.remembered(&self.tlsa, &name).await
     }
 
     /// Asks for the root's SOA record, which is signed: [`Proof::Secure`] says that the servers answer, that they hand on

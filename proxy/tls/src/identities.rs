@@ -15,7 +15,7 @@ use rustls::SignatureScheme;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::Identity;
+use crate::{Chain, Identity};
 
 /// What is to serve.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +48,24 @@ impl Identities {
     /// The identities that serve now.
     pub fn served(&self) -> Vec<Identity> {
         self.current.load().all.0.clone()
+    }
+
+    /// From now on these are the names that are served at original destinations to clients that name none.
+    pub fn serve_at(&self, destinations: HashMap<IpAddr, String>) {
+        let now = self.current.load();
+        let served = Served { identities: now.all.0.clone(), default: now.default.to_string(), destinations };
+        self.replace(served);
+    }
+
+    /// Every chain that a client may be shown which asks for this name: one for each kind of key.
+    pub fn shown_for(&self, name: &str) -> Vec<Chain> {
+        let table = self.current.load();
+        let candidates = &table.candidates(Some(name), None).0;
+        let first_of_its_kind = |(at, identity): &(usize, &Identity)| {
+            candidates.iter().position(|other| other.is_ecdsa() == identity.is_ecdsa()) == Some(*at)
+        };
+        let shown = candidates.iter().enumerate().filter(first_of_its_kind);
+        shown.map(|(_, identity)| Chain::new(identity.chain())).collect()
     }
 
     /// Whether the original destination can decide anything.
@@ -202,6 +220,26 @@ mod tests {
         assert_eq!(chosen(&table, Some("mx.example.net"), Some("192.0.2.7")), "mx.example.net");
         assert_eq!(chosen(&table, None, Some("192.0.2.8")), "mx.example.org");
         assert_eq!(chosen(&table, None, None), "mx.example.org");
+    }
+
+    #[test]
+    fn names_at_destinations_change_and_identities_stay() {
+        let identity = |names: &[&str]| Identity::self_signed(names, NOW).unwrap();
+        let (first, second) = (identity(&["a.example"]), identity(&["b.example"]));
+        let identities = Identities::new(Served {
+            identities: vec![first.clone(), second.clone()],
+            default: "b.example".to_owned(),
+            destinations: HashMap::new(),
+        });
+        let address = [192, 0, 2, 7].into();
+        identities.serve_at(HashMap::from([(address, "a.example".to_owned())]));
+        assert!(identities.knows(address) && identities.served().len() == 2);
+        let table = identities.current.load();
+        assert_eq!(table.candidates(None, Some(address)).0[0].pin(), first.pin());
+        assert_eq!(table.candidates(None, None).0[0].pin(), second.pin());
+        let shown = identities.shown_for("A.example");
+        assert_eq!(shown.len(), 1, "of two with the same kind of key one serves");
+        assert_eq!(&shown[0].certificates()[0], &first.chain()[0]);
     }
 
     #[test]

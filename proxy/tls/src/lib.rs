@@ -10,9 +10,11 @@
 //! - What is intercepted on its way out: [`Connector::record`] sees a far side's [`Chain`] before anybody knows which policy it
 //!   must satisfy, [`Connector::judge`] says later what it proves, and [`Interception`] makes the certificate that the inner
 //!   server is shown, signed by the appliance's own [`Authority`] only if the far side's was genuine.
+//! - An [`Association`] is what DNS publishes of a certificate, compared with a [`Chain`].
 //! - [`TlsError`] tells apart who is to blame, and who could not be reached for want of forward secrecy.
 
 mod acceptor;
+mod association;
 mod authority;
 mod chain;
 mod connector;
@@ -30,6 +32,7 @@ mod settings;
 mod verifier;
 
 pub use acceptor::Acceptor;
+pub use association::Association;
 pub use authority::{Authority, AuthorityError};
 pub use chain::{Chain, MAX_CERTIFICATES, MAX_CHAIN, MAX_NAME_OCTETS, MAX_NAMES, SubjectName};
 pub use connector::Connector;

@@ -1,6 +1,7 @@
 //! What the guard does with the kernel's rule set, as far as the guard knows it.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -52,14 +53,16 @@ impl Kernel for LeftAlone {
 }
 
 /// The rule set of this config.
-pub(super) fn of(config: &Config, words: &[OsString]) -> Box<dyn Kernel> {
+pub(super) fn of(config: &Config, words: &[OsString], armed: File) -> Box<dyn Kernel> {
+    let command = ["firewall", "apply", "--armed-on-stdin"].map(OsString::from);
     match config.network.manage_firewall {
         false => Box::new(LeftAlone),
         true => Box::new(Managed {
-            words: words.iter().cloned().chain(["firewall", "apply"].map(OsString::from)).collect(),
+            words: words.iter().cloned().chain(command).collect(),
             // In front a default-deny rule set is put up when somebody says so: it may shut out who is logged in.
             puts_up: config.network.mode != Mode::Front,
             system: crate::firewall::system(),
+            armed,
         }),
     }
 }
@@ -70,6 +73,8 @@ struct Managed {
     words: Vec<OsString>,
     puts_up: bool,
     system: System,
+    /// Which servers are armed; what it says is read by the command alone.
+    armed: File,
 }
 
 impl Kernel for Managed {
@@ -78,7 +83,8 @@ impl Kernel for Managed {
             return Ok(());
         }
         let mut command = Command::new("/proc/self/exe");
-        command.args(&self.words).stdin(Stdio::null()).stdout(Stdio::null());
+        let armed = self.armed.try_clone().map_err(|error| error.to_string())?;
+        command.args(&self.words).stdin(armed).stdout(Stdio::null());
         let ended = command.output().map_err(|error| error.to_string())?;
         match ended.status.success() {
             true => Ok(()),
