@@ -63,7 +63,7 @@ pub enum FirstBootError {
         /// How long it was asked.
         after: Duration,
         /// What happened last.
-        last: Box<FirstBootError>,
+        last: Box<Self>,
     },
     /// What was resolved cannot be kept or put in place.
     #[error("{} cannot be written: {error}; see whether /var is mounted and has room", path.display())]

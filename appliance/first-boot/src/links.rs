@@ -20,6 +20,12 @@ pub(crate) fn rename(root: &Path, network: &Network) -> Vec<Note> {
     for interface in &network.interfaces {
         let Kind::Ethernet { mac, name, set_name: Some(new), .. } = &interface.kind else { continue };
         if folder.join(new.as_str()).exists() {
+            if mac.is_some_and(|mac| address(&folder.join(new.as_str())) != Some(mac)) {
+                let words = format!(
+                    "another interface is called {new} already; choose a name that the kernel does not use"
+                );
+                notes.push(Note::refused(words));
+            }
             continue;
         }
         let Some(old) = find(&folder, *mac, name.as_ref()) else {
@@ -61,9 +67,12 @@ fn find(folder: &Path, mac: Option<Mac>, name: Option<&Pattern>) -> Option<Strin
         entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned())).collect();
     names.sort();
     names.into_iter().find(|link| match (mac, name) {
-        (Some(mac), _) => std::fs::read_to_string(folder.join(link).join("address"))
-            .is_ok_and(|address| Mac::new(address.trim()) == Some(mac)),
+        (Some(mac), _) => address(&folder.join(link)) == Some(mac),
         (None, Some(name)) => *link == name.to_string(),
         (None, None) => false,
     })
+}
+
+fn address(link: &Path) -> Option<Mac> {
+    Mac::new(std::fs::read_to_string(link.join("address")).ok()?.trim())
 }

@@ -76,11 +76,11 @@ pub(super) async fn gather(line: &CommandLine) -> Facts {
     let file = line.config_file();
     let config = config::load(&file);
     let first_boot = read_report(Path::new("/"));
-    let hostname = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let authority = config.as_ref().ok().and_then(|config| fingerprint_of(&config.state_dir.join(AUTHORITY)));
     Facts {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        hostname: hostname.unwrap_or_default(),
+        hostname,
         mode: config.as_ref().ok().map(|config| config.network.mode),
         interfaces: interfaces(),
         first_boot,

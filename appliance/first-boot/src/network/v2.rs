@@ -10,6 +10,9 @@ use crate::document::{At, Fields, Reading};
 const NOT_MADE: [&str; 8] =
     ["bonds", "bridges", "wifis", "modems", "tunnels", "vrfs", "dummy-devices", "nm-devices"];
 
+/// Takes what only interfaces of one kind have.
+type ReadKind = fn(&mut Reading, &str, &mut Fields<'_>) -> Option<Kind>;
+
 pub(super) fn read(reading: &mut Reading, mut fields: Fields<'_>) -> Option<Network> {
     let mut network = Network::default();
     for key in NOT_MADE {
@@ -20,8 +23,7 @@ pub(super) fn read(reading: &mut Reading, mut fields: Fields<'_>) -> Option<Netw
     if let Some(at) = fields.take("renderer") {
         reading.ignored(&at, "systemd-networkd is the only one there is");
     }
-    let groups: [(&str, fn(&mut Reading, &str, &mut Fields<'_>) -> Option<Kind>); 2] =
-        [("ethernets", ethernet), ("vlans", vlan)];
+    let groups: [(&str, ReadKind); 2] = [("ethernets", ethernet), ("vlans", vlan)];
     for (key, kind) in groups {
         let Some(at) = fields.take(key) else { continue };
         let Some(mut named) = reading.fields(&at) else { continue };
@@ -33,12 +35,7 @@ pub(super) fn read(reading: &mut Reading, mut fields: Fields<'_>) -> Option<Netw
     Some(network)
 }
 
-fn interface(
-    reading: &mut Reading,
-    id: &str,
-    at: &At<'_>,
-    kind: fn(&mut Reading, &str, &mut Fields<'_>) -> Option<Kind>,
-) -> Option<Interface> {
+fn interface(reading: &mut Reading, id: &str, at: &At<'_>, kind: ReadKind) -> Option<Interface> {
     let mut fields = reading.fields(at)?;
     let kind = kind(reading, id, &mut fields)?;
     let mut interface = Interface::new(id, kind);
@@ -71,7 +68,8 @@ fn dynamic(reading: &mut Reading, interface: &mut Interface, fields: &mut Fields
     interface.dhcp4 = dhcp("dhcp4", "dhcp4-overrides");
     interface.dhcp6 = dhcp("dhcp6", "dhcp6-overrides");
     let accepts = fields.take("accept-ra").and_then(|at| reading.switch(&at));
-    interface.accept_ra = accepts.unwrap_or(interface.dhcp4.is_some() || interface.dhcp6.is_some());
+    let by_dhcp = interface.dhcp4.is_some() || interface.dhcp6.is_some();
+    interface.accept_ra = accepts.unwrap_or(by_dhcp);
 }
 
 fn ethernet(reading: &mut Reading, id: &str, fields: &mut Fields<'_>) -> Option<Kind> {

@@ -1,7 +1,5 @@
 //! What becomes of each form of network description: the files, word for word, and what is said of the rest.
 
-#![allow(clippy::unwrap_used, reason = "a test's own functions may panic, too")]
-
 use std::fmt::Write as _;
 
 use first_boot::document::{Node, read_json, read_yaml};

@@ -14,9 +14,9 @@ const MAX_REQUEST: usize = 16 << 10;
 
 /// A question as it came.
 #[derive(Clone, Debug)]
-pub struct Request {
-    pub method: String,
-    pub path: String,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
     fields: BTreeMap<String, String>,
 }
 
@@ -36,29 +36,29 @@ impl Request {
     }
 
     /// A header field; its name in lower case.
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         self.fields.get(name).map(String::as_str)
     }
 }
 
 /// An answer.
 #[derive(Clone, Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub fields: Vec<(&'static str, &'static str)>,
-    pub body: String,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) fields: Vec<(&'static str, &'static str)>,
+    pub(crate) body: String,
 }
 
 impl Reply {
-    pub fn text(body: &str) -> Self {
+    pub(crate) fn text(body: &str) -> Self {
         Self { status: 200, fields: Vec::new(), body: body.to_owned() }
     }
 
-    pub fn status(status: u16) -> Self {
+    pub(crate) fn status(status: u16) -> Self {
         Self { status, fields: Vec::new(), body: "no".to_owned() }
     }
 
-    pub fn with_field(mut self, name: &'static str, value: &'static str) -> Self {
+    pub(crate) fn with_field(mut self, name: &'static str, value: &'static str) -> Self {
         self.fields.push((name, value));
         self
     }
@@ -66,8 +66,7 @@ impl Reply {
 
 /// How it answers.
 #[derive(Clone, Copy, Debug)]
-#[allow(dead_code, reason = "each test has its own")]
-pub enum Behaviour {
+pub(crate) enum Behaviour {
     /// As it is told.
     Answers(fn(&Request) -> Reply),
     /// As it is told, but 404 where the path contains the word.
@@ -93,8 +92,8 @@ pub enum Behaviour {
 }
 
 /// One that runs until it is dropped.
-pub struct Service {
-    pub address: SocketAddr,
+pub(crate) struct Service {
+    pub(crate) address: SocketAddr,
     requests: Arc<Mutex<Vec<Request>>>,
     task: JoinHandle<()>,
 }
@@ -106,11 +105,11 @@ impl Drop for Service {
 }
 
 impl Service {
-    pub async fn start(behaviour: Behaviour) -> Self {
+    pub(crate) async fn start(behaviour: Behaviour) -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap(), behaviour).await
     }
 
-    pub async fn start_at(address: SocketAddr, behaviour: Behaviour) -> Self {
+    pub(crate) async fn start_at(address: SocketAddr, behaviour: Behaviour) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -126,7 +125,7 @@ impl Service {
     }
 
     /// What it was asked.
-    pub fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.requests.lock().unwrap().clone()
     }
 }

@@ -1,17 +1,12 @@
 //! The six metadata services, each as strict as the real one: what lacks its header, its token or its version is refused. And
 //! services that are slow, endless, broken or not there.
 
-#![allow(clippy::unwrap_used, reason = "a test's own functions may panic, too")]
-
-#[path = "imitation/service.rs"]
-mod service;
-
 use std::time::Duration;
 
+use crate::service::{Behaviour, Reply, Request, Service};
 use first_boot::FirstBootError;
 use first_boot::metadata::{Client, Cloud, ask};
 use first_boot::seed::Seed;
-use service::{Behaviour, Reply, Request, Service};
 
 const SHORT: Duration = Duration::from_millis(400);
 const DATA: &str = "#cloud-config\nhostname: mx1\n";

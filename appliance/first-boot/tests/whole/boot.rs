@@ -1,16 +1,11 @@
 //! Whole boots below a folder of their own: first one, second one, another seed, a bad one, torn state.
 
-#![allow(clippy::unwrap_used, reason = "a test's own functions may panic, too")]
-
-#[path = "imitation/service.rs"]
-mod service;
-
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::service::{Behaviour, Reply, Request, Service};
 use first_boot::{Accepted, Complaint, Report, Settings, Weight};
-use service::{Behaviour, Reply, Request, Service};
 use tempfile::TempDir;
 
 /// The config's reader of these tests: `hostname = "..."` on the first line.
