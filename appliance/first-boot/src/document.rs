@@ -93,7 +93,6 @@ impl Node {
     }
 
     /// How deep the tree is, and what it weighs.
-    #[cfg(any(test, fuzzing))]
     pub fn measure(&self) -> (usize, usize) {
         let inside: Vec<(usize, usize)> = match &self.value {
             Value::Null | Value::Scalar { .. } => Vec::new(),
