@@ -15,6 +15,9 @@ fn status(level: Level, sentence: &str, advice: &str) -> Status {
         problem: None,
     };
     Status {
+        arming: Vec::new(),
+        authority: None,
+        verifying: Vec::new(),
         version: "0.1.0".to_owned(),
         hostname: "mx1.example.net".to_owned(),
         now: 0,
