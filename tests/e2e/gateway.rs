@@ -1,42 +1,25 @@
 //! Postern in the path: a gateway between a world and an inside, each a network namespace with real mail servers in it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use postern_tests::certificate::Authority;
 use postern_tests::clients::{Client, How, deliver};
+use postern_tests::gateway::{self, LIMIT, both_families, names, smtp};
 use postern_tests::lab::{HIDDEN, LAB, Lab, OUTSIDE, WORLD};
 use postern_tests::mail::Mail;
-use postern_tests::nameserver::{KNOT, NameServer, Signing, Zone};
+use postern_tests::nameserver::KNOT;
 use postern_tests::needs;
 use postern_tests::needs::POSTFIX;
-use postern_tests::ports;
-use postern_tests::postern::Postern;
 use postern_tests::postfix::{self, Postfix};
 
-const LIMIT: Duration = Duration::from_secs(60);
-
-fn smtp(address: IpAddr) -> SocketAddr {
-    SocketAddr::new(address, 25)
-}
-
-/// A Postern whose hidden servers these are, armed.
-fn gateway(lab: &Lab, more: &str) -> Postern {
-    let config = format!(
-        "[[backend]]\nname = \"hidden\"\ndomains = [\"hidden.test\"]\nservers = [\"{}\", \"{}\"]\narm = \"now\"\n{more}\n",
-        smtp(HIDDEN.v4.into()),
-        smtp(HIDDEN.v6.into()),
-    );
-    lab.postern.run(move || {
-        let postern = Postern::gateway(&config);
-        let rules =
-            || std::process::Command::new("nft").args(["list", "table", "inet", "postern"]).output().ok();
-        let put_up = || rules().filter(|rules| rules.status.success());
-        assert!(ports::wait_until(LIMIT, put_up).is_some(), "no rule set:\n{}", postern.log());
-        postern
-    })
-}
+mod difference;
+mod far_sides;
+mod faults;
+mod loops;
+mod outbound;
+mod peers;
+mod reach;
 
 fn hidden(lab: &Lab, address: IpAddr, options: postfix::Options) -> Postfix {
     lab.inside.run(move || Postfix::start(&postfix::Options { address: Some(smtp(address)), ..options }))
@@ -46,7 +29,7 @@ fn hidden(lab: &Lab, address: IpAddr, options: postfix::Options) -> Postfix {
 fn mail_from_the_world_reaches_the_hidden_server_which_sees_the_clients_own_address() {
     needs!(LAB, POSTFIX);
     let lab = Lab::new();
-    let postern = gateway(&lab, "");
+    let postern = gateway::start(&lab, "");
     for (address, client) in [(HIDDEN.v4.into(), IpAddr::from(WORLD.v4)), (HIDDEN.v6.into(), WORLD.v6.into())]
     {
         let server = hidden(&lab, address, postfix::Options::default());
@@ -62,24 +45,6 @@ fn mail_from_the_world_reaches_the_hidden_server_which_sees_the_clients_own_addr
             result.output
         );
     }
-}
-
-/// The world's DNS, as Postern sees it: `v4.test` and `v6.test` have their mail at the world's machine.
-fn names(lab: &Lab) -> (NameServer, String) {
-    let (v4, v6) =
-        (format!("@ MX 10 mx\nmx A {}\n", WORLD.v4), format!("@ MX 10 mx\nmx AAAA {}\n", WORLD.v6));
-    let server = lab.postern.run(move || {
-        NameServer::start(&[
-            Zone { name: "v4.test", signing: Signing::Nsec, records: &v4 },
-            Zone { name: "v6.test", signing: Signing::Unsigned, records: &v6 },
-        ])
-    });
-    let config = format!(
-        "[resolver]\nservers = [\"{}\"]\ndnssec_trust_anchor = {:?}\n",
-        server.address(),
-        server.anchor()
-    );
-    (server, config)
 }
 
 fn in_the_world(lab: &Lab, address: IpAddr, options: postfix::Options) -> Postfix {
@@ -115,8 +80,8 @@ fn send_out(lab: &Lab, sender: &Postfix, recipient: &str) -> (Mail, String) {
 fn mail_to_the_world_is_intercepted_and_leaves_from_the_appliances_address() {
     needs!(LAB, POSTFIX, KNOT);
     let lab = Lab::new();
-    let (_names, resolver) = names(&lab);
-    let postern = gateway(&lab, &resolver);
+    let (_names, resolver) = names(&lab, &both_families());
+    let postern = gateway::start(&lab, &resolver);
     for (far, own, recipient) in [
         (IpAddr::from(WORLD.v4), IpAddr::from(OUTSIDE.v4), "b@v4.test"),
         (WORLD.v6.into(), OUTSIDE.v6.into(), "b@v6.test"),
@@ -140,9 +105,9 @@ fn a_hidden_server_that_verifies_takes_a_genuine_far_side_and_no_other() {
     needs!(LAB, POSTFIX, KNOT);
     let lab = Lab::new();
     let authority = Authority::new();
-    let (_names, resolver) = names(&lab);
+    let (_names, resolver) = names(&lab, &both_families());
     let trusted = format!("{resolver}[outbound]\nca_file = {:?}\n", authority.file());
-    let postern = gateway(&lab, &trusted);
+    let postern = gateway::start(&lab, &trusted);
     let own_authority = postern.state().join("interception-ca.pem");
     let far = IpAddr::from(WORLD.v4);
 
@@ -179,7 +144,7 @@ fn sender_by_name(lab: &Lab, level: &'static str, authorities: PathBuf) -> Postf
     lab.inside.etc("hosts", &format!("127.0.0.1 localhost\n{} mx.v4.test\n", WORLD.v4));
     lab.inside.run(move || {
         Postfix::start(&postfix::Options {
-            next_hop: Some(smtp(WORLD.v4.into())),
+            next_hop: Some(smtp(WORLD.v4)),
             next_hop_tls: Some((level, authorities)),
             extra: vec!["smtp_dns_support_level = disabled".into(), "relayhost = [mx.v4.test]:25".into()],
             ..Default::default()

@@ -43,12 +43,25 @@ impl Authority {
 
     /// A certificate for these names (or addresses), in files that last as long as the authority.
     pub fn certify(&self, names: &[&str]) -> Certificate {
+        self.sign(names, |_| {})
+    }
+
+    /// As [`certify`](Self::certify), but its time is over.
+    pub fn expired(&self, names: &[&str]) -> Certificate {
+        self.sign(names, |params| {
+            params.not_before = rcgen::date_time_ymd(2024, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2025, 1, 1);
+        })
+    }
+
+    fn sign(&self, names: &[&str], change: impl Fn(&mut CertificateParams)) -> Certificate {
         let key = key();
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let first = names.first().cloned().unwrap_or_default();
         let mut params = CertificateParams::new(names).expect("names that a certificate can carry");
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, first.as_str());
+        change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate of fixed parameters");
         let name = first.replace(['*', ':', '/'], "_");
         let (chain_pem, key_pem) = (certificate.pem(), key.serialize_pem());
@@ -119,7 +132,9 @@ impl Certificate {
         // openssl gives it to root alone; who serves with it is somebody else.
         let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
         std::fs::set_permissions(&key, readable).expect("the file that openssl wrote");
-        Self { both: chain.clone(), chain, key }
+        let whole =
+            [&key, &chain].map(|file| std::fs::read_to_string(file).expect("the file that openssl wrote"));
+        Self { both: scratch.write("rsa-both.pem", whole.concat()), chain, key }
     }
 
     /// The pin of its key, as a config names it: `sha256/` and the digest of the SubjectPublicKeyInfo in base64.

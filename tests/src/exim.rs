@@ -26,10 +26,14 @@ pub struct Options {
     pub next_hop: Option<SocketAddr>,
     /// TLS towards the next hop is required and verified against this file of authorities.
     pub next_hop_authorities: Option<PathBuf>,
+    /// TLS towards the next hop where it is offered, with whoever that is.
+    pub next_hop_may_encrypt: bool,
     /// It does not offer CHUNKING, and sends no BDAT.
     pub without_chunking: bool,
     /// Recipients it refuses.
     pub reject: Vec<&'static str>,
+    /// Listen here instead of on a free port of 127.0.0.1.
+    pub address: Option<SocketAddr>,
 }
 
 /// A running Exim.
@@ -48,11 +52,18 @@ impl Exim {
     /// If it does not start.
     pub fn start(options: &Options) -> Self {
         let scratch = Scratch::new("exim");
-        let address = ports::free();
+        let address = options.address.unwrap_or_else(ports::free);
         for folder in ["spool", "log", "mail"] {
             scratch.folder(folder, OWNER);
         }
         let certificate = options.certificate.as_ref().map(|certificate| own_copy(&scratch, certificate));
+        let options = &Options {
+            next_hop_authorities: options
+                .next_hop_authorities
+                .as_ref()
+                .map(|file| copy(&scratch, file, "authorities.pem")),
+            ..options.clone()
+        };
         // At the place that is compiled in: a configuration named by -C would cost it its privileges.
         scratch.write("etc/exim4/exim4.conf", config(&scratch, address, options, certificate.as_ref()));
         let mut command = unpacked::command_with_etc("exim", &scratch.join("etc"), &[], "/usr/sbin/exim4");
@@ -100,15 +111,16 @@ fn outcome(log: &str, message_id: &str) -> Vec<String> {
 
 /// Exim reads the key as its own user.
 fn own_copy(scratch: &Scratch, certificate: &Certificate) -> Certificate {
-    let copy = |from: &PathBuf, name: &str| {
-        let content = fs::read(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
-        scratch.write(name, content)
-    };
     Certificate {
-        chain: copy(&certificate.chain, "chain.pem"),
-        key: copy(&certificate.key, "key.pem"),
-        both: certificate.both.clone(),
+        chain: copy(scratch, &certificate.chain, "chain.pem"),
+        key: copy(scratch, &certificate.key, "key.pem"),
+        both: copy(scratch, &certificate.both, "both.pem"),
     }
+}
+
+fn copy(scratch: &Scratch, from: &PathBuf, name: &str) -> PathBuf {
+    let content = fs::read(from).unwrap_or_else(|error| panic!("{}: {error}", from.display()));
+    scratch.write(name, content)
 }
 
 fn config(
@@ -126,7 +138,7 @@ fn config(
          spool_directory = {folder}/spool\n\
          log_file_path = {folder}/log/%slog\n\
          pid_file_path = {folder}/spool/pid\n\
-         local_interfaces = {}\n\
+         local_interfaces = <; {}\n\
          daemon_smtp_ports = {}\n\
          primary_hostname = exim.test\n\
          keep_environment =\n\
@@ -193,6 +205,7 @@ fn delivery(scratch: &Scratch, options: &Options, chunking: &str) -> String {
                 file.display(),
             );
         }
+        None if options.next_hop_may_encrypt => {}
         None => text.push_str("  hosts_avoid_tls = *\n"),
     }
     text.push_str("begin retry\n* * F,1h,5s\n");

@@ -49,6 +49,15 @@ pub const INSIDE: Addresses =
 pub const HIDDEN: Addresses =
     Addresses { v4: Ipv4Addr::new(198, 51, 100, 25), v6: Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 25) };
 
+/// Behind the world's machine, once there is [`Lab::remote`].
+pub const REMOTE: Addresses =
+    Addresses { v4: Ipv4Addr::new(203, 0, 113, 9), v6: Ipv6Addr::new(0x2001, 0xdb8, 3, 0, 0, 0, 0, 9) };
+/// Behind the inside's machine, once there is [`Lab::deep`].
+pub const DEEP: Addresses =
+    Addresses { v4: Ipv4Addr::new(203, 0, 114, 25), v6: Ipv6Addr::new(0x2001, 0xdb8, 4, 0, 0, 0, 0, 25) };
+/// The largest packet that gets through to those two, in octets: the smallest that IPv6 allows.
+pub const NARROW: u32 = 1280;
+
 /// The three machines.
 pub struct Lab {
     /// Senders and receivers out there.
@@ -80,6 +89,63 @@ impl Lab {
         }
         lab
     }
+
+    /// A machine at [`REMOTE`], to which the world's machine is the router, over a path that is narrow both ways.
+    pub fn remote(&self) -> Host {
+        self.behind("remote", &self.world, (WORLD, OUTSIDE), REMOTE)
+    }
+
+    /// A machine at [`DEEP`], to which the inside's machine is the router, over a path that is narrow both ways.
+    pub fn deep(&self) -> Host {
+        self.behind("deep", &self.inside, (HIDDEN, INSIDE), DEEP)
+    }
+
+    /// A second cable between world and inside, around Postern, with an IPv4 address at either end.
+    pub fn second_path(&self, world: &str, inside: &str) {
+        self.world.ip(&format!("link add around type veth peer name around netns {}", self.inside.id));
+        for (host, address) in [(&self.world, world), (&self.inside, inside)] {
+            host.ip(&format!("address add {address}/24 dev around"));
+            host.ip("link set around up");
+        }
+    }
+
+    fn behind(
+        &self,
+        name: &str,
+        router: &Host,
+        (near, postern): (Addresses, Addresses),
+        own: Addresses,
+    ) -> Host {
+        let host = Host::new(name);
+        router.ip(&format!("link add beyond type veth peer name cable netns {}", host.id));
+        host.configure("cable", own);
+        let hop = Addresses { v4: first(own.v4), v6: Ipv6Addr::from_bits(own.v6.to_bits() & !0xffff | 1) };
+        router.configure("beyond", hop);
+        router.run(|| {
+            for switch in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+                let _ = fs::write(format!("/proc/sys/net/{switch}"), "1");
+            }
+        });
+        // The cables are wide, so that nobody knows beforehand: a packet that is too large comes back as an error.
+        for (device, to) in [("beyond", own), ("cable", postern)] {
+            let (v4, v6) = (first(to.v4), Ipv6Addr::from_bits(to.v6.to_bits() & !0xffff));
+            let v4 = Ipv4Addr::from_bits(v4.to_bits() & !0xff);
+            router.ip(&format!("-4 route replace {v4}/24 dev {device} mtu lock {NARROW}"));
+            router.ip(&format!("-6 route replace {v6}/64 dev {device} metric 256 mtu lock {NARROW}"));
+        }
+        router.ip(&format!("-4 route replace default via {} mtu lock {NARROW}", postern.v4));
+        router.ip(&format!("-6 route replace default via {} mtu lock {NARROW}", postern.v6));
+        host.ip(&format!("-4 route add default via {}", hop.v4));
+        host.ip(&format!("-6 route add default via {}", hop.v6));
+        self.postern.ip(&format!("-4 route add {} via {}", own.v4, near.v4));
+        self.postern.ip(&format!("-6 route add {} via {}", own.v6, near.v6));
+        host
+    }
+}
+
+/// The first address of a network of 24 bits.
+fn first(address: Ipv4Addr) -> Ipv4Addr {
+    Ipv4Addr::from_bits(address.to_bits() & !0xff | 1)
 }
 
 impl Default for Lab {

@@ -3,12 +3,14 @@
 //!
 //! - [`postfix`], [`exim`], [`opensmtpd`], [`sink`]: servers in folders and on ports of their own, several at a time, each
 //!   as the hidden server and as the sender; what they received is read back as [`mailbox::Stored`].
+//! - [`servers`]: the first three behind one face.
 //! - [`clients`]: swaks, msmtp, curl, nodemailer and Python's smtplib behind one function.
 //! - [`nameserver`]: a DNS with a root of its own, its zones signed, unsigned or broken.
 //! - [`scripted`], [`personalities`]: a fake server and a fake client that follow a script byte by byte.
 //! - [`tape`]: a fake server that writes down what it got and misbehaves at one step of the dialogue.
+//! - [`witness`], [`scan`], [`steady`]: what both ends of a session see, which ports answer, mail at a steady rate.
 //! - [`scratch`], [`child`], [`ports`], [`certificate`]: folders, processes, ports and certificates.
-//! - [`lab`]: a world, a Postern and an inside in network namespaces.
+//! - [`lab`]: a world, a Postern and an inside in network namespaces; [`gateway`]: with Postern as their gateway.
 //! - [`needs!`]: a test that the machine cannot run says so; where nothing may be skipped it fails instead.
 //!
 //! Everything stays on loopback, and every process ends with the value that owns it, at the latest after
@@ -23,6 +25,7 @@ pub mod child;
 pub mod clients;
 pub mod dovecot;
 pub mod exim;
+pub mod gateway;
 pub mod lab;
 pub mod mail;
 pub mod mailbox;
@@ -33,9 +36,13 @@ pub mod personalities;
 pub mod ports;
 pub mod postern;
 pub mod postfix;
+pub mod scan;
 pub mod scratch;
 pub mod scripted;
+pub mod servers;
 pub mod sink;
+pub mod steady;
 pub mod tape;
 pub mod unpacked;
 pub mod validator;
+pub mod witness;

@@ -27,7 +27,12 @@ impl OpenSmtpd {
     ///
     /// If it does not start.
     pub fn storing() -> Self {
-        Self::start(|scratch| {
+        Self::storing_at(ports::free())
+    }
+
+    /// As [`storing`](Self::storing), at this address.
+    pub fn storing_at(address: SocketAddr) -> Self {
+        Self::start(address, |scratch| {
             format!(
                 "table everybody {{ \"@\" = \"{OWNER}\" }}\n\
                  action \"out\" maildir \"{}/mail/inbox\" virtual <everybody>\n",
@@ -42,12 +47,16 @@ impl OpenSmtpd {
     ///
     /// If it does not start.
     pub fn relaying(next_hop: SocketAddr) -> Self {
-        Self::start(|_| format!("action \"out\" relay host smtp://{next_hop}\n"))
+        Self::start(ports::free(), |_| format!("action \"out\" relay host smtp://{next_hop}\n"))
     }
 
-    fn start(action: impl Fn(&Scratch) -> String) -> Self {
+    /// As [`relaying`](Self::relaying), without TLS also where it is offered.
+    pub fn relaying_in_clear(next_hop: SocketAddr) -> Self {
+        Self::start(ports::free(), |_| format!("action \"out\" relay host smtp+notls://{next_hop}\n"))
+    }
+
+    fn start(address: SocketAddr, action: impl Fn(&Scratch) -> String) -> Self {
         let scratch = Scratch::new("opensmtpd");
-        let address = ports::free();
         let (ip, port) = (address.ip(), address.port());
         let (run, spool) = (scratch.folder("run", "root"), scratch.folder("spool", "root"));
         // It insists on this mode.
@@ -55,6 +64,8 @@ impl OpenSmtpd {
         std::fs::set_permissions(&spool, mode).unwrap_or_else(|error| panic!("{}: {error}", spool.display()));
         scratch.folder("mail", OWNER);
         scratch.write("etc/mailname", "opensmtpd.test\n");
+        // It asks for every client's name, and no greeting comes before the answer.
+        scratch.write("etc/resolv.conf", "lookup file\n");
         let config = format!(
             "queue ttl 1h\nsmtp max-message-size \"100M\"\nlisten on {ip} port {port}\n{}\
              match from any for any action \"out\"\n",

@@ -16,8 +16,12 @@ use crate::scratch::Scratch;
 /// What a test's Postern is told.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What it is called.
+    pub hostname: &'static str,
     /// Where its listeners are.
     pub address: IpAddr,
+    /// Where the one for mail is; default: on a free port there.
+    pub smtp: Option<SocketAddr>,
     /// `[[backend]]` tables and whatever else, in TOML, behind what every test has.
     pub config: String,
     /// Its certificate; self-signed without.
@@ -33,7 +37,9 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            hostname: "mx.postern.test",
             address: Ipv4Addr::LOCALHOST.into(),
+            smtp: None,
             config: String::new(),
             certificate: None,
             proxies: "[]".into(),
@@ -69,19 +75,23 @@ impl Postern {
     pub fn start(options: &Options) -> Self {
         let scratch = Scratch::new("postern");
         let address = options.address;
-        let (smtp, submission, submissions) =
-            (ports::free_on(address), ports::free_on(address), ports::free_on(address));
+        let (smtp, submission, submissions) = (
+            options.smtp.unwrap_or_else(|| ports::free_on(address)),
+            ports::free_on(address),
+            ports::free_on(address),
+        );
         let admin = ports::free();
         let certificates = options.certificate.as_ref().map_or_else(String::new, |certificate| {
             format!("certificates = [{{ chain = {:?}, key = {:?} }}]\n", certificate.chain, certificate.key)
         });
         let text = format!(
-            "hostname = \"mx.postern.test\"\nstate_dir = {state:?}\n\
+            "hostname = \"{hostname}\"\nstate_dir = {state:?}\n\
              [[listener]]\naddress = \"{smtp}\"\nprotocol = \"smtp\"\nproxy_protocol_from = {proxies}\n\
              [[listener]]\naddress = \"{submission}\"\nprotocol = \"submission\"\n\
              [[listener]]\naddress = \"{submissions}\"\nprotocol = \"submissions\"\n\
              {config}\n[acme]\nenabled = false\n[judge]\nenabled = false\n[http]\nplain = \"\"\ntls = \"\"\n\
              [admin]\nlisten = \"{admin}\"\n[tls]\n{certificates}{tls}\n[limits]\n{limits}\n",
+            hostname = options.hostname,
             state = scratch.join("state"),
             proxies = options.proxies,
             config = options.config,

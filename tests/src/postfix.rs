@@ -53,7 +53,7 @@ pub struct Options {
 pub struct Postfix {
     address: SocketAddr,
     // Ended in this order, the folder last.
-    _master: Child,
+    master: Option<Child>,
     _dovecot: Option<Dovecot>,
     scratch: Scratch,
 }
@@ -78,11 +78,28 @@ impl Postfix {
         );
         assert!(check.success, "postfix check: {}", check.output);
         let dovecot = options.auth.map(|user| Dovecot::start(&scratch.join("spool/private/auth"), user));
+        let mut postfix = Self { address, master: None, _dovecot: dovecot, scratch };
+        postfix.start_again();
+        postfix
+    }
+
+    /// Ends it; its queue and what it stored stay.
+    pub fn stop(&mut self) {
+        self.master = None;
+    }
+
+    /// Starts it where it was stopped, and waits until it listens.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub fn start_again(&mut self) {
+        let conf = self.scratch.join("conf");
         let mut command = Command::new(format!("{DAEMONS}/master"));
-        command.arg("-d").arg("-c").arg(scratch.join("conf")).env("MAIL_CONFIG", scratch.join("conf"));
-        let mut master = Child::spawn("postfix", &command, &scratch.join("output"));
-        master.expect_listening(address);
-        Self { address, _master: master, _dovecot: dovecot, scratch }
+        command.arg("-d").arg("-c").arg(&conf).env("MAIL_CONFIG", &conf);
+        let mut master = Child::spawn("postfix", &command, &self.scratch.join("output"));
+        master.expect_listening(self.address);
+        self.master = Some(master);
     }
 
     /// Where it listens.

@@ -112,7 +112,7 @@ impl From<&rustls::Error> for TlsError {
             E::AlertReceived(alert) => Self::Alert(alert_name(*alert)),
             // Only the pin check of our own verifier says this.
             E::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => Self::PinMismatch,
-            E::InvalidCertificate(why) => Self::Certificate(words(&why.to_string())),
+            E::InvalidCertificate(why) => Self::Certificate(words(&objection(why))),
             E::PeerIncompatible(why) => match missing(why) {
                 Some(missing) => Self::NoForwardSecrecy(missing),
                 None => Self::BadBytes(words(&error.to_string())),
@@ -133,6 +133,24 @@ impl From<rcgen::Error> for TlsError {
     /// A certificate that was to be made here and was not.
     fn from(error: rcgen::Error) -> Self {
         Self::Setup(words(&error.to_string()))
+    }
+}
+
+/// What is wrong with a certificate. Of many faults rustls has no more to say than the name that it has for them.
+fn objection(why: &CertificateError) -> String {
+    match why {
+        CertificateError::BadEncoding => "it cannot be read".into(),
+        CertificateError::Expired => "it has expired".into(),
+        CertificateError::NotValidYet => "it is not valid yet".into(),
+        CertificateError::Revoked => "it was revoked".into(),
+        CertificateError::UnknownIssuer => "its issuer is not known".into(),
+        CertificateError::BadSignature => "its signature is wrong".into(),
+        CertificateError::NotValidForName => "it is for another name".into(),
+        // What openssl makes without further words.
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "it is an authority's own, as self-signed ones often are".into()
+        }
+        other => other.to_string(),
     }
 }
 
@@ -203,6 +221,19 @@ mod tests {
         ] {
             assert_eq!(&*alert_name(alert), name);
         }
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_accepted_is_told_of_in_words() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("words that rustls does not show")]
+        struct CaUsedAsEndEntity;
+        let reason = |why| TlsError::from(&rustls::Error::InvalidCertificate(why)).reason();
+        let unknown = reason(CertificateError::UnknownIssuer);
+        assert_eq!(&*unknown, "the server's certificate was not accepted: its issuer is not known");
+        assert!(reason(CertificateError::Expired).ends_with(": it has expired"));
+        let own = rustls::OtherError(std::sync::Arc::new(CaUsedAsEndEntity));
+        assert!(reason(CertificateError::Other(own)).ends_with("as self-signed ones often are"));
     }
 
     #[test]
