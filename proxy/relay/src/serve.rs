@@ -256,7 +256,13 @@ impl Relay {
             Entrance::Outbound if is_spliced(&driver, &accepted) => return splice(&driver, accepted).await,
             Entrance::Outbound => {
                 let destinations = driver.destinations.as_ref();
-                Arrival::Outbound(destinations.and_then(|d| d.at(accepted.original_destination)))
+                match destinations.and_then(|d| d.at(accepted.original_destination)) {
+                    // Answered as if it had come to Postern itself: clouds close port 25, nobody is met there.
+                    None if destinations.is_some_and(|d| d.is_one_relay()) => {
+                        Arrival::Here { may_relay: settings.originators.contains(address) }
+                    }
+                    chosen => Arrival::Outbound(chosen),
+                }
             }
         };
         let beginning = Beginning {

@@ -24,4 +24,8 @@ pub trait Destinations: Send + Sync + 'static {
     /// one that a client authenticates with. `None`: a server for whom it may concern, whose policy depends on the
     /// recipient.
     fn at(&self, address: SocketAddr) -> Option<Arc<Backend>>;
+
+    /// Whether one relay takes all mail to the world: whom a hidden server was on its way to is then of no matter, and may be out
+    /// of reach.
+    fn is_one_relay(&self) -> bool;
 }

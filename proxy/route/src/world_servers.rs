@@ -140,6 +140,10 @@ impl<L: Lookup + 'static> Destinations for WorldServers<L> {
         Box::pin(self.find(host))
     }
 
+    fn is_one_relay(&self) -> bool {
+        self.settings.relay.is_some()
+    }
+
     fn at(&self, address: SocketAddr) -> Option<Arc<Backend>> {
         let relay = self.settings.relays.iter().find(|relay| relay.server_at(address).is_some());
         if relay.is_some() {

@@ -156,6 +156,13 @@ fn one_relay_with_a_password_takes_everything_and_a_wrong_password_keeps_the_mai
     assert!(stored.added.contains("using TLSv1.3"), "{}", stored.added);
     let logins = relay.log().matches("sasl_username=postern").count();
     assert!(logins > 0, "{}", relay.log());
+
+    // A server that knows nothing of that, on its way to where nobody answers.
+    let unaware = self::sender(&lab, DEAD);
+    let third = Mail::new("a@hidden.test", &["b@anywhere.test"], "on its way to a closed port\n");
+    let outcome = sent_by(&lab, &unaware, &third);
+    assert!(outcome[0].contains("status=sent"), "{outcome:#?}\n{}", log());
+    relay.mailbox().wait_for_message(third.message_id());
 }
 
 #[test]
