@@ -33,7 +33,7 @@ top() {
 users() {
     local tree="$1"
     # Only the lines of files that are in the tree: nothing else of Debian's first users.
-    systemd-sysusers --root="$tree" 2>&1 | sed 's/^/    /'
+    systemd-sysusers --root="$tree" 2>"$WORK/sysusers.log" || { cat "$WORK/sysusers.log" >&2; fail "systemd-sysusers"; }
     rm -f "$tree"/etc/{passwd,group,shadow,gshadow}- "$tree"/etc/.pwd.lock
     # No password opens anything, and there is nothing to open.
     sed -i 's|^\([^:]*\):[^:]*:|\1:!*:|' "$tree"/etc/shadow
