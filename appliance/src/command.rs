@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::config::parse_duration;
@@ -52,6 +52,10 @@ pub enum Command {
     /// Show, load or remove the nftables rule set; ban networks.
     #[command(subcommand)]
     Firewall(FirewallAction),
+    /// On the appliance: take a seed, and put the settings in place that were taken.
+    FirstBoot(FirstBoot),
+    /// On the appliance: show addresses, fingerprints and state on the screen.
+    Console(Console),
     /// How `run` starts the gate.
     #[command(hide = true)]
     Gate(Role),
@@ -92,6 +96,34 @@ pub struct Demo {
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
     pub admin: SocketAddr,
     /// Stop after the sample mails; exit status 0 if all went as they should.
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// `postern first-boot`
+#[derive(Clone, Debug, Args)]
+pub struct FirstBoot {
+    /// Which part of it.
+    #[arg(value_enum)]
+    pub step: FirstBootStep,
+    /// Put this before every path that is read or written; neither name nor interfaces of this machine are touched.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+}
+
+/// Which part of first boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FirstBootStep {
+    /// Before there is a network: from a seed volume, and what was stored before.
+    Local,
+    /// Once there is one: from the cloud's metadata service.
+    Network,
+}
+
+/// `postern console`
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Console {
+    /// Show it once instead of whenever it changes.
     #[arg(long)]
     pub once: bool,
 }

@@ -6,6 +6,7 @@
 //! - [`report`] is what can be asked about a running Postern, as values. The engine answers [`report::Live`].
 //! - [`admin`] serves these values as page, JSON and metrics; [`client`] gets them for the commands.
 //! - [`roles`] makes of `run` several processes, each with no more rights than it needs.
+//! - [`mod@first_boot`] and [`mod@console`] are for the appliance: settings from a seed, and the screen that stands in front of it.
 //! - [`logging`], [`output`] and [`service`] are the ways out: log, results, service manager.
 
 pub mod admin;
@@ -14,8 +15,10 @@ pub mod check;
 pub mod client;
 pub mod command;
 pub mod config;
+pub mod console;
 pub mod engine;
 pub mod firewall;
+pub mod first_boot;
 pub mod logging;
 pub mod output;
 pub mod recorder;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use appliance::command::{Command, CommandLine, Exit};
-use appliance::{ask, check, engine, firewall, logging, output, roles};
+use appliance::{ask, check, console, engine, firewall, first_boot, logging, output, roles};
 use clap::Parser as _;
 
 /// Sessions allocate and free small pieces on many threads; the system's allocator keeps more of them.
@@ -47,5 +47,9 @@ async fn perform(line: &CommandLine) -> Exit {
         Command::Status => ask::status(line).await,
         Command::Trace(wanted) => ask::trace(line, wanted).await,
         Command::Firewall(action) => firewall::firewall(line, action).await,
+        Command::FirstBoot(options) => {
+            first_boot::first_boot(options.step, options.root.clone(), line.json).await
+        }
+        Command::Console(options) => console::console(line, options.once).await,
     }
 }

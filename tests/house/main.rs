@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Lowest first: a crate may use those before it.
-const FLOORS: [&str; 17] = [
+const FLOORS: [&str; 18] = [
     "smtp",
     "record",
     "store",
@@ -26,6 +26,7 @@ const FLOORS: [&str; 17] = [
     "relay",
     "acme",
     "firewall",
+    "first-boot",
     "appliance",
     "postern-tests",
 ];

@@ -64,7 +64,9 @@ impl Live for FakeEngine {
             true => CertificateSource::SelfSigned,
             false => CertificateSource::File { path: "/etc/postern/mx1.pem".to_owned() },
         };
-        vec![CertificateState { names: vec!["mx1.example.net".to_owned()], expires: 1_800_000_000, source }]
+        let names = vec!["mx1.example.net".to_owned()];
+        let fingerprint = ["AB"; 32].join(":");
+        vec![CertificateState { names, expires: 1_800_000_000, source, fingerprint }]
     }
 
     fn sessions_now(&self) -> usize {

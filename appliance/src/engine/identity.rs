@@ -12,6 +12,7 @@ use tls::{Identity, Served};
 
 use super::error::EngineError;
 use crate::config::Config;
+use crate::console::fingerprint;
 use crate::report::{CertificateSource, CertificateState};
 
 /// The certificates of a config. `now` is the time since 1970.
@@ -38,6 +39,7 @@ fn state(identity: &Identity, source: CertificateSource) -> CertificateState {
         names: identity.names().iter().map(ToString::to_string).collect(),
         expires: identity.not_after().as_secs(),
         source,
+        fingerprint: identity.chain().first().map(fingerprint).unwrap_or_default(),
     }
 }
 

@@ -116,6 +116,9 @@ pub struct CertificateState {
     pub expires: u64,
     /// Where it comes from.
     pub source: CertificateSource,
+    /// SHA-256 of it, as `openssl x509 -fingerprint -sha256` writes it.
+    #[serde(default)]
+    pub fingerprint: String,
 }
 
 /// Where a certificate comes from.
