@@ -59,7 +59,7 @@ BUILD_ID="$COMMIT"
 END
     ln -sfn ../usr/lib/os-release "$tree/etc/os-release"
     ln -sfn /var/lib/system/machine-id "$tree/etc/machine-id"
-    ln -sfn /var/lib/postern/settings "$tree/etc/postern"
+    ln -sfn /var/lib/postern-settings "$tree/etc/postern"
     ln -sfn /usr/share/zoneinfo/UTC "$tree/etc/localtime"
     echo postern >"$tree/etc/hostname"
     printf '127.0.0.1 localhost\n::1 localhost\n' >"$tree/etc/hosts"
