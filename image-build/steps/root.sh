@@ -58,7 +58,8 @@ IMAGE_VERSION="$VERSION"
 BUILD_ID="$COMMIT"
 END
     ln -sfn ../usr/lib/os-release "$tree/etc/os-release"
-    ln -sfn /var/lib/system/machine-id "$tree/etc/machine-id"
+    # Relative: the initramfs follows it too, from where the root is mounted there.
+    ln -sfn ../var/lib/system/machine-id "$tree/etc/machine-id"
     ln -sfn /var/lib/postern-settings "$tree/etc/postern"
     ln -sfn /usr/share/zoneinfo/UTC "$tree/etc/localtime"
     echo postern >"$tree/etc/hostname"
