@@ -11,7 +11,7 @@ make_keys() {
         if [ ! -e "$KEYS/$name.key" ]; then
             note "no $name.key in the folder of keys: made (give your own with POSTERN_KEYS=DIR)"
             (umask 077 && openssl req -quiet -x509 -newkey rsa:3072 -sha256 -nodes -days 7300 -subj "/CN=Postern $name/" \
-                -keyout "$KEYS/$name.key" -out "$KEYS/$name.crt")
+                -keyout "$KEYS/$name.key" -out "$KEYS/$name.crt" 2>/dev/null)
         fi
         cert-to-efi-sig-list -g "$owner" "$KEYS/$name.crt" "$OUT/enrolment/$name.esl"
         openssl x509 -in "$KEYS/$name.crt" -outform DER -out "$OUT/enrolment/$name.cer"
@@ -53,7 +53,8 @@ make_uki() {
     step "unified kernel image of the $1"
     ukify build --linux="$WORK/$KERNEL_NAME" --initrd="$WORK/initrd" --cmdline="$(cmdline "$1")" \
         --os-release="@$WORK/root/usr/lib/os-release" --uname="$KERNEL" \
-        --stub=/usr/lib/systemd/boot/efi/linuxx64.efi.stub --output="$WORK/$1.efi" >/dev/null
+        --stub=/usr/lib/systemd/boot/efi/linuxx64.efi.stub --output="$WORK/$1.efi" >"$WORK/ukify.log" 2>&1 ||
+        { cat "$WORK/ukify.log" >&2; fail "ukify"; }
     sha256sum <"$WORK/$1.efi" | cut -d' ' -f1 >"$WORK/$1.efi.unsigned"
     sign "$WORK/$1.efi"
     note "$(size "$WORK/$1.efi")"

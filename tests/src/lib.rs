@@ -8,6 +8,7 @@
 //! - [`scripted`], [`personalities`]: a fake server and a fake client that follow a script byte by byte.
 //! - [`tape`]: a fake server that writes down what it got and misbehaves at one step of the dialogue.
 //! - [`scratch`], [`child`], [`ports`], [`certificate`]: folders, processes, ports and certificates.
+//! - [`machine`]: a virtual machine that boots the image.
 //! - [`lab`]: a world, a Postern and an inside in network namespaces.
 //! - [`needs!`]: a test that the machine cannot run says so; where nothing may be skipped it fails instead.
 //!
@@ -24,6 +25,7 @@ pub mod clients;
 pub mod dovecot;
 pub mod exim;
 pub mod lab;
+pub mod machine;
 pub mod mail;
 pub mod mailbox;
 pub mod nameserver;
