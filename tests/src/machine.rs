@@ -171,11 +171,9 @@ impl Machine {
     ///
     /// If it has not within [`BOOT_LIMIT`] of its start, or ends before.
     pub fn expect(&mut self, words: &[&str]) {
-        let mut missing = Vec::new();
         loop {
             let said = self.serial();
-            missing.clear();
-            missing.extend(words.iter().filter(|word| !said.contains(**word)));
+            let missing: Vec<_> = words.iter().filter(|word| !said.contains(**word)).collect();
             if missing.is_empty() {
                 return;
             }
