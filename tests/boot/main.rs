@@ -2,6 +2,8 @@
 //!
 //! [`each_run`] is in every run of `tests/run`, [`full`] with `tests/run --full`: a boot in an emulator takes minutes.
 
+#![allow(clippy::disallowed_methods, reason = "a real machine takes real time")]
+
 mod each_run;
 mod full;
 
