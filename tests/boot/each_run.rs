@@ -11,15 +11,19 @@ use crate::{CONFIG, META_DATA, WORKS, closed, greeting, made};
 
 /// Programs that would let somebody do what the appliance does not do by itself.
 const NEVER: [&str; 32] = [
-    "sh", "bash", "dash", "busybox", "zsh", "ash", "perl", "python", "python3", "lua", "awk", "mawk", "sed", "tclsh",
-    "ruby", "php", "gdb", "strace", "apt", "apt-get", "dpkg", "rpm", "login", "agetty", "getty", "sulogin", "su", "sudo",
-    "sshd", "ssh", "curl", "wget",
+    "sh", "bash", "dash", "busybox", "zsh", "ash", "perl", "python", "python3", "lua", "awk", "mawk", "sed",
+    "tclsh", "ruby", "php", "gdb", "strace", "apt", "apt-get", "dpkg", "rpm", "login", "agetty", "getty",
+    "sulogin", "su", "sudo", "sshd", "ssh", "curl", "wget",
 ];
 /// How exposed a unit may be, by `systemd-analyze security`.
 const EXPOSED: f64 = 2.0;
 /// Those that cannot be less, and why.
 const MORE_EXPOSED: [(&str, f64, &str); 3] = [
-    ("postern.service", 3.3, "the guard sets users, rules and kernel settings; gate and workers give all of that away"),
+    (
+        "postern.service",
+        3.3,
+        "the guard sets users, rules and kernel settings; gate and workers give all of that away",
+    ),
     ("postern-first-boot.service", 2.5, "mounts the seed and names the machine"),
     ("postern-metadata.service", 2.5, "asks the network and writes the settings"),
 ];
@@ -122,7 +126,8 @@ fn units_are_sandboxed() {
     for line in scores.lines() {
         let (unit, score) = line.split_once(' ').expect("a unit and its score");
         let score: f64 = score.parse().expect("a score");
-        let limit = MORE_EXPOSED.iter().find(|(name, ..)| *name == unit).map_or(EXPOSED, |(_, limit, _)| *limit);
+        let limit =
+            MORE_EXPOSED.iter().find(|(name, ..)| *name == unit).map_or(EXPOSED, |(_, limit, _)| *limit);
         assert!(score <= limit, "{unit} has {score}, which is more than {limit}");
         ours += 1;
     }
@@ -140,7 +145,9 @@ fn bill_of_materials_names_both_kinds() {
         .iter()
         .filter_map(|component| component["purl"].as_str())
         .collect();
-    for wanted in ["pkg:deb/debian/systemd@", "pkg:deb/debian/unbound@", "pkg:cargo/rustls@", "pkg:cargo/tokio@"] {
+    for wanted in
+        ["pkg:deb/debian/systemd@", "pkg:deb/debian/unbound@", "pkg:cargo/rustls@", "pkg:cargo/tokio@"]
+    {
         assert!(names.iter().any(|name| name.starts_with(wanted)), "{wanted} is missing");
     }
 }

@@ -51,10 +51,8 @@ pub enum Medium {
 
 /// The files that `image-build/build` made: in `POSTERN_IMAGE`, else in `target/image`.
 pub fn image(extension: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("POSTERN_IMAGE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/image"),
-        PathBuf::from,
-    );
+    let folder = std::env::var_os("POSTERN_IMAGE")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/image"), PathBuf::from);
     let files = fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
     let mut found: Vec<_> =
         files.filter(|path| path.extension().is_some_and(|found| found == extension)).collect();
