@@ -86,6 +86,11 @@ make_root() {
     ours "$WORK/root" "$HERE/system/root"
     install -m 755 "$POSTERN" "$WORK/root/usr/bin/postern"
     strip --strip-all "$WORK/root/usr/bin/postern"
+    local library
+    for library in $(readelf -dW "$POSTERN" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'); do
+        [[ "$library" == ld-linux* ]] || [ -e "$WORK/root/usr/lib/x86_64-linux-gnu/$library" ] ||
+            fail "postern needs $library: add it to image-build/system/files"
+    done
     enable "$WORK/root" "$HERE/system/enabled"
     ln -sfn multi-user.target "$WORK/root/usr/lib/systemd/system/default.target"
     users "$WORK/root"
