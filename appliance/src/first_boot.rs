@@ -119,7 +119,7 @@ mod tests {
         let report = boot(block);
         let words = &report.notes.iter().find(|note| note.weight == Weight::Refused).unwrap().words;
         assert!(words.starts_with("user-data:7:10: postern.backend[0].tls: cannot be `never`"), "{words}");
-        let report = boot(&block.replace("never", "verify"));
+        let report = boot(&block.replace("never", "encrypt"));
         assert!(report.has_config, "{report:?}");
         let stored = root.path().join("var/lib/postern-settings/postern.toml");
         let config = config::load(&stored).unwrap();

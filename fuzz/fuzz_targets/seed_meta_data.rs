@@ -22,7 +22,10 @@ fuzz_target!(|input: &[u8]| {
     let Ok(seed) = read else { return };
     assert!((1..=128).contains(&seed.instance_id.len()) && !seed.instance_id.contains(char::is_control));
     if let Some(name) = seed.hostname {
-        assert!(name.as_str().len() <= 64 && name.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b)));
+        assert!(
+            name.as_str().len() <= 64
+                && name.as_str().bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
+        );
         assert_eq!(HostName::new(name.as_str()), Some(name));
     }
     assert!(seed.notes.iter().all(|note| !note.words.contains(char::is_control)));

@@ -4,15 +4,44 @@
 
 use first_boot::document::{Node, read_json, read_yaml};
 use first_boot::network::{
-    MAX_INTERFACES, MAX_PER_INTERFACE, Network, NetworkResult, PREFIX, read_config, read_digital_ocean, read_openstack, render,
+    MAX_INTERFACES, MAX_PER_INTERFACE, Network, NetworkResult, PREFIX, read_config, read_digital_ocean,
+    read_openstack, render,
 };
 use libfuzzer_sys::fuzz_target;
 
 /// Every key that the files may have.
 const KEYS: [&str; 31] = [
-    "MACAddress", "Type", "Kind", "Name", "OriginalName", "Driver", "MTUBytes", "RequiredForOnline", "DHCP", "IPv6AcceptRA",
-    "LinkLocalAddressing", "DNS", "Domains", "VLAN", "Address", "Destination", "Gateway", "GatewayOnLink", "Scope", "Metric", "UseDNS",
-    "UseRoutes", "UseGateway", "RouteMetric", "UseRoutePrefix", "Id", "Match", "Link", "Network", "Route", "NetDev",
+    "MACAddress",
+    "Type",
+    "Kind",
+    "Name",
+    "OriginalName",
+    "Driver",
+    "MTUBytes",
+    "RequiredForOnline",
+    "DHCP",
+    "IPv6AcceptRA",
+    "LinkLocalAddressing",
+    "DNS",
+    "Domains",
+    "VLAN",
+    "Address",
+    "Destination",
+    "Gateway",
+    "GatewayOnLink",
+    "Scope",
+    "Metric",
+    "UseDNS",
+    "UseRoutes",
+    "UseGateway",
+    "RouteMetric",
+    "UseRoutePrefix",
+    "Id",
+    "Match",
+    "Link",
+    "Network",
+    "Route",
+    "NetDev",
 ];
 
 fuzz_target!(|input: &[u8]| {

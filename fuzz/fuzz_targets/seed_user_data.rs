@@ -11,7 +11,10 @@ fuzz_target!(|input: &[u8]| {
     assert_eq!(wishes, read(input, &validate));
     check(&wishes);
     if input.starts_with(b"#!") || input.starts_with(&[0x1f, 0x8b]) {
-        assert!(wishes.incomplete && wishes == Wishes { incomplete: true, notes: wishes.notes.clone(), ..Wishes::default() });
+        assert!(
+            wishes.incomplete
+                && wishes == Wishes { incomplete: true, notes: wishes.notes.clone(), ..Wishes::default() }
+        );
     }
 });
 
@@ -27,7 +30,8 @@ fn check(wishes: &Wishes) {
 
 /// Any TOML with a `hostname` will do; every other key at the top is complained of if it is `wrong`.
 fn validate(text: &str) -> Result<Accepted, Vec<Complaint>> {
-    let complaint = |key: &str| vec![Complaint { line: 1, column: 1, key: key.to_owned(), words: "is wrong".to_owned() }];
+    let complaint =
+        |key: &str| vec![Complaint { line: 1, column: 1, key: key.to_owned(), words: "is wrong".to_owned() }];
     let table: toml::Table = text.parse().map_err(|_| complaint(""))?;
     if table.contains_key("wrong") {
         return Err(complaint("wrong[0].a.b"));

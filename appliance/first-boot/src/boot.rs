@@ -223,8 +223,10 @@ fn report(
     if let Some(cloud) = asking {
         line.push_str(&format!("; {cloud}'s metadata service is asked"));
     }
-    if refused > 0 {
-        line.push_str(&format!("; {refused} things were refused"));
+    match refused {
+        0 => {}
+        1 => line.push_str("; something was refused"),
+        _ => line.push_str(&format!("; {refused} things were refused")),
     }
     let hostname = stored.and_then(|stored| stored.hostname.as_ref()).map(|name| name.as_str().to_owned());
     let asking = asking.map(|cloud| cloud.name().to_owned());

@@ -17,7 +17,7 @@ pub use yaml::read as read_yaml;
 pub const MAX_DOCUMENT: usize = 256 << 10;
 /// Levels of lists and maps; a config of ours has five.
 pub const MAX_DEPTH: usize = 32;
-/// What a tree may weigh, aliases counted as often as they are used: for each node [`NODE_WEIGHT`] and its text.
+/// What a tree may weigh, aliases counted as often as they are used: for each node 64 octets and its text.
 pub const MAX_WEIGHT: usize = 2 << 20;
 /// What a node weighs beside its text, in octets.
 const NODE_WEIGHT: usize = 64;
@@ -93,7 +93,6 @@ impl Node {
     }
 
     /// How deep the tree is, and what it weighs.
-    #[cfg(any(test, fuzzing))]
     pub fn measure(&self) -> (usize, usize) {
         let inside: Vec<(usize, usize)> = match &self.value {
             Value::Null | Value::Scalar { .. } => Vec::new(),

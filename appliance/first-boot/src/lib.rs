@@ -3,7 +3,7 @@
 //!
 //! - [`local`] and [`network()`] are the two steps of a boot. Both always leave a machine that can be reached: what cannot be read
 //!   is noted, with the file, the line and what was expected, and what was there before stays; with nothing before, DHCP.
-//! - [`seed`] reads volumes, [`metadata`] asks the six clouds, [`user_data`] and [`network`] read what
+//! - [`seed`] reads volumes, [`metadata`] asks the six clouds, [`user_data`] and [`mod@network`] read what
 //!   administrators write, [`document`] is the YAML and JSON below them. All of these take bytes from outside: every read, tree and
 //!   wait has a bound.
 //! - [`stored`] is what is kept, each file replaced as a whole.

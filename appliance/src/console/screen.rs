@@ -78,7 +78,10 @@ impl Page {
         }
         for (at, line) in beside.into_iter().take(most).enumerate() {
             let label = if at == 0 { label } else { "" };
-            self.lines.push(format!("{label:<INDENT$}{line}").trim_end().to_owned());
+            let mut line = format!("{label:<INDENT$}{line}");
+            // ASCII by now: an octet is a column.
+            line.truncate(COLUMNS);
+            self.lines.push(line.trim_end().to_owned());
         }
     }
 

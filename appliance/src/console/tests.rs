@@ -102,7 +102,7 @@ fn when_nobody_gave_a_config() {
     (facts.mode, facts.authority, facts.hostname) = (None, None, "postern".to_owned());
     facts.interfaces = vec![interface("ens3", true, &["198.51.100.7/24"]), interface("ens4", false, &[])];
     facts.first_boot = report(
-        "network by DHCP; there is no config yet; 1 things were refused",
+        "network by DHCP; there is no config yet; something was refused",
         vec![Note::refused(
             "no seed was found: give the machine a volume labelled CIDATA (docs/first-boot.md)",
         )],

@@ -1,7 +1,7 @@
 //! OpenStack's config drive, and what its metadata service says in the same words.
 
 use super::{Folder, Seed, content_id, instance_id};
-use crate::document::{Node, Reading, read_json};
+use crate::document::{Node, Reading, Value, read_json};
 use crate::error::FirstBootError;
 use crate::network::read_openstack;
 
@@ -49,7 +49,10 @@ pub fn seed(origin: &str, documents: Documents) -> Result<Seed, FirstBootError> 
         const FILE: &str = "network_data.json";
         let read = read_json(&bytes).map_err(|error| Reading::unreadable(FILE, error));
         // Where a network is switched off for the platform, it says nothing of links.
-        let says_something = |node: &Node| matches!(node.get("links").map(|links| &links.value), Some(crate::document::Value::List(links)) if !links.is_empty());
+        let says_something = |node: &Node| {
+            let links = node.get("links").map(|links| &links.value);
+            links.is_some_and(|links| matches!(links, Value::List(links) if !links.is_empty()))
+        };
         match read {
             Ok(node) if !says_something(&node) => {}
             read => seed.network(read.and_then(|node| read_openstack(&node, FILE))),

@@ -6,7 +6,8 @@ use crate::names::{HostName, TimeServer};
 use crate::network::read_config;
 use crate::note::{Note, extend};
 
-const NO_LOGIN: &str = "there are no logins, no shell and no SSH on the appliance; it is administered through postern.toml and its page";
+const NO_LOGIN: &str =
+    "there are no logins, no shell and no SSH on the appliance; postern.toml and its page are all there is";
 const NO_COMMANDS: &str = "nothing from a seed is executed";
 const NO_FILES: &str = "no files from a seed are written; settings belong into the `postern:` block";
 const NO_PACKAGES: &str = "the system is one read-only image; it is updated as a whole";

@@ -236,6 +236,22 @@ fn torn_state_never_leaves_the_machine_without_a_network() {
 }
 
 #[test]
+fn what_cannot_be_kept_works_for_this_boot_and_is_said() {
+    let machine = Machine::new();
+    machine.write("var/lib/postern-settings", "a file where the folder should be");
+    machine.seed(&[META, CONFIG, NETWORK]);
+    let report = machine.boot();
+    assert!(refused(&report).iter().any(|words| words.contains("cannot be written")), "{report:?}");
+    assert_eq!(machine.network_files(), [FIXED]);
+    assert!(!report.has_config);
+    // Without /run there is nothing that could be put in place: that alone is an error.
+    fs::remove_dir_all(machine.path("run")).unwrap();
+    machine.write("run", "no folder either");
+    let error = first_boot::local(&machine.settings, &reader).unwrap_err();
+    assert!(error.to_string().contains("cannot be written"), "{error}");
+}
+
+#[test]
 fn a_seed_that_is_none_or_cannot_be_read_is_said() {
     let machine = Machine::new();
     machine.seed(&[("readme", "x")]);

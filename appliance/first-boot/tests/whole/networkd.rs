@@ -1,7 +1,7 @@
 //! The files are systemd-networkd's: the machine's own one loads them in a network namespace and does what they say.
 //!
-//! Needs root, `unshare`, `ip` and systemd-networkd; says SKIP where it lacks them. VLANs are left to the whole image's tests: not
-//! every kernel here has them.
+//! Needs root, `unshare`, `ip` and systemd-networkd; says SKIP where it lacks them. VLANs are left to the tests of the whole
+//! image: not every kernel here has them.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -11,7 +11,7 @@ use first_boot::document::read_yaml;
 use first_boot::network::{read_config, render};
 
 const NETWORKD: &str = "/lib/systemd/systemd-networkd";
-/// Two cables, networkd for some seconds, and what came of it. sysfs is read-only, as in containers: there is no udev to wait for.
+/// Two cables, networkd for some seconds, and what came of it. sysfs is read-only, as in containers: no udev to wait for.
 const SCRIPT: &str = r#"
 set -e
 mount -t tmpfs tmpfs /run
