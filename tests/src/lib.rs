@@ -11,6 +11,7 @@
 //! - [`witness`], [`scan`], [`steady`]: what both ends of a session see, which ports answer, mail at a steady rate.
 //! - [`scratch`], [`child`], [`ports`], [`certificate`]: folders, processes, ports and certificates.
 //! - [`lab`]: a world, a Postern and an inside in network namespaces; [`gateway`]: with Postern as their gateway.
+//! - [`machine`]: a virtual machine that boots the image.
 //! - [`needs!`]: a test that the machine cannot run says so; where nothing may be skipped it fails instead.
 //!
 //! Everything stays on loopback, and every process ends with the value that owns it, at the latest after
@@ -27,6 +28,7 @@ pub mod dovecot;
 pub mod exim;
 pub mod gateway;
 pub mod lab;
+pub mod machine;
 pub mod mail;
 pub mod mailbox;
 pub mod nameserver;

@@ -1,0 +1,153 @@
+//! Matrix rows 1, 2 and 4: disk and ISO, BIOS and UEFI; and what is in the root, without booting it.
+
+use std::fs;
+
+use postern_tests::machine::{Firmware, MACHINE, Machine, Medium, disk, seed};
+use postern_tests::needs;
+use postern_tests::ports;
+use postern_tests::scratch::Scratch;
+
+use crate::{CONFIG, META_DATA, WORKS, closed, greeting, made};
+
+/// Programs that would let somebody do what the appliance does not do by itself.
+const NEVER: [&str; 32] = [
+    "sh", "bash", "dash", "busybox", "zsh", "ash", "perl", "python", "python3", "lua", "awk", "mawk", "sed",
+    "tclsh", "ruby", "php", "gdb", "strace", "apt", "apt-get", "dpkg", "rpm", "login", "agetty", "getty",
+    "sulogin", "su", "sudo", "sshd", "ssh", "curl", "wget",
+];
+/// How exposed a unit may be, by `systemd-analyze security`.
+const EXPOSED: f64 = 2.0;
+/// Those that cannot be less, and why.
+const MORE_EXPOSED: [(&str, f64, &str); 3] = [
+    (
+        "postern.service",
+        3.3,
+        "the guard sets users, rules and kernel settings; gate and workers give all of that away",
+    ),
+    ("postern-first-boot.service", 2.5, "mounts the seed and names the machine"),
+    ("postern-metadata.service", 2.5, "asks the network and writes the settings"),
+];
+
+fn disk_serves(name: &str, firmware: Firmware) {
+    let scratch = Scratch::new(name);
+    let volume = seed(&scratch, &[("user-data", CONFIG), ("meta-data", META_DATA)]);
+    let medium = Medium::Disk(disk(&scratch, "disk.qcow2"));
+    let (smtp, page, other) = (ports::free(), ports::free(), ports::free());
+    let forwards = [(smtp, 25), (page, 8080), (other, 22)];
+    let mut machine = Machine::start(&scratch, firmware, &medium, Some(&volume), &forwards);
+    let said = greeting(&mut machine, smtp);
+    assert!(said.starts_with("220 mx1.example.net"), "{said}");
+    // The console looks every two seconds; both the page and the roles must have said that they work.
+    machine.expect(&[WORKS, "mx1.example.net", "SHA-256", "10.0.2.15"]);
+    // The rule set and the page's address: nothing but mail can be reached.
+    closed(page);
+    closed(other);
+    let serial = machine.serial();
+    assert!(!serial.contains("[FAILED]"), "{serial}");
+    eprintln!("{name}: mail is taken after {} s", machine.age().as_secs());
+}
+
+#[test]
+fn disk_with_bios() {
+    needs!(MACHINE);
+    disk_serves("disk-bios", Firmware::Bios);
+}
+
+#[test]
+fn disk_with_uefi() {
+    needs!(MACHINE);
+    disk_serves("disk-uefi", Firmware::Uefi);
+}
+
+/// Without a seed nothing is served, and the console says what to do.
+fn iso_starts(name: &str, firmware: Firmware) {
+    let scratch = Scratch::new(name);
+    let smtp = ports::free();
+    let medium = Medium::Cd(made("iso"));
+    let mut machine = Machine::start(&scratch, firmware, &medium, None, &[(smtp, 25)]);
+    machine.expect(&["NO CONFIG", "CIDATA", "10.0.2.15"]);
+    closed(smtp);
+    let serial = machine.serial();
+    assert!(!serial.contains("[FAILED]"), "{serial}");
+    eprintln!("{name}: asks for a config after {} s", machine.age().as_secs());
+}
+
+#[test]
+fn iso_on_cd_with_bios() {
+    needs!(MACHINE);
+    iso_starts("cd-bios", Firmware::Bios);
+}
+
+#[test]
+fn iso_on_cd_with_uefi() {
+    needs!(MACHINE);
+    iso_starts("cd-uefi", Firmware::Uefi);
+}
+
+#[test]
+fn iso_is_small() {
+    let size = fs::metadata(made("iso")).expect("the ISO").len();
+    assert!(size <= 200 << 20, "{size} octets");
+}
+
+/// Of each file in the root: its rights in octal, its type, its path. Read back from the EROFS image by the build.
+#[test]
+fn root_has_no_way_in() {
+    let list = fs::read_to_string(made("files")).expect("the list of files");
+    let mut seen = 0;
+    for line in list.lines() {
+        let [rights, owner, kind, path] = line.splitn(4, ' ').collect::<Vec<_>>()[..] else {
+            panic!("not a line of the list: {line}");
+        };
+        let rights = u32::from_str_radix(rights, 8).expect("rights");
+        let name = path.rsplit('/').next().unwrap_or_default();
+        seen += 1;
+        assert!(matches!(kind, "f" | "d" | "l"), "{line}: neither file, folder nor link");
+        assert_eq!(owner, "0:0", "{line}");
+        if kind == "l" {
+            continue;
+        }
+        assert!(kind != "f" || rights & 0o6000 == 0, "{line}: set-uid or set-gid");
+        assert!(rights & 0o002 == 0 || rights & 0o1000 != 0, "{line}: anybody may write");
+        let program = path.starts_with("/usr/bin/") || path.starts_with("/usr/sbin/");
+        assert!(!program || !NEVER.contains(&name), "{path} is in the image");
+        assert!(!path.contains("/python3"), "{path}: an interpreter's library of scripts");
+    }
+    assert!(seen > 300, "only {seen} files");
+    for wanted in ["/usr/bin/postern", "/usr/sbin/unbound", "/usr/lib/systemd/systemd"] {
+        assert!(list.contains(wanted), "no {wanted}");
+    }
+}
+
+#[test]
+fn units_are_sandboxed() {
+    let scores = fs::read_to_string(made("scores")).expect("the scores");
+    let mut ours = 0;
+    for line in scores.lines() {
+        let (unit, score) = line.split_once(' ').expect("a unit and its score");
+        let score: f64 = score.parse().expect("a score");
+        let limit =
+            MORE_EXPOSED.iter().find(|(name, ..)| *name == unit).map_or(EXPOSED, |(_, limit, _)| *limit);
+        assert!(score <= limit, "{unit} has {score}, which is more than {limit}");
+        ours += 1;
+    }
+    assert!(ours >= 9, "only {ours} units:\n{scores}");
+}
+
+#[test]
+fn bill_of_materials_names_both_kinds() {
+    let bill: serde_json::Value =
+        serde_json::from_slice(&fs::read(made("json")).expect("the bill")).expect("JSON");
+    assert_eq!(bill["bomFormat"], "CycloneDX");
+    let names: Vec<_> = bill["components"]
+        .as_array()
+        .expect("components")
+        .iter()
+        .filter_map(|component| component["purl"].as_str())
+        .collect();
+    for wanted in
+        ["pkg:deb/debian/systemd@", "pkg:deb/debian/unbound@", "pkg:cargo/rustls@", "pkg:cargo/tokio@"]
+    {
+        assert!(names.iter().any(|name| name.starts_with(wanted)), "{wanted} is missing");
+    }
+}

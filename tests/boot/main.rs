@@ -1,0 +1,62 @@
+//! The image, booted and looked into: what `image-build/build all` made, in virtual machines.
+//!
+//! [`each_run`] is in every run of `tests/run`, [`full`] with `tests/run --full`: a boot in an emulator takes minutes.
+
+#![allow(clippy::disallowed_methods, reason = "a real machine takes real time")]
+
+mod each_run;
+mod full;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use postern_tests::machine::{BOOT_LIMIT, Machine, image};
+use postern_tests::ports;
+
+/// A config that needs nothing of its surroundings; its server is never asked here.
+const CONFIG: &str = r#"hostname = "mx1.example.net"
+[[backend]]
+domains = ["example.net"]
+servers = ["10.0.2.2:2599"]
+"#;
+const META_DATA: &str = "instance-id: first\nlocal-hostname: mx1\n";
+/// What the console says once mail is taken.
+const WORKS: &str = "all work; mail is taken on";
+/// How long a closed port may take to say so: the emulated network accepts for the guest and hangs up later.
+const CLOSED: Duration = Duration::from_secs(20);
+
+fn made(extension: &str) -> PathBuf {
+    image(extension)
+        .unwrap_or_else(|| panic!("there is no target/image/*.{extension}: run image-build/build all first"))
+}
+
+/// Waits for a greeting on the port for mail.
+fn greeting(machine: &mut Machine, address: SocketAddr) -> String {
+    let greeting = ports::wait_until(BOOT_LIMIT.saturating_sub(machine.age()), || {
+        std::thread::sleep(Duration::from_secs(1));
+        first_line(address, Duration::from_secs(10))
+    });
+    greeting.unwrap_or_else(|| panic!("no greeting:\n{}", machine.serial()))
+}
+
+/// The first line that a port says, if it says one.
+fn first_line(address: SocketAddr, patience: Duration) -> Option<String> {
+    use std::io::{BufRead as _, BufReader};
+    let stream = std::net::TcpStream::connect_timeout(&address, patience).ok()?;
+    stream.set_read_timeout(Some(patience)).ok()?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).ok()?;
+    (!line.is_empty()).then_some(line)
+}
+
+/// Insists that a port answers nothing at all, neither a line nor a TLS alert.
+fn closed(address: SocketAddr) {
+    use std::io::{Read as _, Write as _};
+    let Ok(mut stream) = std::net::TcpStream::connect_timeout(&address, CLOSED) else { return };
+    stream.set_read_timeout(Some(CLOSED)).expect("a timeout");
+    // A server that waits for its client to speak first is open, too.
+    let _ = stream.write_all(b"GET / HTTP/1.0\r\n\r\n");
+    let mut answer = [0];
+    assert!(!matches!(stream.read(&mut answer), Ok(1..)), "{address} answers");
+}
