@@ -130,7 +130,9 @@ impl Bench {
         });
         println!("before {before:?}, with all {at_most:?}, after {:?}", self.holdings());
         assert!(given_back.is_some(), "{} KiB of {allowed}", self.holdings().memory);
-        assert!(self.tape.open().iter().all(|one| *one == Standing::Idle), "{:?}", self.tape.open());
+        // The server notes that it is idle after it has said its last word.
+        let idle = || self.tape.open().iter().all(|one| *one == Standing::Idle).then_some(());
+        assert!(ports::wait_until(LIMIT, idle).is_some(), "{:?}", self.tape.open());
         let mut client = self.secured();
         self.send(&mut client);
     }
@@ -193,7 +195,7 @@ fn slow_senders_leave_nothing() {
         client.write_all(b".\r\nQUIT\r\n").unwrap();
     }
     let arrived = || bench.tape.taken_from("slow").iter().filter(|taken| taken.accepted).count();
-    let all = ports::wait_until(LIMIT * 5, || (arrived() == count.div_ceil(2)).then_some(()));
+    let all = ports::wait_until(LIMIT * 4, || (arrived() == count.div_ceil(2)).then_some(()));
     drop(clients);
     assert!(all.is_some(), "{} of {} arrived", arrived(), count.div_ceil(2));
     bench.expect_as_before(before, at_most);
