@@ -101,6 +101,11 @@ impl Arming {
         for backend in &wanted.config.backends {
             for server in servers.targets(backend) {
                 look.at(backend, server, &mut all).await;
+                // The first look shows what it has: one server that does not answer can hold it up for minutes.
+                let mut found = lock(&self.found);
+                if found.len() < all.states.len() {
+                    found.clone_from(&all.states);
+                }
             }
         }
         look.identities().into_iter().for_each(|identities| identities.serve_at(all.served_at.clone()));
