@@ -7,6 +7,7 @@ mod gateway;
 mod injection;
 mod life;
 mod misbehaving;
+mod overload;
 mod peers;
 mod personalities;
 mod receipts;

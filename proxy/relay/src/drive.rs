@@ -240,7 +240,14 @@ impl Run {
                 self.jobs.push(job::spool(self.driver.spool.clone(), *request, self.spill.file()));
             }
             Action::Forget => self.spill.forget(),
-            Action::Record(event) => self.driver.recorder.record(event),
+            Action::Record(event) => {
+                if let (Some(admitted), Event::Transaction(transaction)) = (&self.admitted, &event)
+                    && transaction.reply.as_ref().is_some_and(|reply| reply.code().is_positive())
+                {
+                    admitted.was_served(Instant::now());
+                }
+                self.driver.recorder.record(event);
+            }
             Action::Promised(key, words) => {
                 self.promise = Some((key, words));
                 if self.broken.is_some() {
