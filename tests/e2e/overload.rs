@@ -95,8 +95,8 @@ struct SmallDisk(PathBuf);
 impl SmallDisk {
     fn mount(at: &Path) -> Self {
         std::fs::create_dir_all(at).unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64m,mode=755", "tmpfs"]).arg(at);
-        assert!({ mounted }.status().unwrap().success());
+        let options = ["-t", "tmpfs", "-o", "size=64m,mode=755", "tmpfs"];
+        assert!(Command::new("mount").args(options).arg(at).status().unwrap().success());
         Self(at.into())
     }
 }
