@@ -12,7 +12,7 @@ use record::{TlsFacts, TlsOutcome};
 use route::Backend;
 use smtp::No;
 use smtp::address::Host;
-use spool::{ClientFacts, Content, Entry, Folder, Spool, SpoolError, Spooled, TlsWords};
+use spool::{ClientFacts, Content, Entry, Folder, SenderProof, Spool, SpoolError, Spooled, TlsWords};
 
 use crate::session::{LegId, SpoolRequest};
 
@@ -69,6 +69,11 @@ fn entry(request: SpoolRequest) -> Entry {
         }
         TlsOutcome::Plain | TlsOutcome::Failed(_) => None,
     };
+    // SPF and DMARC are not asked yet.
+    let sender = match request.authenticated {
+        true => SenderProof::Authenticated,
+        false => SenderProof::Unknown,
+    };
     let client = ClientFacts {
         address: request.client.address,
         helo: request.client.helo,
@@ -80,7 +85,8 @@ fn entry(request: SpoolRequest) -> Entry {
         transaction: request.transaction,
         envelope: request.envelope,
         recipients: request.recipients,
-        client,
+        client: Some(client),
+        sender,
         folder: if request.deliverable { Folder::Queue } else { Folder::Expired },
         backend: request.backend,
         reason: request.reason,

@@ -11,7 +11,7 @@ use relay::{Action, Beginning, Budget, Input, LegId, Limits, Session, Settings, 
 use route::{Backend, BackendSettings, Banner, ClientAddress, Routing};
 use smtp::dialogue::Sent;
 use smtp::{Domain, TraceId};
-use spool::{ClientFacts, Content, Entry, Folder, SimulatedDisk, Spool};
+use spool::{ClientFacts, Content, Entry, Folder, SenderProof, SimulatedDisk, Spool};
 use tls::{Connector, Ladder, LegPolicy};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
@@ -523,13 +523,14 @@ fn entry(request: SpoolRequest) -> Entry {
         transaction: request.transaction,
         envelope: request.envelope,
         recipients: request.recipients,
-        client: ClientFacts {
+        client: Some(ClientFacts {
             address: request.client.address,
             helo: request.client.helo,
             protocol: request.protocol.name().into(),
             tls: None,
             authenticated: request.authenticated,
-        },
+        }),
+        sender: SenderProof::Unknown,
         folder: if request.deliverable { Folder::Queue } else { Folder::Expired },
         backend: request.backend,
         reason: request.reason,
