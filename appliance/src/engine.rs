@@ -29,6 +29,7 @@ mod live;
 mod outbound;
 mod probing;
 mod queue;
+mod senders;
 mod strain;
 mod workers;
 
