@@ -256,6 +256,7 @@ impl Session {
             reply: None,
             groups: sendings.iter().map(Sending::outcome).collect(),
         };
+        sendings.iter().for_each(|sending| sending.remember(awaiting.envelope(), common));
         let silent = sendings.iter().any(Sending::is_silent_after_content);
         let mut parts: Vec<Part> =
             sendings.into_iter().filter_map(|sending| sending.into_part(common)).collect();
@@ -341,13 +342,13 @@ impl Settling {
                 authenticated: common.authenticated,
                 backend: sending.backend.name().into(),
                 deliverable: !reason.code().is_permanent(),
-                reason,
+                reason: reason.clone(),
                 received: common.wall_now(),
                 outgoing: Arc::clone(&sending.outgoing),
                 stored,
                 tail: Arc::clone(&tail),
             };
-            sending.spool_until(common.now + SPOOLING, common);
+            sending.spool_until(common.now + SPOOLING, reason, common);
             common.act(Action::Spool(Box::new(request)));
         }
     }
