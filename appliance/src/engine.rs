@@ -22,6 +22,7 @@ use crate::{output, service};
 
 mod arming;
 mod demo;
+mod directory;
 mod error;
 mod generation;
 mod identity;
@@ -29,6 +30,7 @@ mod live;
 mod outbound;
 mod probing;
 mod queue;
+mod remembering;
 mod workers;
 
 use arming::Arming;
@@ -164,8 +166,10 @@ impl Engine {
         ));
         roles.attend(&relay);
 
-        // What servers offer is known before the first client asks (DECISIONS 1).
+        // What servers offer is known before the first client asks (DECISIONS 1); of those that are away, from before.
+        base.remembering().recall(&relay.serving().settings.routing).await;
         probing::probe_all(&relay.serving()).await;
+        tokio::spawn(Arc::clone(base.remembering()).keep(Arc::clone(&relay)));
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(&arming).keep());
         tokio::spawn(queue::drain(Arc::clone(&relay), clock, base.schedule()));
@@ -236,6 +240,7 @@ impl Engine {
             "no new sessions, waiting for the open ones"
         );
         let left = self.relay.drain(patience).await;
+        self.base.remembering().finish(&self.relay.serving().settings.routing).await;
         if left > 0 {
             tracing::warn!(sessions = left, "closed before they were done");
         }
