@@ -1,5 +1,6 @@
 //! The whole-system tests, a module per topic.
 
+mod absence;
 mod arming;
 mod client_address;
 mod dns;

@@ -194,6 +194,28 @@ impl Postern {
         Some(children.find(is_gate).unwrap_or(first))
     }
 
+    /// Ends it by SIGTERM, or at once by SIGKILL, and starts it with the same config and state.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end, or does not start.
+    pub fn restart(&mut self, how: Signal) {
+        self.process.signal(how);
+        assert!(self.process.wait(Duration::from_secs(60)).is_some(), "it does not end:\n{}", self.log());
+        let gone = || (!ports::wait(self.smtp, Duration::ZERO)).then_some(());
+        assert!(ports::wait_until(ports::START_LIMIT, gone).is_some(), "somebody still listens");
+        let output = self.scratch.join("output-again");
+        self.process = Child::spawn("postern", &command(&self.config, &["run"]), &output);
+        self.process.expect_listening(self.admin);
+        self.process.expect_listening(self.smtp);
+        let alive = || try_get(self.admin, "/healthz").filter(|answer| answer.starts_with("HTTP/1.1 200 "));
+        assert!(
+            ports::wait_until(ports::START_LIMIT, alive).is_some(),
+            "it does not answer:\n{}",
+            self.log()
+        );
+    }
+
     /// SIGHUP.
     pub fn reload(&self) {
         self.process.signal(Signal::SIGHUP);

@@ -48,6 +48,7 @@ impl Live for FakeEngine {
             domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
             tls: "opportunistic".to_owned(),
             servers,
+            recipients: crate::report::RecipientsState::default(),
         };
         vec![
             backend(

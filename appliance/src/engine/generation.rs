@@ -15,6 +15,7 @@ use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
 
 use super::error::EngineError;
 use super::outbound::{Names, outbound};
+use super::remembering::Remembering;
 use super::senders::Senders;
 use super::{identity, open_spool};
 use crate::config::{self, Config, Host, ServerAddress};
@@ -30,6 +31,7 @@ pub(super) struct Base {
     loop_key: [u8; 32],
     roots: Roots,
     spool: tokio::sync::OnceCell<Spool>,
+    remembering: Arc<Remembering>,
 }
 
 /// One config's worth.
@@ -54,7 +56,16 @@ impl Base {
         let spool_settings =
             spool::Settings { max_bytes: config.queue.max_size, schedule, ..spool::Settings::default() };
         let spool = tokio::sync::OnceCell::new();
-        Ok(Self { recording, clock, state_dir, spool_settings, loop_key, roots: Roots::public(), spool })
+        let remembering = match config.store {
+            config::StoreEngine::Sled => Remembering::new(state_dir.join("store"), Arc::clone(&clock))?,
+        };
+        let roots = Roots::public();
+        Ok(Self { recording, clock, state_dir, spool_settings, loop_key, roots, spool, remembering })
+    }
+
+    /// What is known of servers and recipients.
+    pub(super) fn remembering(&self) -> &Arc<Remembering> {
+        &self.remembering
     }
 
     /// When what waits in the queue is tried again, and for how long.
@@ -63,6 +74,19 @@ impl Base {
     }
 
     pub(super) async fn generation(
+        &self,
+        config: &Config,
+        before: Option<&Routing>,
+    ) -> Result<Generation, EngineError> {
+        let watched = self.remembering.forget_files();
+        let made = self.make_generation(config, before).await;
+        if made.is_err() {
+            self.remembering.watch_again(watched);
+        }
+        made
+    }
+
+    async fn make_generation(
         &self,
         config: &Config,
         before: Option<&Routing>,
@@ -163,7 +187,8 @@ impl Base {
         let mut submission = look_up(&backend.name, &backend.submission).await?;
         // The default, the same host on 587, is Postern's own port where the server is on the same machine.
         submission.retain(|server| !is_own(config, server));
-        leg(backend, tls, &self.roots, Arc::clone(&self.clock), (servers, submission))
+        let leg = leg(backend, tls, &self.roots, Arc::clone(&self.clock), (servers, submission))?;
+        Ok(leg.with_recipients(self.remembering.recipients(backend, tls, &self.roots)?))
     }
 }
 

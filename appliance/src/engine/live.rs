@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::arming::Arming;
 use crate::report::{
-    ArmingState, AuthorityState, BackendState, CertificateState, Health, ListenerState, Live, RolesState,
-    ServerState, StrainState, VerifyingState,
+    ArmingState, AuthorityState, BackendState, CertificateState, Health, ListenerState, Live,
+    RecipientsState, RolesState, ServerState, StrainState, VerifyingState,
 };
 use crate::roles::Roles;
 
@@ -120,6 +120,24 @@ fn backend_state(backend: &Backend) -> BackendState {
         domains: backend.domains().iter().map(ToString::to_string).collect(),
         tls: backend.tls().ladder.name().into(),
         servers: backend.servers().iter().map(|server| server_state(backend, server)).collect(),
+        recipients: recipients_state(backend),
+    }
+}
+
+fn recipients_state(backend: &Backend) -> RecipientsState {
+    let Some(recipients) = backend.recipients() else { return RecipientsState::default() };
+    let state = recipients.state();
+    let everything = |domain: &&smtp::Domain| recipients.accepts_everything(domain) == Some(true);
+    RecipientsState {
+        accepted: state.seen.accepted,
+        refused: state.seen.refused,
+        list: state.list.into(),
+        listed: state.listed,
+        trouble: state.trouble.into(),
+        accepts_everything: match state.list {
+            "ask" => backend.domains().iter().filter(everything).map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        },
     }
 }
 

@@ -144,6 +144,51 @@ pub struct BackendState {
     pub tls: String,
     /// Its servers in the order in which they are tried.
     pub servers: Vec<ServerState>,
+    /// Whose mail is taken while they are away.
+    #[serde(default)]
+    pub recipients: RecipientsState,
+}
+
+/// What is known of a backend's recipients.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipientsState {
+    /// Mailboxes that its servers accepted.
+    pub accepted: usize,
+    /// Those that they refused lately.
+    pub refused: usize,
+    /// `ask`, `file` or `ldap`.
+    pub list: String,
+    /// Entries of the list, where they can be counted.
+    pub listed: Option<usize>,
+    /// Why the list cannot be asked; empty while it can.
+    pub trouble: String,
+    /// Domains in which a server accepts every recipient.
+    pub accepts_everything: Vec<String>,
+}
+
+impl RecipientsState {
+    /// In words, for people.
+    pub fn words(&self) -> String {
+        let seen = format!("{} seen, {} refused lately", self.accepted, self.refused);
+        let list = match (self.list.as_str(), self.listed) {
+            ("file", Some(listed)) => format!("{listed} on the list; "),
+            ("ldap", _) if self.trouble.is_empty() => "listed in LDAP; ".to_owned(),
+            ("ldap", _) => format!("LDAP does not answer ({}); ", self.trouble),
+            _ => String::new(),
+        };
+        format!("{list}{seen}")
+    }
+
+    /// What to do where servers accept everybody; `None` where they do not.
+    pub fn advice(&self) -> Option<String> {
+        (!self.accepts_everything.is_empty()).then(|| {
+            format!(
+                "accepts every recipient of {}: while it is down only those are known who had mail. Give [[backend]] \
+                 recipients a file or LDAP.",
+                self.accepts_everything.join(", ")
+            )
+        })
+    }
 }
 
 impl BackendState {

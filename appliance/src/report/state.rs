@@ -47,6 +47,7 @@ impl State {
             .or_else(|| certificate(&certificates, now))
             .or_else(|| server_down(&backends))
             .or_else(|| passes_unread(&live.arming()))
+            .or_else(|| recipients_unknown(&backends))
             .or_else(|| self_signed(&certificates))
             .unwrap_or_else(|| new(Level::Good, "Mail flows.", ""))
     }
@@ -110,8 +111,8 @@ fn backend_down(backends: &[BackendState], now: Duration) -> Option<State> {
     let lasted = duration_in_words(now.saturating_sub(Duration::from_secs(since)));
     let sentence = format!("No server of backend {} can be reached, for {lasted} now: {reason}.", down.name);
     let advice = format!(
-        "Senders to {} are told to try later and lose nothing. Check that the server runs and that its port can be \
-         reached from here.",
+        "Mail to recipients of {} that are known is kept and delivered later, senders to others are told to try \
+         later. Check that the server runs and that its port can be reached from here.",
         listed(&down.domains)
     );
     Some(new(Level::Bad, sentence, advice))
@@ -163,6 +164,26 @@ fn passes_unread(arming: &[ArmingState]) -> Option<State> {
         }
     };
     Some(new(Level::Attention, sentence, first.why.clone()))
+}
+
+/// A list that cannot be asked, or servers whose yes proves nothing (DECISIONS 31).
+fn recipients_unknown(backends: &[BackendState]) -> Option<State> {
+    if let Some(backend) = backends.iter().find(|backend| !backend.recipients.trouble.is_empty()) {
+        let sentence =
+            format!("Mail flows, but the list of recipients of backend {} cannot be asked.", backend.name);
+        let advice =
+            format!("Its servers are asked instead. What went wrong: {}.", backend.recipients.trouble);
+        return Some(new(Level::Attention, sentence, advice));
+    }
+    let backend = backends.iter().find(|backend| !backend.recipients.accepts_everything.is_empty())?;
+    let sentence = format!(
+        "Mail flows, but the server of backend {} accepts every recipient of {}.",
+        backend.name,
+        listed(&backend.recipients.accepts_everything)
+    );
+    let advice = "While it is down only recipients are known who had mail, and it bounces what nobody has. Give \
+                  [[backend]] recipients a file or LDAP.";
+    Some(new(Level::Attention, sentence, advice))
 }
 
 fn self_signed(certificates: &[CertificateState]) -> Option<State> {

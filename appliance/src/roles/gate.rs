@@ -125,6 +125,7 @@ fn access(config: &Config, file: &Path) -> files::Access {
     let authorities = config.backends.iter().filter_map(|backend| backend.ca_file.as_ref());
     let recipients = config.backends.iter().filter_map(|backend| match &backend.recipients {
         Recipients::File(path) => Some(path),
+        Recipients::Ldap(directory) => directory.ca_file.as_ref(),
         Recipients::Ask => None,
     });
     let authorities = authorities.chain(&config.outbound.ca_file).chain(&config.acme.ca_file);

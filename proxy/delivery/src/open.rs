@@ -1,14 +1,14 @@
 //! Opening a connection to one of a backend's servers, as far as the moment where MAIL can be said: TCP, PROXY header,
 //! banner, EHLO, STARTTLS, EHLO again, the policy's word, XCLIENT.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use intercept::{ConnectError, Source};
 use record::{Clock, Event, FarProof, Leg, LegFailure, Recorder, TlsOutcome};
 use route::{Backend, ClientAddress, Server};
 use smtp::dialogue::{OutOfStep, Sent};
-use smtp::{Extension, Reply, TraceId};
+use smtp::{Extension, No, Reply, TraceId};
 use tls::{Chain, Connector, Ladder, TlsError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -66,6 +66,9 @@ pub enum OpenError {
     /// No connection.
     #[error("{0}")]
     Connect(#[from] ConnectError),
+    /// All servers failed often lately and are not tried at the moment; why the last one failed.
+    #[error("{0}")]
+    Down(Box<str>),
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Io(#[from] std::io::Error),
@@ -98,6 +101,18 @@ pub enum OpenError {
     TooWeak(&'static str),
 }
 
+impl OpenError {
+    /// What a client is told. A server that says no for good is there, and does not want this client; any other
+    /// failure means that it is away.
+    pub fn no(&self) -> No {
+        let why = self.to_string().into();
+        match self {
+            Self::Refused(reply) if reply.code().is_permanent() => No::ServerRefuses(why),
+            _ => No::ServerUnreachable(why),
+        }
+    }
+}
+
 /// Opens connections for sessions, the queue and probes.
 pub struct Opener {
     /// How connections come about.
@@ -127,16 +142,25 @@ impl Opener {
     ///
     /// # Errors
     ///
-    /// The last server's, when none could be used. Each failure was recorded and noted against its server.
+    /// When none could be used: what a server said that does not want this client, else the last one's failure. Each was
+    /// recorded and noted against its server.
     pub async fn open(&self, request: &OpenRequest) -> Result<OpenLeg, OpenError> {
         let servers = match request.submission {
             true => request.backend.submission(),
             false => request.backend.servers(),
         };
         let all = Instant::now() + timeouts::ALL_SERVERS;
+        let hidden = request.backend.world().is_none();
         let mut last = OpenError::NoServer;
         let meant = request.client.as_ref().map(|client| client.destination);
         for server in in_order(servers, meant) {
+            // Of one that is down the sessions are told by whoever tries it next.
+            if hidden && !server.may_be_tried(Instant::now()) {
+                if matches!(last, OpenError::NoServer) {
+                    last = OpenError::Down(server.last_failure().unwrap_or_default());
+                }
+                continue;
+            }
             let opened = timeout_at(all, self.open_server(request, &server)).await;
             match opened.unwrap_or(Err(OpenError::Silent)) {
                 Ok(leg) => {
@@ -145,7 +169,9 @@ impl Opener {
                 }
                 Err(error) => {
                     self.note_failure(request, &server, &error);
-                    last = error;
+                    if !matches!(&last, OpenError::Refused(reply) if reply.code().is_permanent()) {
+                        last = error;
+                    }
                 }
             }
         }
@@ -154,8 +180,17 @@ impl Opener {
 
     fn note_failure(&self, request: &OpenRequest, server: &Server, error: &OpenError) {
         let reason = error.to_string();
-        server.failed(Instant::now(), self.clock.now(), &reason);
         let client = request.client.as_ref().map(|client| client.address.ip());
+        let (now, wall) = (Instant::now(), self.clock.now());
+        let clients_own =
+            matches!(request.backend.client_address(), ClientAddress::Transparent | ClientAddress::Proxy);
+        match error {
+            _ if request.backend.world().is_some() => server.failed(now, wall, &reason),
+            // It answers: what it does not want may be this client, or this moment.
+            OpenError::Refused(_) => server.doubted(now),
+            _ if clients_own => server.failed_for_client(now, wall, &reason),
+            _ => server.failed(now, wall, &reason),
+        }
         let transparent = request.backend.client_address() == ClientAddress::Transparent;
         self.recorder.record(Event::LegFailed(Box::new(LegFailure {
             session: Some(request.session),
@@ -163,6 +198,29 @@ impl Opener {
             server: server.address(),
             source: client.filter(|_| transparent),
             reason: reason.into(),
+        })));
+    }
+
+    /// A server broke off in the middle of a session, or fell silent: down for some, perhaps not for all. Others are tried
+    /// before it for a while; the session of `client` is told of in the record.
+    pub fn note_doubt(
+        &self,
+        session: TraceId,
+        client: IpAddr,
+        backend: &Backend,
+        server: SocketAddr,
+        reason: Box<str>,
+    ) {
+        if let Some(server) = backend.server_at(server) {
+            server.doubted(Instant::now());
+        }
+        let transparent = backend.client_address() == ClientAddress::Transparent;
+        self.recorder.record(Event::LegFailed(Box::new(LegFailure {
+            session: Some(session),
+            backend: backend.name().into(),
+            server,
+            source: transparent.then_some(client),
+            reason,
         })));
     }
 

@@ -13,9 +13,9 @@ use std::task::{Context, Poll, Waker, ready};
 
 use delivery::{FarSide, OpenError, OpenLeg, OpenProbe, OpenRequest, Opener, ProbeRequest, Shown, Stream};
 use record::{Event, Recorder, SessionEnd};
-use route::Destinations;
+use route::{Backend, Destinations, Listing, Recipients};
 use smtp::address::Host;
-use smtp::{No, Reply};
+use smtp::{Mailbox, No, Reply};
 use spool::{ReceiptKey, Spool};
 use tls::{Acceptor, Interception};
 use tokio::io::ReadBuf;
@@ -218,6 +218,13 @@ impl Run {
             Action::Open(leg, request) => self.open(leg, *request),
             Action::Probe(leg, request) => self.probe(leg, *request),
             Action::Locate(host) => self.locate(host),
+            Action::LookUp(backend, mailbox) => self.look_up(backend, mailbox),
+            Action::Doubt { backend, server, reason } => {
+                if let Some(session) = &self.session {
+                    let (id, client) = (session.id(), session.client().ip());
+                    self.driver.opener.note_doubt(id, client, &backend, server, reason);
+                }
+            }
             Action::Write(leg, bytes) => {
                 if let Some(wire) = self.leg(leg) {
                     wire.push(bytes);
@@ -299,6 +306,17 @@ impl Run {
                 None => Err(No::RelayDenied),
             };
             Done::Located(host, found)
+        }));
+    }
+
+    fn look_up(&mut self, backend: Arc<Backend>, mailbox: Mailbox) {
+        self.jobs.push(Job::new(async move {
+            let directory = backend.recipients().and_then(Recipients::directory);
+            let listing = match directory {
+                Some(directory) => directory.look_up(mailbox.clone()).await,
+                None => Listing::NoList,
+            };
+            Done::LookedUp(mailbox, listing)
         }));
     }
 
@@ -428,9 +446,12 @@ impl Run {
                 self.legs.push((leg, Wire::new(stream)));
                 self.step(Input::Probed(leg, Box::new(probed)));
             }
-            Done::Probed(leg, Err(error)) => self.step(Input::OpenFailed(leg, error.to_string().into())),
+            Done::Probed(leg, Err(error)) => {
+                self.step(Input::OpenFailed(leg, No::ServerUnreachable(error.to_string().into())));
+            }
             Done::Located(host, found) => self.step(Input::Located(host, found)),
-            Done::Opened(leg, Err(error)) => self.step(Input::OpenFailed(leg, error.to_string().into())),
+            Done::LookedUp(mailbox, listing) => self.step(Input::LookedUp(mailbox, listing)),
+            Done::Opened(leg, Err(error)) => self.step(Input::OpenFailed(leg, error.no())),
             Done::Stored(Ok(())) => self.step(Input::Stored),
             Done::Stored(Err(error)) => {
                 tracing::error!(%error, "content could not be stored");

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use delivery::{Client, Far, OpenRequest, ProbeRequest, Probed, Proven, Shown};
 use record::{Abuse, Event, Protocol, SessionEnd, TlsFacts, TlsOutcome};
-use route::Backend;
+use route::{Backend, Listing};
 use smtp::address::Host;
 use smtp::command::MAX_COMMAND_LINE;
 use smtp::line::LineReader;
 use smtp::receiver::Ready;
-use smtp::{Answer, Capabilities, Envelope, No, RecipientSet, Reply, TraceId, TransactionId};
+use smtp::{Answer, Capabilities, Envelope, Mailbox, No, RecipientSet, Reply, TraceId, TransactionId};
 use spool::{ReceiptKey, Receipts, SenderProof, Spooled};
 use tokio::time::Instant;
 
@@ -57,12 +57,14 @@ pub enum Input<'a> {
     Encrypted(TlsFacts),
     /// A connection that [`Action::Open`] asked for is there.
     Opened(LegId, Box<Far<Proven>>),
-    /// It could not be had; the reason in words for the client.
-    OpenFailed(LegId, Box<str>),
+    /// It could not be had; what the client is told.
+    OpenFailed(LegId, No),
     /// The far side that [`Action::Probe`] asked for is there.
     Probed(LegId, Box<Probed>),
     /// Where mail for a host goes, or what a client is told who names it; [`Action::Locate`] asked.
     Located(Host, Result<Arc<Backend>, No>),
+    /// What the administrator's directory says of a recipient; [`Action::LookUp`] asked.
+    LookedUp(Mailbox, Listing),
     /// Bytes from a server.
     Leg(LegId, &'a [u8]),
     /// A server closed, or its connection broke; the reason in words.
@@ -106,6 +108,17 @@ pub enum Action {
     Probe(LegId, Box<ProbeRequest>),
     /// Find out where mail for a domain, or for an address literal, goes.
     Locate(Host),
+    /// Ask the directory of this backend for a recipient.
+    LookUp(Arc<Backend>, Mailbox),
+    /// A server broke off or fell silent in the middle of a session: others are tried before it.
+    Doubt {
+        /// Whose server.
+        backend: Arc<Backend>,
+        /// Where.
+        server: SocketAddr,
+        /// What it did.
+        reason: Box<str>,
+    },
     /// Write to a server.
     Write(LegId, Vec<u8>),
     /// Put a connection into the pool.
@@ -443,11 +456,12 @@ impl Session {
             Input::Opened(leg, far) => {
                 self.behind_discarding(|session| session.leg_opened(leg, *far)).resume()
             }
-            Input::OpenFailed(leg, reason) => self
-                .behind_discarding(|session| session.leg_failed(leg, No::ServerUnreachable(reason)))
-                .resume(),
+            Input::OpenFailed(leg, no) => {
+                self.behind_discarding(|session| session.leg_failed(leg, no)).resume()
+            }
             Input::Probed(leg, probed) => self.far_side_met(leg, *probed).resume(),
             Input::Located(host, backend) => self.located(&host, backend).resume(),
+            Input::LookedUp(mailbox, listing) => self.looked_up(&mailbox, listing).resume(),
             Input::Leg(leg, bytes) => {
                 self.behind_discarding(|session| session.leg_spoke(leg, bytes)).resume()
             }

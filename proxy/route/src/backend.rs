@@ -3,10 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use smtp::Domain;
+use smtp::{Capabilities, Domain, ForwardPath};
 use tls::{Connector, LegPolicy};
 use tokio::time::Instant;
 
+use crate::recipients::Recipients;
 use crate::server::Server;
 
 /// How a server is told the client's address (DECISIONS 8).
@@ -121,6 +122,7 @@ pub struct Backend {
     settings: BackendSettings,
     servers: Vec<Arc<Server>>,
     submission: Vec<Arc<Server>>,
+    recipients: Option<Recipients>,
 }
 
 impl Backend {
@@ -128,7 +130,46 @@ impl Backend {
     pub fn new(mut settings: BackendSettings) -> Self {
         let servers = std::mem::take(&mut settings.servers).into_iter().map(Arc::new).collect();
         let submission = std::mem::take(&mut settings.submission).into_iter().map(Arc::new).collect();
-        Self { settings, servers, submission }
+        Self { settings, servers, submission, recipients: None }
+    }
+
+    /// The same, with what is known of its recipients; without, nobody is.
+    #[must_use]
+    pub fn with_recipients(mut self, recipients: Recipients) -> Self {
+        self.recipients = Some(recipients);
+        self
+    }
+
+    /// What is known of its recipients.
+    pub fn recipients(&self) -> Option<&Recipients> {
+        self.recipients.as_ref()
+    }
+
+    /// What was seen of its recipients, where this one is in a domain of its own.
+    pub fn recipients_with(&self, path: &ForwardPath) -> Option<&Recipients> {
+        let own = path.domain().is_none_or(|domain| self.domains().contains(domain));
+        self.recipients.as_ref().filter(|_| own)
+    }
+
+    /// What its servers offer, as far as they were seen: what all of them have, since any of them may get a message that is
+    /// kept for them. `None` if none was seen.
+    pub fn remembered(&self) -> Option<Capabilities> {
+        let seen = self.servers.iter().filter_map(|server| server.offered());
+        seen.map(|offered| offered.effective().clone()).reduce(|all, one| all.shared_with(&one))
+    }
+
+    /// The banner of the server at this address, or of the first that was seen.
+    pub fn remembered_greeting(&self, destination: SocketAddr) -> Option<Box<str>> {
+        let meant = self.server_at(destination).into_iter().chain(&self.servers);
+        meant
+            .filter_map(|server| server.offered())
+            .map(|offered| offered.greeting)
+            .find(|words| !words.is_empty())
+    }
+
+    /// Whether every connection to it is verified or pinned.
+    pub fn is_proved(&self) -> bool {
+        self.tls().ladder == tls::Ladder::Verify || !self.tls().pins.is_empty()
     }
 
     /// What it is called.
@@ -181,7 +222,7 @@ impl Backend {
         &self.submission
     }
 
-    /// The servers in the order in which to try them now: the configured one, those that failed lately last.
+    /// The servers in the order in which to try them now: the configured one, those that failed or broke off lately last.
     pub fn in_order(servers: &[Arc<Server>], now: Instant) -> Vec<Arc<Server>> {
         let (mut eligible, paused): (Vec<_>, Vec<_>) =
             servers.iter().cloned().partition(|server| server.is_eligible(now));

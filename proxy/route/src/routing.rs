@@ -104,11 +104,10 @@ impl Routing {
     pub fn keeps_requiretls(&self) -> bool {
         !self.backends.is_empty()
             && self.backends.iter().all(|backend| {
-                let proved = backend.tls().ladder == tls::Ladder::Verify || !backend.tls().pins.is_empty();
                 let offers = |server: &Arc<crate::Server>| {
                     server.offered().is_some_and(|offered| offered.effective().has(Extension::RequireTls))
                 };
-                proved && backend.servers().iter().all(offers)
+                backend.is_proved() && backend.servers().iter().all(offers)
             })
     }
 

@@ -68,6 +68,12 @@ impl Connector {
         Ok(connector)
     }
 
+    /// The same policy for a library that makes its connections itself: the verifier in it ends a handshake that does not satisfy
+    /// the policy, under the name that the library asks for.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config)
+    }
+
     /// Takes the client's part in a handshake with the server called `server_name`: its host name, or its IP address,
     /// which is verified as such and never sent (RFC 6066 §3). The policy's name goes before it. The deadline
     /// is the caller's: [`HANDSHAKE_DEADLINE`](crate::HANDSHAKE_DEADLINE).

@@ -9,9 +9,9 @@ use std::task::{Context, Poll};
 
 use delivery::{OpenError, OpenLeg, OpenProbe, Stream};
 use record::{TlsFacts, TlsOutcome};
-use route::Backend;
-use smtp::No;
+use route::{Backend, Listing};
 use smtp::address::Host;
+use smtp::{Mailbox, No};
 use spool::{ClientFacts, Content, Entry, Folder, SenderProof, Spool, SpoolError, Spooled, TlsWords};
 
 use crate::senders::{Claim, Senders};
@@ -30,6 +30,7 @@ pub(super) enum Done {
     Opened(LegId, Result<Box<OpenLeg>, OpenError>),
     Probed(LegId, Result<Box<OpenProbe>, OpenError>),
     Located(Host, Result<Arc<Backend>, No>),
+    LookedUp(Mailbox, Listing),
     Stored(io::Result<()>),
     Fetched(LegId, io::Result<Vec<u8>>),
     Spooled(usize, Result<Spooled, SpoolError>),

@@ -261,6 +261,7 @@ impl Session {
             reply: None,
             groups: sendings.iter().map(Sending::outcome).collect(),
         };
+        sendings.iter().for_each(|sending| sending.remember(awaiting.envelope(), common));
         let silent = sendings.iter().any(Sending::is_silent_after_content);
         let mut parts: Vec<Part> =
             sendings.into_iter().filter_map(|sending| sending.into_part(common)).collect();
@@ -389,7 +390,7 @@ impl Settling {
                 sender: common.known_sender(),
                 backend: sending.backend.name().into(),
                 deliverable: !reason.code().is_permanent(),
-                reason,
+                reason: reason.clone(),
                 received: common.wall_now(),
                 carriage: Carriage {
                     outgoing: Arc::clone(&sending.outgoing),
@@ -397,7 +398,7 @@ impl Settling {
                     tail: Arc::clone(&tail),
                 },
             };
-            sending.spool_until(common.now + SPOOLING, common);
+            sending.spool_until(common.now + SPOOLING, reason, common);
             common.act(Action::Spool(Box::new(request)));
         }
     }

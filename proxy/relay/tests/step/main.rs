@@ -8,6 +8,7 @@ mod differential;
 mod harness;
 mod server;
 
+mod absence;
 mod chunking;
 mod deadlines;
 mod groups;

@@ -13,8 +13,8 @@ use delivery::{Connecting, Network, Opener, Pool, Stream};
 use intercept::{ConnectError, Source};
 use record::{Clock, Event, Protocol, Recorder, SimulatedClock, SystemClock};
 use relay::{Beginning, Budget, Driver, Limits, Settings, drive};
-use route::{Backend, BackendSettings, Banner, ClientAddress, Routing};
-use smtp::{Domain, TraceId};
+use route::{Backend, BackendSettings, Banner, ClientAddress, List, Recipients, Routing};
+use smtp::{Domain, ForwardPath, Mailbox, Reply, ReplyCode, TraceId};
 use spool::{SimulatedDisk, Spool};
 use tls::{Connector, Ladder, LegPolicy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -192,6 +192,15 @@ impl World {
         }
     }
 
+    /// Servers accepted this recipient lately.
+    pub(crate) fn knows(&self, recipient: &str) {
+        let mailbox: Mailbox = recipient.parse().unwrap();
+        let backend = self.routing.backend_of(mailbox.domain().unwrap()).unwrap();
+        let ok = Reply::new(ReplyCode::new(250).unwrap(), None, "ok");
+        let now = Duration::from_secs(1_795_288_205);
+        backend.recipients().unwrap().answered(&ForwardPath::Mailbox(mailbox), &ok, now);
+    }
+
     /// A session whose client has waited for the greeting; its end is the task's.
     pub(crate) async fn session(&self) -> (DuplexStream, tokio::task::JoinHandle<()>) {
         let limits = Limits::default();
@@ -246,7 +255,7 @@ async fn awake(driven: impl Future<Output = ()>, record: Arc<Record>) {
 fn backend(name: &str, port: u16) -> Backend {
     let plain = LegPolicy { ladder: Ladder::Off, ..LegPolicy::default() };
     let connector = Connector::new(&tls::Settings::default(), &plain, Arc::new(SystemClock)).unwrap();
-    Backend::new(BackendSettings {
+    let backend = Backend::new(BackendSettings {
         name: name.into(),
         domains: vec![format!("{name}.example").parse::<Domain>().unwrap()],
         servers: vec![route::Server::new(([127, 0, 0, 1], port).into(), name)],
@@ -256,5 +265,6 @@ fn backend(name: &str, port: u16) -> Backend {
         client_address: ClientAddress::None,
         banner: Banner::Postern,
         world: None,
-    })
+    });
+    backend.with_recipients(Recipients::new(name, Arc::default(), List::Ask))
 }
