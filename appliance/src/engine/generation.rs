@@ -200,6 +200,7 @@ fn policy(backend: &config::Backend, roots: &Roots) -> Result<LegPolicy, EngineE
     Ok(LegPolicy {
         ladder: ladder(backend.tls),
         name: backend.tls_name.as_ref().map(ToString::to_string),
+        also: None,
         roots,
         pins: backend.pins.iter().copied().map(Pin::from).collect(),
     })
