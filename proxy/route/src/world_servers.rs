@@ -152,6 +152,11 @@ impl<L: Lookup + 'static> Destinations for WorldServers<L> {
         self.settings.relay.is_some()
     }
 
+    fn relay_named(&self, name: &str) -> Option<Arc<Backend>> {
+        let mut relays = self.settings.relays.iter().chain(&self.settings.relay);
+        relays.find(|relay| relay.name() == name).cloned()
+    }
+
     fn at(&self, address: SocketAddr) -> Option<Arc<Backend>> {
         let relay = self.settings.relays.iter().find(|relay| relay.server_at(address).is_some());
         if relay.is_some() {
