@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use intercept::{ConnectError, Source};
 use record::{Clock, Event, FarProof, Leg, LegFailure, Recorder, TlsOutcome};
-use route::{Backend, ClientAddress, Server};
+use route::{AsksBack, Backend, ClientAddress, Server};
 use smtp::dialogue::{OutOfStep, Sent};
 use smtp::{Extension, Reply, TraceId};
 use tls::{Chain, Connector, Ladder, TlsError};
@@ -60,6 +60,9 @@ pub struct OpenLeg {
 /// Why one server, or all, could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The server asks Postern what Postern asks it.
+    #[error("{0}")]
+    AsksBack(#[from] AsksBack),
     /// The server closed the connection.
     #[error("the server closed the connection")]
     Closed,
@@ -115,7 +118,9 @@ pub struct Opener {
 impl Opener {
     /// A connection that waits in the pool, if one will do.
     pub fn take_pooled(&self, request: &OpenRequest) -> Option<OpenLeg> {
-        if request.may_be_pooled && !request.submission { self.pool.take(&request.backend) } else { None }
+        let counts = request.backend.is_itself(request.client.address.ip());
+        let will_do = request.may_be_pooled && !request.submission && !counts;
+        if will_do { self.pool.take(&request.backend) } else { None }
     }
 
     /// Puts a connection into the pool, if another session may use it; else it is dropped.
@@ -133,13 +138,18 @@ impl Opener {
             true => request.backend.submission(),
             false => request.backend.servers(),
         };
+        let asking_back = request.backend.asked_by(request.client.address.ip()).inspect_err(|error| {
+            // No fault of the server's that it has to be left alone for.
+            self.record_failure(request, servers.first().map(|server| server.address()), error.to_string());
+        })?;
         let all = Instant::now() + timeouts::ALL_SERVERS;
         let mut last = OpenError::NoServer;
         for server in in_order(servers, request.client.destination) {
             let opened = timeout_at(all, self.open_server(request, &server)).await;
             match opened.unwrap_or(Err(OpenError::Silent)) {
-                Ok(leg) => {
+                Ok(mut leg) => {
                     server.answered();
+                    leg.far.set_asking_back(asking_back);
                     return Ok(leg);
                 }
                 Err(error) => {
@@ -154,11 +164,16 @@ impl Opener {
     fn note_failure(&self, request: &OpenRequest, server: &Server, error: &OpenError) {
         let reason = error.to_string();
         server.failed(Instant::now(), self.clock.now(), &reason);
+        self.record_failure(request, Some(server.address()), reason);
+    }
+
+    fn record_failure(&self, request: &OpenRequest, server: Option<SocketAddr>, reason: String) {
         let transparent = request.backend.client_address() == ClientAddress::Transparent;
+        let Some(server) = server else { return };
         self.recorder.record(Event::LegFailed(Box::new(LegFailure {
             session: Some(request.session),
             backend: request.backend.name().into(),
-            server: server.address(),
+            server,
             source: transparent.then(|| request.client.address.ip()),
             reason: reason.into(),
         })));
