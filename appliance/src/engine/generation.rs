@@ -7,7 +7,7 @@ use std::sync::Arc;
 use delivery::{Opener, Pool, Tcp};
 use intercept::Networks;
 use record::Clock;
-use relay::{Driver, InboundPlain, Limits, Serving, Settings};
+use relay::{CalledBefore, Driver, InboundPlain, InnerVerification, Limits, Serving, Settings};
 use route::{Backend, BackendSettings, Routing, Server};
 use spool::{Schedule, Spool};
 use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
@@ -28,6 +28,8 @@ pub(super) struct Base {
     loop_key: [u8; 32],
     roots: Roots,
     spool: tokio::sync::OnceCell<Spool>,
+    verifying: InnerVerification,
+    called: CalledBefore,
 }
 
 /// One config's worth.
@@ -51,8 +53,9 @@ impl Base {
         let schedule = Schedule { lifetime: config.queue.lifetime, ..Schedule::default() };
         let spool_settings =
             spool::Settings { max_bytes: config.queue.max_size, schedule, ..spool::Settings::default() };
-        let spool = tokio::sync::OnceCell::new();
-        Ok(Self { recording, clock, state_dir, spool_settings, loop_key, roots: Roots::public(), spool })
+        let (spool, verifying) = (tokio::sync::OnceCell::new(), InnerVerification::default());
+        let (roots, called) = (Roots::public(), CalledBefore::default());
+        Ok(Self { recording, clock, state_dir, spool_settings, loop_key, roots, spool, verifying, called })
     }
 
     /// When what waits in the queue is tried again, and for how long.
@@ -123,7 +126,9 @@ impl Base {
         tls: &tls::Settings,
         names: Names,
     ) -> Result<Driver, EngineError> {
-        let outbound = outbound(config, names, tls, &self.state_dir, &self.clock).await?;
+        let outbound =
+            outbound(config, names, tls, &self.state_dir, &self.clock, (&self.verifying, &self.called))
+                .await?;
         let mark = (config.network.mode != config::Mode::Front).then_some(firewall::marks::OWN);
         let folder = self.state_dir.join("spool");
         let open = || open_spool(folder, self.spool_settings.clone(), Arc::clone(&self.clock));
