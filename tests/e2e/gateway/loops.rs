@@ -122,12 +122,9 @@ fn two_posterns_that_have_each_other_for_their_server_come_to_an_end_with_their_
         client.says("RCPT TO:<b@round.test>", "451")
     });
     assert!(told.contains("does it send its mail back here?"), "{told}");
-    for (postern, other) in [(&first, "mx.second.test"), (&second, "mx.first.test")] {
-        let log = postern.log();
-        let of_other = |line: &&str| line.contains("mail ") && line.contains(&format!("helo=\"{other}\""));
-        let asked = log.lines().filter(of_other).count();
-        assert!((1..=60).contains(&asked), "{asked} times:\n{log}");
-    }
+    // Each that was asked has put its identifier into the answer.
+    let asked = told.matches('(').count();
+    assert!((10..=110).contains(&asked), "{asked} times: {told}\n{}\n{}", first.log(), second.log());
     // And the next one is answered as well: nothing is left over.
     let again = lab.inside.run(move || {
         let mut client = Scripted::greeted(near, None);

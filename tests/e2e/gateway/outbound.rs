@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use postern_tests::certificate::{Authority, Certificate};
 use postern_tests::clients::{Client, How, Security, deliver};
 use postern_tests::gateway::{self, LIMIT, names, smtp, submit, without_dns};
-use postern_tests::lab::{INSIDE, LAB, Lab, WORLD};
+use postern_tests::lab::{HIDDEN, INSIDE, LAB, Lab, WORLD};
 use postern_tests::mail::Mail;
 use postern_tests::nameserver::KNOT;
 use postern_tests::needs;
@@ -228,6 +228,29 @@ fn a_smarthost_of_the_servers_own_takes_mail_for_anybody_if_it_is_who_it_should_
     let outcome = sent_by(&lab, &sender, &mail);
     assert!(outcome.iter().all(|line| line.contains("status=sent")), "{outcome:#?}\n{}", postern.log());
     assert!(world.mailbox().wait_for_message(mail.message_id()).added.contains("using TLSv1.3"));
+}
+
+#[test]
+fn under_a_servers_own_address_a_far_side_is_greeted_with_the_name_that_it_gave_before() {
+    needs!(LAB, KNOT, POSTFIX);
+    let lab = lab();
+    let (_names, resolver) = names(&lab, &[("far.test", format!("@ MX 10 mx\nmx A {}\n", WORLD.v4))]);
+    let postern = gateway::start(&lab, &format!("{resolver}[outbound]\nsource = \"server\"\nhide = false\n"));
+    let (far, sender) = (in_the_world(&lab, WORLD.v4), sender(&lab, WORLD.v4));
+    let greeted_by = || {
+        let mail = Mail::new("a@hidden.test", &["b@far.test"], "from whom?\n");
+        let outcome = sent_by(&lab, &sender, &mail);
+        assert!(outcome[0].contains("status=sent"), "{outcome:?}\n{}", postern.log());
+        let stored = far.mailbox().wait_for_message(mail.message_id());
+        assert!(stored.added.contains(&format!("[{}]", HIDDEN.v4)), "{}", stored.added);
+        stored.added
+    };
+    // Nothing is known of it yet.
+    let first = greeted_by();
+    assert!(first.contains("from mx.postern.test "), "{first}");
+    // The session before ends a moment after its mail has arrived.
+    let own = || Some(greeted_by()).filter(|added| added.contains("from postfix.test "));
+    assert!(ports::wait_until(LIMIT, own).is_some(), "{}\n{}", far.log(), postern.log());
 }
 
 /// A server of the world's that takes an envelope, is gone when the content is to come, and does not come back.
