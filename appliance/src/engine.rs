@@ -29,6 +29,8 @@ mod live;
 mod outbound;
 mod probing;
 mod queue;
+mod senders;
+mod strain;
 mod workers;
 
 use arming::Arming;
@@ -168,6 +170,7 @@ impl Engine {
         probing::probe_all(&relay.serving()).await;
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(&arming).keep());
+        tokio::spawn(strain::keep_measuring(Arc::clone(&relay), config.state_dir.clone()));
         tokio::spawn(queue::drain(Arc::clone(&relay), clock, base.schedule()));
         let desk = Desk::new(
             config.hostname.to_string(),

@@ -8,7 +8,7 @@ mod story;
 
 pub use live::{
     ArmingState, AuthorityState, BackendState, CertificateSource, CertificateState, Health, ListenerState,
-    Live, RoleState, RolesState, ServerState, VerifyingState,
+    Live, RoleState, RolesState, ServerState, Strain, StrainState, VerifyingState,
 };
 pub use state::{Level, State};
 pub use status::{Count, NetworkCount, NotReached, Period, Status, TlsCount, Totals};

@@ -3,10 +3,13 @@
 mod arming;
 mod client_address;
 mod dns;
+mod evidence;
 mod gateway;
 mod injection;
 mod life;
 mod misbehaving;
+mod notification;
+mod overload;
 mod peers;
 mod personalities;
 mod receipts;

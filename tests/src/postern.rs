@@ -32,6 +32,8 @@ pub struct Options {
     pub limits: String,
     /// What `[tls]` says besides certificates, as TOML.
     pub tls: String,
+    /// Where its state is; without, in a folder of its own.
+    pub state: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -45,6 +47,7 @@ impl Default for Options {
             proxies: "[]".into(),
             limits: String::new(),
             tls: String::new(),
+            state: None,
         }
     }
 }
@@ -92,7 +95,7 @@ impl Postern {
              {config}\n[acme]\nenabled = false\n[judge]\nenabled = false\n[http]\nplain = \"\"\ntls = \"\"\n\
              [admin]\nlisten = \"{admin}\"\n[tls]\n{certificates}{tls}\n[limits]\n{limits}\n",
             hostname = options.hostname,
-            state = scratch.join("state"),
+            state = options.state.clone().unwrap_or_else(|| scratch.join("state")),
             proxies = options.proxies,
             config = options.config,
             tls = options.tls,

@@ -12,7 +12,7 @@ use super::{Desk, serve};
 use crate::recorder::{Recording, samples};
 use crate::report::{
     ArmingState, AuthorityState, BackendState, CertificateSource, CertificateState, Health, ListenerState,
-    Live, RoleState, RolesState, ServerState, Status, VerifyingState,
+    Live, RoleState, RolesState, ServerState, Status, Strain, StrainState, VerifyingState,
 };
 
 /// An engine with two backends, one of whose servers is down.
@@ -75,6 +75,12 @@ impl Live for FakeEngine {
 
     fn bytes_in_flight(&self) -> u64 {
         3 << 20
+    }
+
+    fn strains(&self) -> Vec<StrainState> {
+        ["memory", "disk"]
+            .map(|resource| StrainState { resource: resource.into(), strain: Strain::None })
+            .into()
     }
 
     fn draining(&self) -> bool {

@@ -4,16 +4,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use delivery::notification::Reporter;
 use delivery::{Opener, Pool, Tcp};
 use intercept::Networks;
 use record::Clock;
-use relay::{CalledBefore, Driver, InboundPlain, InnerVerification, Limits, Serving, Settings};
+use relay::{CalledBefore, Driver, InboundPlain, InnerVerification, Limits, Reporting, Serving, Settings};
 use route::{Backend, BackendSettings, Routing, Server};
 use spool::{Schedule, Spool};
 use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
 
 use super::error::EngineError;
 use super::outbound::{Names, outbound};
+use super::senders::Senders;
 use super::{identity, open_spool};
 use crate::config::{self, Config, Host, ServerAddress};
 use crate::recorder::Recording;
@@ -126,6 +128,7 @@ impl Base {
         tls: &tls::Settings,
         names: Names,
     ) -> Result<Driver, EngineError> {
+        let reporting = reporting(config, names.clone());
         let outbound =
             outbound(config, names, tls, &self.state_dir, &self.clock, (&self.verifying, &self.called))
                 .await?;
@@ -146,6 +149,7 @@ impl Base {
             acceptor: Some(acceptor),
             destinations: Some(outbound.destinations),
             interception: outbound.interception,
+            reporting: Some(Arc::new(reporting)),
             spill: self.state_dir.join("spill"),
         })
     }
@@ -166,6 +170,14 @@ impl Base {
         submission.retain(|server| !is_own(config, server));
         leg(backend, tls, &self.roots, Arc::clone(&self.clock), (servers, submission))
     }
+}
+
+/// Who tells senders what became of their messages.
+fn reporting(config: &Config, names: Names) -> Reporting {
+    let hostname = config.hostname.to_string();
+    let senders = Senders::new(names, &hostname);
+    let reporter = Reporter { hostname: hostname.into(), postmaster: config.postmaster.as_str().into() };
+    Reporting::new(reporter, Arc::new(senders))
 }
 
 /// A backend by its config, with its servers for mail and for submission.

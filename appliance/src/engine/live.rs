@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::arming::Arming;
 use crate::report::{
     ArmingState, AuthorityState, BackendState, CertificateState, Health, ListenerState, Live, RolesState,
-    ServerState, VerifyingState,
+    ServerState, StrainState, VerifyingState,
 };
 use crate::roles::Roles;
 
@@ -67,6 +67,16 @@ impl Live for Present {
 
     fn bytes_in_flight(&self) -> u64 {
         self.relay.budget().used()
+    }
+
+    fn strains(&self) -> Vec<StrainState> {
+        let limits = self.relay.serving().settings.limits;
+        let strains = self.relay.admission().strains(&limits);
+        let state = |(resource, strain): (relay::Resource, relay::Strain)| StrainState {
+            resource: resource.name().into(),
+            strain: strain.into(),
+        };
+        strains.map(state).into()
     }
 
     fn draining(&self) -> bool {

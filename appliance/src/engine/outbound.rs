@@ -47,7 +47,7 @@ impl Names {
     }
 
     /// Name servers that strip signatures make every signed domain look forged: with them nothing is validated.
-    async fn resolver(&self) -> Result<&Resolver, DnsError> {
+    pub(super) async fn resolver(&self) -> Result<&Resolver, DnsError> {
         self.resolver.get_or_try_init(|| async {
             let resolver = Resolver::new(&self.settings).map_err(|_| DnsError::TimedOut)?;
             match timeout(FIRST_LOOK, resolver.check()).await {

@@ -16,6 +16,8 @@ pub trait Live: Send + Sync + 'static {
     fn sessions_now(&self) -> usize;
     /// Octets of messages in memory and in spill files.
     fn bytes_in_flight(&self) -> u64;
+    /// How far each resource is used up.
+    fn strains(&self) -> Vec<StrainState>;
     /// Whether no new sessions are taken because Postern is about to stop.
     fn draining(&self) -> bool;
     /// The processes that Postern is made of.
@@ -26,6 +28,37 @@ pub trait Live: Send + Sync + 'static {
     fn authority(&self) -> Option<AuthorityState>;
     /// Hidden servers that verify far sides and do not trust the authority (DECISIONS 18).
     fn verifying(&self) -> Vec<VerifyingState>;
+}
+
+/// How far something is used up of which there can be too little.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrainState {
+    /// `memory`, `disk`, `files`, `sessions` or `in_flight`.
+    pub resource: String,
+    /// How far.
+    pub strain: Strain,
+}
+
+/// How far it is used up, as the page and the API write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strain {
+    /// There is enough.
+    None,
+    /// Only clients in good standing are let in.
+    High,
+    /// No new session is.
+    Full,
+}
+
+impl From<relay::Strain> for Strain {
+    fn from(strain: relay::Strain) -> Self {
+        match strain {
+            relay::Strain::None => Self::None,
+            relay::Strain::High => Self::High,
+            relay::Strain::Full => Self::Full,
+        }
+    }
 }
 
 /// A hidden server that left a far side after the handshake, again and again.

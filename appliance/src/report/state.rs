@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::live::{
-    ArmingState, BackendState, CertificateSource, CertificateState, Health, ListenerState, Live,
+    ArmingState, BackendState, CertificateSource, CertificateState, Health, ListenerState, Live, Strain,
+    StrainState,
 };
 use crate::config::duration_in_words;
 
@@ -41,6 +42,7 @@ impl State {
         let (backends, certificates) = (live.backends(), live.certificates());
         draining(live)
             .or_else(|| listener_down(&live.listeners()))
+            .or_else(|| runs_short(&live.strains()))
             .or_else(|| backend_down(&backends, now))
             .or_else(|| certificate(&certificates, now))
             .or_else(|| server_down(&backends))
@@ -76,6 +78,27 @@ fn listener_down(listeners: &[ListenerState]) -> Option<State> {
         sentence,
         "See which program holds the port, or name another address in [[listener]].",
     ))
+}
+
+fn runs_short(strains: &[StrainState]) -> Option<State> {
+    let worst = strains.iter().filter(|one| one.strain > Strain::None).max_by_key(|one| one.strain)?;
+    let (what, advice) = match worst.resource.as_str() {
+        "memory" => {
+            ("memory", "Give the machine more memory, or lower limits.sessions and limits.in_flight.")
+        }
+        "disk" => ("room on the disk", "Make room where state_dir is, or give it a larger disk."),
+        "files" => ("open files", "Raise the limit on open files (LimitNOFILE=) or lower limits.sessions."),
+        "sessions" => ("open sessions", "See in the trace who opens them; limits.sessions can be raised."),
+        _ => ("messages in flight", "See which server answers slowly; limits.in_flight can be raised."),
+    };
+    Some(match worst.strain {
+        Strain::Full => new(Level::Bad, format!("New sessions are refused: no more {what}."), advice),
+        _ => new(
+            Level::Attention,
+            format!("Little is left ({what}): only senders whose mail was taken before are let in."),
+            advice,
+        ),
+    })
 }
 
 fn backend_down(backends: &[BackendState], now: Duration) -> Option<State> {

@@ -24,8 +24,11 @@ use crate::{engine, output};
 /// The guard has everything ready before it starts a gate.
 const HAND_OVER: Duration = Duration::from_secs(10);
 
-/// What a resolver and TLS need of the system, besides what the config names.
-const SYSTEM: [&str; 12] = [
+/// What a resolver, TLS and the look at what is left of the memory need of the system, besides what the config names.
+const SYSTEM: [&str; 15] = [
+    "/proc/meminfo",
+    "/proc/self/cgroup",
+    "/sys/fs/cgroup",
     "/etc/resolv.conf",
     "/run/systemd/resolve",
     "/etc/hosts",

@@ -4,12 +4,14 @@
 //! - [`Far`] is the far side of a connection without its socket. `Far<Unproven>` cannot say MAIL; [`Far<Proven>`](Far)
 //!   can, and is made only where the TLS outcome satisfies the backend's policy (law 5).
 //! - [`Delivered`] is made here and nowhere else, from the server's final reply to a message's content (law 1).
+//! - [`notification`] writes what a sender is told of a message that was promised.
 //! - A connection that timed out or fell out of step is dropped, never used again (law 3); one that is in step may
 //!   wait in the [`Pool`] for the next session, if no client's facts were told on it.
 
 mod delivered;
 mod far;
 mod network;
+pub mod notification;
 mod open;
 mod outgoing;
 mod pool;

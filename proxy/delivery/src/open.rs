@@ -43,8 +43,8 @@ pub struct OpenRequest {
     pub backend: Arc<Backend>,
     /// Whether AUTH will be said: the servers for submission.
     pub submission: bool,
-    /// The client whose mail goes over it.
-    pub client: Client,
+    /// The client whose mail goes over it; `None` for mail that Postern itself writes.
+    pub client: Option<Client>,
     /// Whether a connection out of the pool will do.
     pub may_be_pooled: bool,
 }
@@ -118,7 +118,8 @@ pub struct Opener {
 impl Opener {
     /// A connection that waits in the pool, if one will do.
     pub fn take_pooled(&self, request: &OpenRequest) -> Option<OpenLeg> {
-        let counts = request.backend.is_itself(request.client.address.ip());
+        let client = request.client.as_ref().map(|client| client.address.ip());
+        let counts = client.is_some_and(|client| request.backend.is_itself(client));
         let will_do = request.may_be_pooled && !request.submission && !counts;
         if will_do { self.pool.take(&request.backend) } else { None }
     }
@@ -138,18 +139,21 @@ impl Opener {
             true => request.backend.submission(),
             false => request.backend.servers(),
         };
-        let asking_back = request.backend.asked_by(request.client.address.ip()).inspect_err(|error| {
+        let client = request.client.as_ref().map(|client| client.address.ip());
+        let asking_back = client.map(|client| request.backend.asked_by(client)).transpose();
+        let asking_back = asking_back.inspect_err(|error| {
             // No fault of the server's that it has to be left alone for.
             self.record_failure(request, servers.first().map(|server| server.address()), error.to_string());
         })?;
         let all = Instant::now() + timeouts::ALL_SERVERS;
         let mut last = OpenError::NoServer;
-        for server in in_order(servers, request.client.destination) {
+        let meant = request.client.as_ref().map(|client| client.destination);
+        for server in in_order(servers, meant) {
             let opened = timeout_at(all, self.open_server(request, &server)).await;
             match opened.unwrap_or(Err(OpenError::Silent)) {
                 Ok(mut leg) => {
                     server.answered();
-                    leg.far.set_asking_back(asking_back);
+                    leg.far.set_asking_back(asking_back.flatten());
                     return Ok(leg);
                 }
                 Err(error) => {
@@ -168,13 +172,14 @@ impl Opener {
     }
 
     fn record_failure(&self, request: &OpenRequest, server: Option<SocketAddr>, reason: String) {
+        let client = request.client.as_ref().map(|client| client.address.ip());
         let transparent = request.backend.client_address() == ClientAddress::Transparent;
         let Some(server) = server else { return };
         self.recorder.record(Event::LegFailed(Box::new(LegFailure {
             session: Some(request.session),
             backend: request.backend.name().into(),
             server,
-            source: transparent.then(|| request.client.address.ip()),
+            source: client.filter(|_| transparent),
             reason: reason.into(),
         })));
     }
@@ -196,8 +201,8 @@ impl Opener {
         tls_failed: Option<Box<str>>,
     ) -> Result<OpenLeg, OpenError> {
         let backend = &request.backend;
-        let source = match backend.client_address() {
-            ClientAddress::Transparent => Source::Transparent(request.client.address),
+        let source = match (backend.client_address(), &request.client) {
+            (ClientAddress::Transparent, Some(client)) => Source::Transparent(client.address),
             _ => {
                 let own = backend.world().and_then(|world| world.address_towards(server.address()));
                 own.map_or(Source::Kernel, Source::Address)
@@ -207,26 +212,26 @@ impl Opener {
         let mut stream = self.network.connect(server.address(), source, deadline).await?;
         if backend.client_address() == ClientAddress::Proxy {
             let mut header = Vec::new();
-            intercept::proxy_protocol::write_v2(
-                &mut header,
-                request.client.address,
-                request.client.destination,
-            );
+            match &request.client {
+                Some(client) => {
+                    intercept::proxy_protocol::write_v2(&mut header, client.address, client.destination);
+                }
+                None => intercept::proxy_protocol::write_v2_local(&mut header),
+            }
             stream.write_all(&header).await?;
         }
         // With the client's own address goes the client's own name (DECISIONS 7).
         let transparent = backend.client_address() == ClientAddress::Transparent;
         let tells = transparent && !backend.world().is_some_and(|world| world.hides_client_name);
-        let name = match tells && !request.client.helo.is_empty() {
-            true => &request.client.helo,
-            false => &self.hostname,
-        };
+        let helo = request.client.as_ref().map(|client| &client.helo);
+        let name = helo.filter(|helo| tells && !helo.is_empty()).unwrap_or(&self.hostname);
         let greeted = greet(stream, Hail::of(backend, server), name, tls_failed).await?;
         let leg = Leg {
             backend: backend.name().into(),
             server: server.address(),
             tls: greeted.tls.clone(),
             client_address: match backend.client_address() {
+                _ if request.client.is_none() => "none",
                 ClientAddress::Transparent => "transparent",
                 ClientAddress::Proxy => "proxy",
                 _ => "none",
@@ -236,19 +241,20 @@ impl Opener {
         let far = greeted.far.prove(backend, leg);
         let far = far.map_err(|_| OpenError::TooWeak(backend.tls().ladder.name()))?;
         let leg = OpenLeg { far, stream: greeted.stream };
-        match backend.world().and_then(|world| world.login.as_ref()) {
-            Some(login) => login::authenticate(leg, login).await,
-            None => client_facts::tell(leg, backend, &request.client, name).await,
+        match (backend.world().and_then(|world| world.login.as_ref()), &request.client) {
+            (Some(login), _) => login::authenticate(leg, login).await,
+            (None, Some(client)) => client_facts::tell(leg, backend, client, name).await,
+            (None, None) => Ok(leg),
         }
     }
 }
 
 /// The servers in the order in which to try them. One that the client itself was on its way to comes first, unless it
 /// failed lately.
-fn in_order(servers: &[Arc<Server>], destination: SocketAddr) -> Vec<Arc<Server>> {
+fn in_order(servers: &[Arc<Server>], destination: Option<SocketAddr>) -> Vec<Arc<Server>> {
     let now = Instant::now();
     let mut servers = Backend::in_order(servers, now);
-    let meant = |server: &Arc<Server>| server.address() == destination && server.is_eligible(now);
+    let meant = |server: &Arc<Server>| Some(server.address()) == destination && server.is_eligible(now);
     servers.sort_by_key(|server| !meant(server));
     servers
 }

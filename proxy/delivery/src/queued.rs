@@ -97,17 +97,17 @@ pub async fn attempt(
 
 async fn deliver(opener: &Opener, ways: Ways<'_>, opened: Opened) -> Result<Delivered, Failure> {
     let backend = backend_of(ways, &opened).await?;
-    let client = &opened.entry.client;
+    let client = opened.entry.client.as_ref().map(|client| Client {
+        address: client.address,
+        destination: client.address,
+        helo: client.helo.clone(),
+        esmtp: true,
+    });
     let request = OpenRequest {
         session: opened.entry.transaction.session,
         backend,
         submission: false,
-        client: Client {
-            address: client.address,
-            destination: client.address,
-            helo: client.helo.clone(),
-            esmtp: true,
-        },
+        client,
         may_be_pooled: false,
     };
     let mut leg = opener.open(&request).await?;

@@ -25,12 +25,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::admission::Admitted;
 use crate::called_before::CalledBefore;
 use crate::inner_verification::InnerVerification;
+use crate::reporting::{self, Relayed, Reporting};
 use crate::session::{Action, Beginning, Input, LegId, Session, Wants, step};
 
 mod job;
 mod spill;
 mod wire;
 
+pub(crate) use job::content_of;
 use job::{Done, Job};
 use spill::Spill;
 use wire::Wire;
@@ -60,6 +62,8 @@ pub struct Driver {
     /// How the far sides of intercepted connections are met, and shown to those who were on their way to them; `None`
     /// where nothing is intercepted.
     pub interception: Option<Intercepting>,
+    /// Tells senders what became of their messages; `None`: nobody is told, and of no sender it is known whether he may be.
+    pub reporting: Option<Arc<Reporting>>,
     /// Where content that is too large for memory lies while its session lasts; files in it have no name.
     pub spill: PathBuf,
 }
@@ -240,10 +244,19 @@ impl Run {
                 }
             }
             Action::Spool(request) => {
-                self.jobs.push(job::spool(self.driver.spool.clone(), *request, self.spill.file()));
+                let senders = self.driver.reporting.as_ref().map(|reporting| Arc::clone(&reporting.senders));
+                self.jobs.push(job::spool(self.driver.spool.clone(), senders, *request, self.spill.file()));
             }
+            Action::Report(relayed) => self.report(*relayed),
             Action::Forget => self.spill.forget(),
-            Action::Record(event) => self.driver.recorder.record(event),
+            Action::Record(event) => {
+                if let (Some(admitted), Event::Transaction(transaction)) = (&self.admitted, &event)
+                    && transaction.reply.as_ref().is_some_and(|reply| reply.code().is_positive())
+                {
+                    admitted.was_served(Instant::now());
+                }
+                self.driver.recorder.record(event);
+            }
             Action::Promised(key, words) => {
                 self.promise = Some((key, words));
                 if self.broken.is_some() {
@@ -357,6 +370,13 @@ impl Run {
                 tracing::error!(%error, "a delivery of which the client does not know may be repeated");
             }
         });
+    }
+
+    /// The session does not wait for it, and may be over before.
+    fn report(&self, relayed: Relayed) {
+        let Some(reporting) = self.driver.reporting.clone() else { return };
+        let (spool, file) = (self.driver.spool.clone(), self.spill.file());
+        tokio::spawn(async move { reporting::report(&reporting, spool, relayed, file).await });
     }
 
     fn lose_leg(&mut self, leg: LegId, reason: &str) {

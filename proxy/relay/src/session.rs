@@ -12,11 +12,12 @@ use smtp::command::MAX_COMMAND_LINE;
 use smtp::line::LineReader;
 use smtp::receiver::Ready;
 use smtp::{Answer, Capabilities, Envelope, No, RecipientSet, Reply, TraceId, TransactionId};
-use spool::{ReceiptKey, Receipts, Spooled};
+use spool::{ReceiptKey, Receipts, SenderProof, Spooled};
 use tokio::time::Instant;
 
 use crate::budget::Budget;
 use crate::inner_verification::Verdict;
+use crate::reporting::Relayed;
 use crate::settings::Settings;
 
 mod authentication;
@@ -117,6 +118,8 @@ pub enum Action {
     Fetch(LegId, u64, usize),
     /// Store the message durably.
     Spool(Box<SpoolRequest>),
+    /// The message is with servers that send no reports: tell its sender, who asked for it, if that may be.
+    Report(Box<Relayed>),
     /// The stored content is of no more use.
     Forget,
     /// Tell the recorder.
@@ -149,6 +152,8 @@ pub struct SpoolRequest {
     pub tls: TlsOutcome,
     /// Whether the client authenticated.
     pub authenticated: bool,
+    /// What is known of the sender without asking anybody.
+    pub sender: SenderProof,
     /// The backend's name.
     pub backend: Box<str>,
     /// Whether it is to be delivered as soon as possible, or held for a person to look at.
@@ -157,6 +162,13 @@ pub struct SpoolRequest {
     pub reason: Reply,
     /// When it was received, since 1970.
     pub received: Duration,
+    /// The content.
+    pub carriage: Carriage,
+}
+
+/// Where a message's content is, and what is different on its way out.
+#[derive(Clone, Debug)]
+pub struct Carriage {
     /// What is added to the content and left out of it.
     pub outgoing: Arc<delivery::Outgoing>,
     /// Octets of content that are stored.
@@ -283,6 +295,17 @@ pub fn step(mut session: Session, input: Input<'_>, now: Instant) -> (Session, W
     }
     let wants = std::mem::take(&mut session.common.wants);
     (session, wants)
+}
+
+impl Common {
+    /// What is known of the sender without asking anybody.
+    fn known_sender(&self) -> SenderProof {
+        match self.arrival {
+            _ if self.authenticated => SenderProof::Authenticated,
+            Arrival::Here { may_relay: true } | Arrival::Outbound(_) => SenderProof::Inside,
+            Arrival::Here { may_relay: false } | Arrival::Inbound(_) => SenderProof::Unknown,
+        }
+    }
 }
 
 impl Session {

@@ -23,6 +23,9 @@ impl ReplyCode {
         if code >= 200 && code <= 599 { Some(Self(code)) } else { None }
     }
 
+    /// 250: done.
+    pub const COMPLETED: Self = Self(250);
+
     /// 334: the next step of AUTH (RFC 4954 §6).
     pub const CHALLENGE: Self = Self(334);
 

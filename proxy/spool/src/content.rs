@@ -59,6 +59,35 @@ impl Content {
         lengths.sum()
     }
 
+    /// The first octets, at most `most` of them.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read.
+    pub async fn beginning(&self, most: usize) -> io::Result<Vec<u8>> {
+        let mut beginning = Vec::new();
+        for piece in &self.pieces {
+            let room = most - beginning.len();
+            match piece {
+                Piece::Memory(bytes) => {
+                    let bytes = (**bytes).as_ref();
+                    beginning.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                }
+                Piece::File { file, offset, length } => {
+                    let (file, offset) = (Arc::clone(file), *offset);
+                    let size = usize::try_from(*length).unwrap_or(usize::MAX).min(room);
+                    let read = move || {
+                        let mut bytes = vec![0; size];
+                        file.read_exact_at(&mut bytes, offset).map(|()| bytes)
+                    };
+                    let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?;
+                    beginning.extend_from_slice(&read?);
+                }
+            }
+        }
+        Ok(beginning)
+    }
+
     /// Gives all octets to `sink` in order, in pieces.
     pub(crate) fn pour(&self, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), PourError> {
         for piece in &self.pieces {

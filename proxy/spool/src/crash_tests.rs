@@ -10,7 +10,9 @@ use record::Clock;
 use smtp::{Envelope, RecipientSet, Reply, ReplyCode, TraceId, TransactionId};
 
 use crate::disk::{Disk, DiskFile, Fault, SimulatedDisk};
-use crate::{ClientFacts, Content, Entry, EntryId, Folder, ReceiptKey, Settings, Spool, SpoolError};
+use crate::{
+    ClientFacts, Content, Entry, EntryId, Folder, ReceiptKey, SenderProof, Settings, Spool, SpoolError,
+};
 
 /// Stands still: the schedule is not what these tests are about.
 pub(crate) struct Noon;
@@ -37,13 +39,14 @@ pub(crate) fn entry(number: u32, recipients: usize) -> Entry {
         transaction: TransactionId { session: TraceId::new(1, 1), number },
         envelope: Envelope::read(&text).unwrap(),
         recipients: (0..recipients).collect(),
-        client: ClientFacts {
+        client: Some(ClientFacts {
             address: "192.0.2.1:2525".parse().unwrap(),
             helo: "client.example".into(),
             protocol: "ESMTP".into(),
             tls: None,
             authenticated: false,
-        },
+        }),
+        sender: SenderProof::Spf,
         folder: Folder::Queue,
         backend: "backend".into(),
         reason: words("the server is down"),

@@ -98,6 +98,56 @@ pub struct ClientFacts {
     pub authenticated: bool,
 }
 
+/// What proves that the reverse-path is the sender's own, so that a report to it is no backscatter (DECISIONS 2, 30).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SenderProof {
+    /// Nothing does, or the DNS did not say in time.
+    #[default]
+    Unknown,
+    /// The client is one of ours.
+    Inside,
+    /// The client authenticated.
+    Authenticated,
+    /// SPF passed for the reverse-path (RFC 7208).
+    Spf,
+    /// DMARC passed for the domain of the reverse-path (RFC 9989).
+    Dmarc,
+}
+
+impl SenderProof {
+    const ALL: [Self; 5] = [Self::Unknown, Self::Inside, Self::Authenticated, Self::Spf, Self::Dmarc];
+
+    /// Whether a report may be sent to the reverse-path.
+    pub fn allows_report(self) -> bool {
+        self != Self::Unknown
+    }
+
+    /// As logs and pages write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Inside => "inside",
+            Self::Authenticated => "authenticated",
+            Self::Spf => "spf",
+            Self::Dmarc => "dmarc",
+        }
+    }
+
+    fn code(self) -> u8 {
+        match self {
+            Self::Unknown => 0,
+            Self::Inside => 1,
+            Self::Authenticated => 2,
+            Self::Spf => 3,
+            Self::Dmarc => 4,
+        }
+    }
+
+    fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|proof| proof.code() == code)
+    }
+}
+
 /// TLS in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsWords {
@@ -116,8 +166,10 @@ pub struct Entry {
     pub envelope: Envelope,
     /// The recipients it is kept for, by their index in the envelope; of an entry that was opened, those that remain.
     pub recipients: RecipientSet,
-    /// Who sent it.
-    pub client: ClientFacts,
+    /// Who sent it; `None` for what Postern itself writes.
+    pub client: Option<ClientFacts>,
+    /// Whether its sender may be told what becomes of it.
+    pub sender: SenderProof,
     /// Where it waits.
     pub folder: Folder,
     /// The name of the backend it is for.
@@ -134,8 +186,9 @@ pub(crate) struct Fixed {
     pub(crate) transaction: TransactionId,
     pub(crate) received_at: Duration,
     pub(crate) backend: Box<str>,
-    pub(crate) client: ClientFacts,
+    pub(crate) client: Option<ClientFacts>,
     pub(crate) envelope: Envelope,
+    pub(crate) sender: SenderProof,
 }
 
 impl Fixed {
@@ -144,25 +197,21 @@ impl Fixed {
         out.u32(self.transaction.number);
         out.duration(self.received_at);
         out.bytes(self.backend.as_bytes());
-        out.bytes(self.client.address.to_string().as_bytes());
-        out.bytes(self.client.helo.as_bytes());
-        out.bytes(self.client.protocol.as_bytes());
-        out.u8(u8::from(self.client.authenticated));
-        out.u8(u8::from(self.client.tls.is_some()));
-        if let Some(tls) = &self.client.tls {
-            out.bytes(tls.version.as_bytes());
-            out.bytes(tls.suite.as_bytes());
-        }
+        encode_client(self.client.as_ref(), out);
         let mut envelope = Vec::new();
         self.envelope.write(&mut envelope);
         out.bytes(&envelope);
+        out.u8(self.sender.code());
     }
 
     pub(crate) fn decode(from: &mut Decoder<'_>) -> Option<Self> {
         let (transaction, received_at, backend) = decode_head(from)?;
         let client = decode_client(from)?;
         let envelope = Envelope::read(from.bytes()?).ok()?;
-        Some(Self { transaction, received_at, backend, client, envelope })
+        // Records from before there was such a fact end here: nothing is proven.
+        let sender =
+            if from.0.is_empty() { SenderProof::Unknown } else { SenderProof::from_code(from.u8()?)? };
+        Some(Self { transaction, received_at, backend, client, envelope, sender })
     }
 }
 
@@ -172,15 +221,33 @@ pub(crate) fn decode_head(from: &mut Decoder<'_>) -> Option<(TransactionId, Dura
     Some((transaction, from.duration()?, from.text()?))
 }
 
-fn decode_client(from: &mut Decoder<'_>) -> Option<ClientFacts> {
-    let address = from.text()?.parse().ok()?;
+/// Where there is no client, an empty text stands in the place of its address.
+fn encode_client(client: Option<&ClientFacts>, out: &mut Encoder) {
+    let Some(client) = client else { return out.bytes(b"") };
+    out.bytes(client.address.to_string().as_bytes());
+    out.bytes(client.helo.as_bytes());
+    out.bytes(client.protocol.as_bytes());
+    out.u8(u8::from(client.authenticated));
+    out.u8(u8::from(client.tls.is_some()));
+    if let Some(tls) = &client.tls {
+        out.bytes(tls.version.as_bytes());
+        out.bytes(tls.suite.as_bytes());
+    }
+}
+
+fn decode_client(from: &mut Decoder<'_>) -> Option<Option<ClientFacts>> {
+    let address = from.text()?;
+    if address.is_empty() {
+        return Some(None);
+    }
+    let address = address.parse().ok()?;
     let (helo, protocol) = (from.text()?, from.text()?);
     let authenticated = from.u8()? != 0;
     let tls = match from.u8()? {
         0 => None,
         _ => Some(TlsWords { version: from.text()?, suite: from.text()? }),
     };
-    Some(ClientFacts { address, helo, protocol, tls, authenticated })
+    Some(Some(ClientFacts { address, helo, protocol, tls, authenticated }))
 }
 
 /// The part of a message's record that changes. Every change writes all of it, so that the last one counts alone.
@@ -222,16 +289,17 @@ impl State {
 impl Entry {
     /// Takes it apart; `next` is when it is due first.
     pub(crate) fn split(self, next: Duration) -> (Fixed, State) {
-        let Self { transaction, envelope, recipients, client, folder, backend, reason, received_at } = self;
+        let Self { transaction, envelope, recipients, client, sender, folder, backend, reason, received_at } =
+            self;
         let words = bounded(reason);
         let state = State { revision: 1, folder, remaining: recipients, attempts: 0, next, words };
-        (Fixed { transaction, received_at, backend, client, envelope }, state)
+        (Fixed { transaction, received_at, backend, client, envelope, sender }, state)
     }
 
     pub(crate) fn join(fixed: Fixed, state: State) -> Self {
-        let Fixed { transaction, received_at, backend, client, envelope } = fixed;
+        let Fixed { transaction, received_at, backend, client, envelope, sender } = fixed;
         let State { folder, remaining: recipients, words: reason, .. } = state;
-        Self { transaction, envelope, recipients, client, folder, backend, reason, received_at }
+        Self { transaction, envelope, recipients, client, sender, folder, backend, reason, received_at }
     }
 }
 
@@ -250,6 +318,7 @@ mod tests {
             ("[A-Za-z0-9.]{0,9}", "[A-Z_]{0,40}").prop_map(|(v, s)| (v.into_boxed_str(), s.into_boxed_str())),
         );
         let client = (any::<std::net::IpAddr>(), any::<u16>(), "\\PC{0,40}", tls, any::<bool>());
+        let client = (proptest::option::of(client), 0_usize..5);
         (
             any::<(u64, u32, u64)>(),
             1_usize..80,
@@ -258,36 +327,32 @@ mod tests {
             0_usize..5,
             ("[a-z.]{0,20}", reply),
         )
-            .prop_map(
-                |(numbers, count, covered, (address, port, helo, tls, authenticated), folder, last)| {
-                    let mut text =
-                        b"MAIL FROM:<a@b.example> BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=x+20y\r\n".to_vec();
-                    for i in 0..count {
-                        text.extend_from_slice(
-                            format!("RCPT TO:<\u{fc}{i}@x.example> NOTIFY=NEVER\r\n").as_bytes(),
-                        );
-                    }
-                    Entry {
-                        transaction: TransactionId {
-                            session: TraceId::from_bits(numbers.0),
-                            number: numbers.1,
-                        },
-                        envelope: Envelope::read(&text).unwrap(),
-                        recipients: covered.into_iter().filter(|i| *i < count).collect(),
-                        client: ClientFacts {
-                            address: SocketAddr::new(address, port),
-                            helo: helo.into(),
-                            protocol: "UTF8SMTPS".into(),
-                            tls: tls.map(|(version, suite)| TlsWords { version, suite }),
-                            authenticated,
-                        },
-                        folder: Folder::ALL[folder],
-                        backend: last.0.into(),
-                        reason: last.1,
-                        received_at: Duration::from_nanos(numbers.2),
-                    }
-                },
-            )
+            .prop_map(|(numbers, count, covered, (client, sender), folder, last)| {
+                let mut text =
+                    b"MAIL FROM:<a@b.example> BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=x+20y\r\n".to_vec();
+                for i in 0..count {
+                    text.extend_from_slice(
+                        format!("RCPT TO:<\u{fc}{i}@x.example> NOTIFY=NEVER\r\n").as_bytes(),
+                    );
+                }
+                Entry {
+                    transaction: TransactionId { session: TraceId::from_bits(numbers.0), number: numbers.1 },
+                    envelope: Envelope::read(&text).unwrap(),
+                    recipients: covered.into_iter().filter(|i| *i < count).collect(),
+                    client: client.map(|(address, port, helo, tls, authenticated)| ClientFacts {
+                        address: SocketAddr::new(address, port),
+                        helo: helo.into(),
+                        protocol: "UTF8SMTPS".into(),
+                        tls: tls.map(|(version, suite)| TlsWords { version, suite }),
+                        authenticated,
+                    }),
+                    sender: SenderProof::ALL[sender],
+                    folder: Folder::ALL[folder],
+                    backend: last.0.into(),
+                    reason: last.1,
+                    received_at: Duration::from_nanos(numbers.2),
+                }
+            })
     }
 
     proptest! {
@@ -304,6 +369,16 @@ mod tests {
             let fixed = Fixed::decode(&mut from).unwrap();
             prop_assert!(from.0.is_empty());
             prop_assert_eq!(Entry::join(fixed, read), entry);
+        }
+
+        #[test]
+        fn a_record_from_before_senders_were_proven_reads_as_unproven(entry in entries()) {
+            let (fixed, _) = entry.split(Duration::ZERO);
+            let mut out = Encoder::default();
+            fixed.encode(&mut out);
+            out.0.pop();
+            let read = Fixed::decode(&mut Decoder(&out.0)).unwrap();
+            prop_assert_eq!(read, Fixed { sender: SenderProof::Unknown, ..fixed });
         }
 
         #[test]

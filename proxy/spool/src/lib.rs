@@ -34,7 +34,7 @@ mod writer;
 
 pub use content::{Content, ContentReader, PIECE};
 pub use disk::{Disk, DiskFile, Fault, RealDisk, SimulatedDisk};
-pub use entry::{ClientFacts, Entry, EntryId, Folder, TlsWords};
+pub use entry::{ClientFacts, Entry, EntryId, Folder, SenderProof, TlsWords};
 pub use error::SpoolError;
 pub use index::Summary;
 pub use receipts::{MAX_RECEIPTS, RECEIPT_LIFE, Recalled, ReceiptKey, Receipts};

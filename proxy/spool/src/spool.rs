@@ -330,7 +330,8 @@ fn check(entry: &Entry) -> Result<(), SpoolError> {
     }
     let mut envelope = Vec::new();
     entry.envelope.write(&mut envelope);
-    let rest = entry.client.helo.len() + entry.backend.len() + named / 8;
+    let helo = entry.client.as_ref().map_or(0, |client| client.helo.len());
+    let rest = helo + entry.backend.len() + named / 8;
     if envelope.len() + rest > MAX_META / 2 {
         return Err(SpoolError::Invalid("its envelope is too long"));
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use record::{Clock, SystemClock};
 use smtp::{Envelope, Reply, ReplyCode, TraceId, TransactionId};
-use spool::{ClientFacts, Content, Entry, Folder, RealDisk, Settings, Spool};
+use spool::{ClientFacts, Content, Entry, Folder, RealDisk, SenderProof, Settings, Spool};
 
 const ROUNDS: u32 = 20;
 const FOLDER: &str = "SPOOL_TEST_FOLDER";
@@ -29,13 +29,14 @@ fn entry(number: u32) -> Entry {
         transaction: TransactionId { session: TraceId::from_bits(1), number },
         envelope: Envelope::read(b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n").unwrap(),
         recipients: [0].into_iter().collect(),
-        client: ClientFacts {
+        client: Some(ClientFacts {
             address: "[2001:db8::1]:2525".parse().unwrap(),
             helo: "client.example".into(),
             protocol: "ESMTPS".into(),
             tls: None,
             authenticated: false,
-        },
+        }),
+        sender: SenderProof::Unknown,
         folder: Folder::Queue,
         backend: "backend".into(),
         reason: reply,

@@ -157,7 +157,7 @@ impl Common {
             session: self.id,
             backend: Arc::clone(backend),
             submission,
-            client: self.client.clone(),
+            client: Some(self.client.clone()),
             may_be_pooled,
         };
         self.act(Action::Open(leg, Box::new(request)));

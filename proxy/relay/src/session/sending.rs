@@ -408,6 +408,16 @@ impl Sending {
     }
 
     /// The evidence, if there is any; the connection is given back.
+    /// What the server said who has the message, if it is one that sends no reports.
+    pub(super) fn without_reports(&self) -> Option<(&Self, &Delivered)> {
+        match &self.progress {
+            Progress::Delivered(live, delivered) if !live.far.capabilities().has(Extension::Dsn) => {
+                Some((self, delivered))
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn into_part(self, common: &mut Common) -> Option<Part> {
         match self.progress {
             Progress::Delivered(live, delivered) => {

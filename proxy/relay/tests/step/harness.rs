@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use delivery::{Far, Proven};
 use record::{Event, Leg, Protocol, SystemClock, TlsOutcome};
-use relay::{Action, Beginning, Budget, Input, LegId, Limits, Session, Settings, SpoolRequest, Wants, step};
+use relay::{
+    Action, Beginning, Budget, Input, LegId, Limits, Relayed, Session, Settings, SpoolRequest, Wants, step,
+};
 use route::{Backend, BackendSettings, Banner, ClientAddress, Routing};
 use smtp::dialogue::Sent;
 use smtp::{Domain, TraceId};
@@ -83,6 +85,8 @@ pub(crate) struct Play {
     disk: Option<(Runtime, Spool)>,
     pub(crate) is_disk_full: bool,
     pub(crate) spooled: Vec<Stored>,
+    /// What senders are to be told.
+    pub(crate) relayed: Vec<Relayed>,
     pub(crate) ledger: Ledger,
     pub(crate) events: Vec<Event>,
     pub(crate) misbehaved: usize,
@@ -213,6 +217,7 @@ impl Play {
             disk: None,
             is_disk_full: false,
             spooled: Vec::new(),
+            relayed: Vec::new(),
             ledger: Arc::new(Mutex::new(Vec::new())),
             events: Vec::new(),
             misbehaved: 0,
@@ -280,6 +285,7 @@ impl Play {
             Action::Spool(request) => self.due.push_back(Due::Spool(request)),
             // The receipt for a client that could not be told is the driver's.
             Action::Promised(..) => {}
+            Action::Report(relayed) => self.relayed.push(*relayed),
             Action::Forget => self.file.clear(),
             Action::Record(event) => self.events.push(event),
             Action::Misbehaved => self.misbehaved += 1,
@@ -412,9 +418,9 @@ impl Play {
             return self.step(Input::SpoolFailed(group));
         }
         let mut content = self.file.clone();
-        assert_eq!(content.len() as u64, request.stored);
-        content.extend_from_slice(&request.tail);
-        let content = leaving(&content, &request.outgoing);
+        assert_eq!(content.len() as u64, request.carriage.stored);
+        content.extend_from_slice(&request.carriage.tail);
+        let content = leaving(&content, &request.carriage.outgoing);
         let (runtime, spool) = self.disk.get_or_insert_with(open_disk);
         let (transaction, is_deliverable) = (request.transaction.to_string(), request.deliverable);
         let stored = runtime.block_on(spool.store(entry(request), Content::new().bytes(content)));
@@ -523,13 +529,14 @@ fn entry(request: SpoolRequest) -> Entry {
         transaction: request.transaction,
         envelope: request.envelope,
         recipients: request.recipients,
-        client: ClientFacts {
+        client: Some(ClientFacts {
             address: request.client.address,
             helo: request.client.helo,
             protocol: request.protocol.name().into(),
             tls: None,
             authenticated: request.authenticated,
-        },
+        }),
+        sender: request.sender,
         folder: if request.deliverable { Folder::Queue } else { Folder::Expired },
         backend: request.backend,
         reason: request.reason,

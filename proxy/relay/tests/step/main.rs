@@ -16,3 +16,4 @@ mod losses;
 mod out_of_step;
 mod pipelining;
 mod random;
+mod reports;

@@ -177,6 +177,7 @@ impl World {
             acceptor: None,
             destinations: None,
             interception: None,
+            reporting: None,
             spill: std::env::temp_dir(),
         };
         let backends = vec![backend("one", 1), backend("two", 2)];
