@@ -8,7 +8,7 @@ use delivery::notification::Reporter;
 use delivery::{Opener, Pool, Tcp};
 use intercept::Networks;
 use record::Clock;
-use relay::{Driver, InboundPlain, Limits, Reporting, Serving, Settings};
+use relay::{CalledBefore, Driver, InboundPlain, InnerVerification, Limits, Reporting, Serving, Settings};
 use route::{Backend, BackendSettings, Routing, Server};
 use spool::{Schedule, Spool};
 use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
@@ -32,6 +32,8 @@ pub(super) struct Base {
     roots: Roots,
     spool: tokio::sync::OnceCell<Spool>,
     remembering: Arc<Remembering>,
+    verifying: InnerVerification,
+    called: CalledBefore,
 }
 
 /// One config's worth.
@@ -55,12 +57,23 @@ impl Base {
         let schedule = Schedule { lifetime: config.queue.lifetime, ..Schedule::default() };
         let spool_settings =
             spool::Settings { max_bytes: config.queue.max_size, schedule, ..spool::Settings::default() };
-        let spool = tokio::sync::OnceCell::new();
+        let (spool, verifying) = (tokio::sync::OnceCell::new(), InnerVerification::default());
+        let (roots, called) = (Roots::public(), CalledBefore::default());
         let remembering = match config.store {
             config::StoreEngine::Sled => Remembering::new(state_dir.join("store"), Arc::clone(&clock))?,
         };
-        let roots = Roots::public();
-        Ok(Self { recording, clock, state_dir, spool_settings, loop_key, roots, spool, remembering })
+        Ok(Self {
+            recording,
+            clock,
+            state_dir,
+            spool_settings,
+            loop_key,
+            roots,
+            spool,
+            remembering,
+            verifying,
+            called,
+        })
     }
 
     /// What is known of servers and recipients.
@@ -150,7 +163,9 @@ impl Base {
         names: Names,
     ) -> Result<Driver, EngineError> {
         let reporting = reporting(config, names.clone());
-        let outbound = outbound(config, names, tls, &self.state_dir, &self.clock).await?;
+        let outbound =
+            outbound(config, names, tls, &self.state_dir, &self.clock, (&self.verifying, &self.called))
+                .await?;
         let mark = (config.network.mode != config::Mode::Front).then_some(firewall::marks::OWN);
         let folder = self.state_dir.join("spool");
         let open = || open_spool(folder, self.spool_settings.clone(), Arc::clone(&self.clock));
@@ -237,6 +252,7 @@ fn policy(backend: &config::Backend, roots: &Roots) -> Result<LegPolicy, EngineE
     Ok(LegPolicy {
         ladder: ladder(backend.tls),
         name: backend.tls_name.as_ref().map(ToString::to_string),
+        also: None,
         roots,
         pins: backend.pins.iter().copied().map(Pin::from).collect(),
     })

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use record::{Leg, TlsOutcome};
-use route::Backend;
+use route::{AskingBack, Backend};
 use smtp::dialogue::{Dialogue, OutOfStep, Sent};
 use smtp::reply::ReplyCode;
 use smtp::{Capabilities, Extension, Mail, Rcpt, RecipientSet, Reply, TransactionId};
@@ -27,6 +27,8 @@ pub struct Proven {
     /// The recipients that the server took in this transaction: a delivery is evidence for them and no others.
     accepted: RecipientSet,
     content: Content,
+    /// It is on behalf of the server itself.
+    asking_back: Option<AskingBack>,
 }
 
 /// What is on its way to the server, if content is.
@@ -90,6 +92,7 @@ impl Far<Unproven> {
             in_transaction: false,
             accepted: RecipientSet::new(),
             content: Content::None,
+            asking_back: None,
         };
         Ok(Far { dialogue, waiting, capabilities, greeting, state })
     }
@@ -181,6 +184,11 @@ impl Far<Proven> {
     /// What TLS came to.
     pub fn tls(&self) -> &TlsOutcome {
         &self.state.leg.tls
+    }
+
+    /// The connection counts among those on behalf of the server itself, as long as it is that client's.
+    pub(crate) fn set_asking_back(&mut self, asking_back: Option<AskingBack>) {
+        self.state.asking_back = asking_back;
     }
 
     /// The connection carries a second message.

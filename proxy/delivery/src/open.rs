@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use intercept::{ConnectError, Source};
 use record::{Clock, Event, FarProof, Leg, LegFailure, Recorder, TlsOutcome};
-use route::{Backend, ClientAddress, Server};
+use route::{AsksBack, Backend, ClientAddress, Server};
 use smtp::dialogue::{OutOfStep, Sent};
 use smtp::{Extension, No, Reply, TraceId};
 use tls::{Chain, Connector, Ladder, TlsError};
@@ -60,6 +60,9 @@ pub struct OpenLeg {
 /// Why one server, or all, could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The server asks Postern what Postern asks it.
+    #[error("{0}")]
+    AsksBack(#[from] AsksBack),
     /// The server closed the connection.
     #[error("the server closed the connection")]
     Closed,
@@ -130,7 +133,10 @@ pub struct Opener {
 impl Opener {
     /// A connection that waits in the pool, if one will do.
     pub fn take_pooled(&self, request: &OpenRequest) -> Option<OpenLeg> {
-        if request.may_be_pooled && !request.submission { self.pool.take(&request.backend) } else { None }
+        let client = request.client.as_ref().map(|client| client.address.ip());
+        let counts = client.is_some_and(|client| request.backend.is_itself(client));
+        let will_do = request.may_be_pooled && !request.submission && !counts;
+        if will_do { self.pool.take(&request.backend) } else { None }
     }
 
     /// Puts a connection into the pool, if another session may use it; else it is dropped.
@@ -149,6 +155,12 @@ impl Opener {
             true => request.backend.submission(),
             false => request.backend.servers(),
         };
+        let client = request.client.as_ref().map(|client| client.address.ip());
+        let asking_back = client.map(|client| request.backend.asked_by(client)).transpose();
+        let asking_back = asking_back.inspect_err(|error| {
+            // No fault of the server's that it has to be left alone for.
+            self.record_failure(request, servers.first().map(|server| server.address()), error.to_string());
+        })?;
         let all = Instant::now() + timeouts::ALL_SERVERS;
         let hidden = request.backend.world().is_none();
         let mut last = OpenError::NoServer;
@@ -163,8 +175,9 @@ impl Opener {
             }
             let opened = timeout_at(all, self.open_server(request, &server)).await;
             match opened.unwrap_or(Err(OpenError::Silent)) {
-                Ok(leg) => {
+                Ok(mut leg) => {
                     server.answered();
+                    leg.far.set_asking_back(asking_back.flatten());
                     return Ok(leg);
                 }
                 Err(error) => {
@@ -180,7 +193,6 @@ impl Opener {
 
     fn note_failure(&self, request: &OpenRequest, server: &Server, error: &OpenError) {
         let reason = error.to_string();
-        let client = request.client.as_ref().map(|client| client.address.ip());
         let (now, wall) = (Instant::now(), self.clock.now());
         let clients_own =
             matches!(request.backend.client_address(), ClientAddress::Transparent | ClientAddress::Proxy);
@@ -191,11 +203,17 @@ impl Opener {
             _ if clients_own => server.failed_for_client(now, wall, &reason),
             _ => server.failed(now, wall, &reason),
         }
+        self.record_failure(request, Some(server.address()), reason);
+    }
+
+    fn record_failure(&self, request: &OpenRequest, server: Option<SocketAddr>, reason: String) {
+        let client = request.client.as_ref().map(|client| client.address.ip());
         let transparent = request.backend.client_address() == ClientAddress::Transparent;
+        let Some(server) = server else { return };
         self.recorder.record(Event::LegFailed(Box::new(LegFailure {
             session: Some(request.session),
             backend: request.backend.name().into(),
-            server: server.address(),
+            server,
             source: client.filter(|_| transparent),
             reason: reason.into(),
         })));

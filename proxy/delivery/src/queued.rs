@@ -115,12 +115,15 @@ async fn deliver(opener: &Opener, ways: Ways<'_>, opened: Opened) -> Result<Deli
     send_content(&mut leg, opened).await
 }
 
-/// The backend that the message was for; after a change of config the one that has its recipients' domain now. What was
-/// for the world is looked up anew: a group of it has one destination.
+/// The backend or relay that the message was for; after a change of config the one that has its recipients' domain now. What
+/// else was for the world is looked up anew: a group of it has one destination.
 async fn backend_of(ways: Ways<'_>, opened: &Opened) -> Result<Arc<Backend>, Failure> {
     let named = ways.routing.backends().iter().find(|backend| backend.name() == &*opened.entry.backend);
     if let Some(backend) = named {
         return Ok(Arc::clone(backend));
+    }
+    if let Some(relay) = ways.destinations.and_then(|all| all.relay_named(&opened.entry.backend)) {
+        return Ok(relay);
     }
     let first = opened.entry.recipients.iter().next();
     let rcpt =

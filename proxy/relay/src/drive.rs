@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::admission::Admitted;
+use crate::called_before::CalledBefore;
 use crate::inner_verification::InnerVerification;
 use crate::reporting::{self, Relayed, Reporting};
 use crate::session::{Action, Beginning, Input, LegId, Session, Wants, step};
@@ -75,6 +76,8 @@ pub struct Intercepting {
     pub leaves: Arc<Interception>,
     /// Hidden servers that do not take them.
     pub inner: Arc<InnerVerification>,
+    /// What hidden servers call themselves.
+    pub called: CalledBefore,
 }
 
 impl Driver {
@@ -287,7 +290,12 @@ impl Run {
         self.jobs.push(Job::for_leg(leg, opening));
     }
 
-    fn probe(&mut self, leg: LegId, request: ProbeRequest) {
+    fn probe(&mut self, leg: LegId, mut request: ProbeRequest) {
+        if request.helo.is_empty()
+            && let Some(intercepting) = &self.driver.interception
+        {
+            request.helo = intercepting.called.name_of(request.client.ip()).unwrap_or_default();
+        }
         let driver = Arc::clone(&self.driver);
         self.jobs.push(Job::for_leg(leg, async move {
             let met = match &driver.interception {
@@ -568,6 +576,9 @@ impl Run {
         };
         if let (Some(verdict), Some(intercepting)) = (session.verdict(), &self.driver.interception) {
             intercepting.inner.note(session.client().ip(), self.destination, verdict, now);
+        }
+        if let (Some(name), Some(intercepting)) = (session.name_of_server(), &self.driver.interception) {
+            intercepting.called.note(session.client().ip(), name);
         }
         self.driver.recorder.record(Event::Session(Box::new(session.record(self.bytes, end, now))));
         if let Some(client) = self.client.take() {

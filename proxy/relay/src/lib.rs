@@ -11,6 +11,7 @@
 mod admission;
 mod body;
 mod budget;
+mod called_before;
 mod drive;
 mod inner_verification;
 mod kept;
@@ -25,6 +26,7 @@ mod standing;
 
 pub use admission::{Admission, Admitted, Caller};
 pub use budget::Budget;
+pub use called_before::CalledBefore;
 pub use drive::{Driver, Intercepting, drive};
 pub use inner_verification::{InnerVerification, OnInnerVerification, Verdict, Verifying};
 pub use kept::Kept;

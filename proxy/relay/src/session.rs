@@ -371,6 +371,12 @@ impl Session {
         self.common.client.address
     }
 
+    /// What a hidden server on its way out called itself, if it did.
+    pub fn name_of_server(&self) -> Option<&str> {
+        let said = self.common.is_outbound() && self.common.client.esmtp;
+        said.then_some(&*self.common.client.helo).filter(|name| !name.is_empty())
+    }
+
     /// Its identifier.
     pub fn id(&self) -> TraceId {
         self.common.id

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use smtp::{Capabilities, Domain, ForwardPath};
 use tls::{Connector, LegPolicy};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::recipients::Recipients;
@@ -116,6 +117,22 @@ impl std::fmt::Debug for Login {
     }
 }
 
+/// Connections to a backend that are open at once on behalf of its own servers. Honest ones have mail for themselves scanned
+/// that way, by twenty connections at most (Postfix and Exchange, unless told otherwise). Two Posterns that have each other for
+/// their server ask back with every question, and no other limit holds for servers.
+const ASKING_BACK: usize = 50;
+
+/// The servers of a backend ask about their own mail too often at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{ASKING_BACK} connections to it are open on its own behalf: does it send its mail back here?")]
+pub struct AsksBack;
+
+/// A connection on behalf of the server that it leads to; counted until this is dropped.
+#[derive(Debug)]
+pub struct AskingBack {
+    _permit: OwnedSemaphorePermit,
+}
+
 /// A backend and what was learnt of its servers.
 #[derive(Debug)]
 pub struct Backend {
@@ -123,6 +140,7 @@ pub struct Backend {
     servers: Vec<Arc<Server>>,
     submission: Vec<Arc<Server>>,
     recipients: Option<Recipients>,
+    asking_back: Arc<Semaphore>,
 }
 
 impl Backend {
@@ -130,7 +148,8 @@ impl Backend {
     pub fn new(mut settings: BackendSettings) -> Self {
         let servers = std::mem::take(&mut settings.servers).into_iter().map(Arc::new).collect();
         let submission = std::mem::take(&mut settings.submission).into_iter().map(Arc::new).collect();
-        Self { settings, servers, submission, recipients: None }
+        let asking_back = Arc::new(Semaphore::new(ASKING_BACK));
+        Self { settings, servers, submission, recipients: None, asking_back }
     }
 
     /// The same, with what is known of its recipients; without, nobody is.
@@ -170,6 +189,26 @@ impl Backend {
     /// Whether every connection to it is verified or pinned.
     pub fn is_proved(&self) -> bool {
         self.tls().ladder == tls::Ladder::Verify || !self.tls().pins.is_empty()
+    }
+
+    /// Whether a client is one of the servers itself. On loopback nobody can be told from anybody.
+    pub fn is_itself(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        let mut servers = self.servers.iter().chain(&self.submission);
+        !client.is_loopback() && servers.any(|server| server.address().ip() == client)
+    }
+
+    /// Whether a client may have one more connection to its servers; `Some` if it is one of them.
+    ///
+    /// # Errors
+    ///
+    /// It is one of them, and has too many.
+    pub fn asked_by(&self, client: IpAddr) -> Result<Option<AskingBack>, AsksBack> {
+        if !self.is_itself(client) {
+            return Ok(None);
+        }
+        let permit = Arc::clone(&self.asking_back).try_acquire_owned().map_err(|_| AsksBack)?;
+        Ok(Some(AskingBack { _permit: permit }))
     }
 
     /// What it is called.

@@ -24,7 +24,7 @@ mod routing;
 mod server;
 mod world_servers;
 
-pub use backend::{Backend, BackendSettings, Banner, ClientAddress, Login, World};
+pub use backend::{AskingBack, AsksBack, Backend, BackendSettings, Banner, ClientAddress, Login, World};
 pub use destinations::{Destinations, Locating};
 pub use exchangers::{ExchangerSettings, Exchangers, MAX_HOSTS};
 pub use far::{FarPolicies, FarPolicy};

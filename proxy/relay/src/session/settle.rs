@@ -234,7 +234,7 @@ impl Session {
             self.phase = Phase::Settling(settling);
             return self;
         }
-        match settling.judge() {
+        match settling.judge(self.common.is_submission()) {
             Judgement::Spool(groups) => {
                 settling.spool(&groups, &mut self.common);
                 Self { phase: Phase::Settling(settling), ..self }
@@ -306,7 +306,9 @@ impl Session {
 impl Settling {
     /// 250 when each group is delivered or stored. Refused only if nobody has it: once one server has the message,
     /// what the others did not take is kept for them, never bounced and never sent again by the client.
-    fn judge(&self) -> Judgement {
+    ///
+    /// A submission is not kept: without the user's password, which is not, its server takes it from nobody.
+    fn judge(&self, is_submission: bool) -> Judgement {
         let id = self.awaiting.id();
         if self.sendings.iter().any(|sending| matches!(sending.progress, Progress::SpoolFailed)) {
             return Judgement::Refuse(No::StorageFailed.refusal(id));
@@ -317,7 +319,7 @@ impl Settling {
         if open.is_empty() {
             return Judgement::Accept;
         }
-        let may_be_spooled = |&index: &usize| self.sendings[index].was_never_answered();
+        let may_be_spooled = |&index: &usize| !is_submission && self.sendings[index].was_never_answered();
         if somebody_has_it || open.iter().all(may_be_spooled) {
             return Judgement::Spool(open);
         }
