@@ -19,7 +19,7 @@ const FOOTBALL: &str = "
 brisbane._domainkey TXT \"v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\"
 test._domainkey     TXT \"v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDkHlOQoBTzWR\" \"iGs5V6NpP3idY6Wk08a5qhdR6wy5bdOKb2jLQiY/J16JYi0Qvx/byYzCNb3W91y3FutAC\" \"DfzwQ/BC/e/8uBsCR+yz1Lxj+PL6lHvqMKrM3rG4hstT5QjvHO9PzoxZyVYLzBfO2EeC3\" \"Ip3G+2kryOTIKT+l/K4w3QIDAQAB\"
 _dmarc              TXT \"v=DMARC1; p=reject\"
-@                   TXT \"v=spf1 a:mail include:more.football.example.com -all\"
+@                   TXT \"v=spf1 a:mail.football.example.com include:more.football.example.com -all\"
 mail                A   192.0.2.10
 more                TXT \"v=spf1 ip6:2001:db8::/32 ?all\"
 endless             TXT \"v=spf1 include:endless.football.example.com -all\"

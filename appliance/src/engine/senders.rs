@@ -6,7 +6,7 @@ use evidence::{Authenticator, MAX_MESSAGE, Sender, Verdict};
 use relay::{Claim, Proving};
 use smtp::ReversePath;
 use spool::SenderProof;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::outbound::Names;
@@ -14,16 +14,25 @@ use super::outbound::Names;
 /// For one sender; the client waits for its 250 meanwhile, and for the disk behind it.
 const BUDGET: Duration = Duration::from_secs(10);
 
+/// Whole messages in memory at once, each of up to [`MAX_MESSAGE`] octets; others wait within their budget.
+const MESSAGES_AT_ONCE: usize = 16;
+
 /// Asks the name servers that all else asks.
 pub(super) struct Senders {
     names: Names,
     hostname: Box<str>,
     authenticator: OnceCell<Authenticator>,
+    messages: Semaphore,
 }
 
 impl Senders {
     pub(super) fn new(names: Names, hostname: &str) -> Self {
-        Self { names, hostname: hostname.into(), authenticator: OnceCell::new() }
+        Self {
+            names,
+            hostname: hostname.into(),
+            authenticator: OnceCell::new(),
+            messages: Semaphore::new(MESSAGES_AT_ONCE),
+        }
     }
 
     async fn authenticator(&self) -> Option<&Authenticator> {
@@ -41,9 +50,10 @@ impl Senders {
         if spf.verdict == Verdict::Pass {
             return SenderProof::Spf;
         }
-        let Some(content) = content.filter(|content| content.length() <= MAX_MESSAGE as u64) else {
+        if content.length() > MAX_MESSAGE as u64 {
             return SenderProof::Unknown;
-        };
+        }
+        let _turn = self.messages.acquire().await;
         let Ok(message) = content.beginning(MAX_MESSAGE).await else { return SenderProof::Unknown };
         let authenticity = authenticator.authenticity(sender, &spf, &message, deadline).await;
         match evidence::proves_sender(&authenticity.dmarc, reverse_path) {

@@ -382,6 +382,33 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_does_not_know_of_reports_it_is_not_told() {
+        let Ok(smtp::Command::Mail(mail)) = smtp::Command::parse(b"MAIL FROM:<a@b.example> RET=FULL ENVID=x")
+        else {
+            panic!()
+        };
+        let Ok(smtp::Command::Rcpt(rcpt)) =
+            smtp::Command::parse(b"RCPT TO:<c@d.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;c@d.example")
+        else {
+            panic!()
+        };
+        for (ehlo, told) in [
+            ("250-x\r\n250 PIPELINING\r\n", "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n"),
+            (
+                "250-x\r\n250-DSN\r\n250 PIPELINING\r\n",
+                "MAIL FROM:<a@b.example> RET=FULL ENVID=x\r\n\
+                 RCPT TO:<c@d.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;c@d.example\r\n",
+            ),
+        ] {
+            let mut far = proven(ehlo);
+            let mut out = Vec::new();
+            far.mail(&mail, None, &mut out);
+            far.rcpt(0, &rcpt, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), told);
+        }
+    }
+
+    #[test]
     fn one_command_at_a_time_goes_to_a_server_without_pipelining() {
         let mut far = proven("250 x\r\n");
         let mut out = Vec::new();

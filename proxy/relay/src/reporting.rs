@@ -72,12 +72,12 @@ pub(crate) async fn report(reporting: &Reporting, spool: Spool, relayed: Relayed
         tracing::warn!(%transaction, "too many reports at once: that this message was relayed is not told");
         return;
     };
-    let sender = sender_of(reporting, &relayed).await;
+    let content = content_of(&relayed.carriage, file);
+    let sender = sender_of(reporting, &relayed, &content).await;
     if !sender.allows_report() {
         tracing::info!(%transaction, "relayed; nothing proves who sent it, so that nobody is told");
         return;
     }
-    let content = content_of(&relayed.carriage, file);
     let mut excerpt = Excerpt::new();
     match content.beginning(MAX_RETURNED + 1).await {
         Ok(beginning) => excerpt.push(&beginning),
@@ -96,13 +96,13 @@ pub(crate) async fn report(reporting: &Reporting, spool: Spool, relayed: Relayed
     }
 }
 
-async fn sender_of(reporting: &Reporting, relayed: &Relayed) -> SenderProof {
+async fn sender_of(reporting: &Reporting, relayed: &Relayed, content: &Content) -> SenderProof {
     if relayed.sender.allows_report() {
         return relayed.sender;
     }
     let reverse_path = &relayed.envelope.mail.reverse_path;
     let (client, helo) = (relayed.client.0, &relayed.client.1);
-    reporting.senders.prove(Claim { client, helo, reverse_path, content: None }).await
+    reporting.senders.prove(Claim { client, helo, reverse_path, content }).await
 }
 
 fn compose(

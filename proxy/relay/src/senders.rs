@@ -16,8 +16,8 @@ pub struct Claim<'a> {
     pub helo: &'a str,
     /// Where reports would go.
     pub reverse_path: &'a ReversePath,
-    /// The message; without, its signatures cannot be looked at.
-    pub content: Option<&'a Content>,
+    /// The message.
+    pub content: &'a Content,
 }
 
 /// What [`Senders::prove`] returns.

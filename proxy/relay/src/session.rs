@@ -310,17 +310,6 @@ pub fn step(mut session: Session, input: Input<'_>, now: Instant) -> (Session, W
     (session, wants)
 }
 
-impl Common {
-    /// What is known of the sender without asking anybody.
-    fn known_sender(&self) -> SenderProof {
-        match self.arrival {
-            _ if self.authenticated => SenderProof::Authenticated,
-            Arrival::Here { may_relay: true } | Arrival::Outbound(_) => SenderProof::Inside,
-            Arrival::Here { may_relay: false } | Arrival::Inbound(_) => SenderProof::Unknown,
-        }
-    }
-}
-
 impl Session {
     /// A session that has not begun.
     pub fn new(beginning: Beginning, now: Instant) -> Self {

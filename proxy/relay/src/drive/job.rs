@@ -79,7 +79,7 @@ fn claim<'a>(request: &'a SpoolRequest, content: &'a Content) -> Claim<'a> {
         client: request.client.address.ip(),
         helo: &request.client.helo,
         reverse_path: &request.envelope.mail.reverse_path,
-        content: Some(content),
+        content,
     }
 }
 

@@ -9,13 +9,13 @@ use record::{Event, GroupOutcome, RecipientOutcome, SessionEnd, Verdict};
 use smtp::command::Envelope;
 use smtp::receiver::Awaiting;
 use smtp::{No, Proof, Refusal, Reply, ReversePath, TransactionId};
-use spool::{Recalled, ReceiptKey};
+use spool::{Recalled, ReceiptKey, SenderProof};
 use tokio::time::{Duration, Instant};
 
 use super::envelope::Carried;
 use super::group::Group;
 use super::sending::{Progress, Sending};
-use super::{Action, Carriage, Common, LegId, Phase, Session, SpoolRequest};
+use super::{Action, Arrival, Carriage, Common, LegId, Phase, Session, SpoolRequest};
 use crate::body::Body;
 use crate::budget::Share;
 use crate::kept::{Kept, Part};
@@ -402,6 +402,17 @@ impl Settling {
             };
             sending.spool_until(common.now + SPOOLING, reason, common);
             common.act(Action::Spool(Box::new(request)));
+        }
+    }
+}
+
+impl Common {
+    /// What is known of the sender without asking anybody.
+    pub(super) fn known_sender(&self) -> SenderProof {
+        match self.arrival {
+            _ if self.authenticated => SenderProof::Authenticated,
+            Arrival::Here { may_relay: true } | Arrival::Outbound(_) => SenderProof::Inside,
+            Arrival::Here { may_relay: false } | Arrival::Inbound(_) => SenderProof::Unknown,
         }
     }
 }

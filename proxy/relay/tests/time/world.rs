@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
+use delivery::notification::Reporter;
 use delivery::{Connecting, Network, Opener, Pool, Stream};
 use intercept::{ConnectError, Source};
 use record::{Clock, Event, Protocol, Recorder, SimulatedClock, SystemClock};
-use relay::{Beginning, Budget, Driver, Limits, Settings, drive};
+use relay::{Beginning, Budget, Claim, Driver, Limits, Proving, Reporting, Senders, Settings, drive};
 use route::{Backend, BackendSettings, Banner, ClientAddress, List, Recipients, Routing};
 use smtp::{Domain, ForwardPath, Mailbox, Reply, ReplyCode, TraceId};
-use spool::{SimulatedDisk, Spool};
+use spool::{SenderProof, SimulatedDisk, Spool};
 use tls::{Connector, Ladder, LegPolicy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::watch;
@@ -100,6 +101,21 @@ async fn serve(mut server: Server, mut stream: DuplexStream, weather: Weather, m
     }
 }
 
+/// Knows after some seconds that SPF passes for whoever is called so.
+struct Vouching;
+
+impl Senders for Vouching {
+    fn prove<'a>(&'a self, claim: Claim<'a>) -> Proving<'a> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            match claim.reverse_path.as_str().starts_with("spf@") {
+                true => SenderProof::Spf,
+                false => SenderProof::Unknown,
+            }
+        })
+    }
+}
+
 /// Events, and whether the disk owes an answer: its thread is outside of simulated time, which must not pass meanwhile.
 #[derive(Default)]
 pub(crate) struct Record {
@@ -177,7 +193,13 @@ impl World {
             acceptor: None,
             destinations: None,
             interception: None,
-            reporting: None,
+            reporting: Some(Arc::new(Reporting::new(
+                Reporter {
+                    hostname: "mx.postern.example".into(),
+                    postmaster: "postmaster@one.example".into(),
+                },
+                Arc::new(Vouching),
+            ))),
             spill: std::env::temp_dir(),
         };
         let backends = vec![backend("one", 1), backend("two", 2)];
