@@ -9,6 +9,7 @@ mod choices;
 mod document;
 mod inactive;
 mod network;
+mod places;
 mod problem;
 mod raw;
 mod resolve;
@@ -30,6 +31,7 @@ pub use choices::{
 };
 pub use inactive::Inactive;
 pub use network::{Host, ServerAddress};
+pub use places::Places;
 pub use problem::{ConfigError, Problem};
 pub use resolved::{
     Acme, Admin, Backend, CertificateFiles, Config, DkimSigning, DnsList, DnsUpdate, ExternalAccount, Http,

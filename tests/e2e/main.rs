@@ -1,9 +1,12 @@
 //! The whole-system tests, a module per topic.
 
 mod arming;
+mod backup;
 mod client_address;
+mod crash;
 mod dns;
 mod gateway;
+mod hostile;
 mod injection;
 mod life;
 mod misbehaving;
