@@ -49,6 +49,10 @@ pub enum Command {
     Status,
     /// Tell what became of mail, and why.
     Trace(Trace),
+    /// Put state, keys and config into one encrypted file.
+    Backup(Backup),
+    /// Put back what a backup has.
+    Restore(Restore),
     /// Show, load or remove the nftables rule set; ban networks.
     #[command(subcommand)]
     Firewall(FirewallAction),
@@ -157,6 +161,48 @@ pub struct Trace {
     /// At most so many transactions and sessions without mail, the latest [default: 20, at most 1000].
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,
+}
+
+/// `postern backup`
+#[derive(Clone, Debug, Args)]
+pub struct Backup {
+    /// The file to write; it must not exist.
+    pub file: PathBuf,
+    /// Take the passphrase from the first line of this file instead of asking for it.
+    #[arg(long, value_name = "FILE", conflicts_with = "recipients")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Encrypt for this age recipient (`age1...`) instead of with a passphrase; may be given several times.
+    #[arg(long = "recipient", value_name = "RECIPIENT")]
+    pub recipients: Vec<String>,
+}
+
+/// `postern restore`
+#[derive(Clone, Debug, Args)]
+pub struct Restore {
+    /// The backup.
+    #[arg(required_unless_present = "resume", conflicts_with = "resume")]
+    pub file: Option<PathBuf>,
+    /// Take the passphrase from the first line of this file instead of asking for it.
+    #[arg(long, value_name = "FILE", conflicts_with = "identity")]
+    pub passphrase_file: Option<PathBuf>,
+    /// The file with the age identity whose recipient the backup was made for.
+    #[arg(long, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+    /// Leave out the messages that waited for delivery: they may have been delivered since.
+    #[arg(long)]
+    pub without_queue: bool,
+    /// Keep the config that is here, with its keys and certificates.
+    #[arg(long)]
+    pub without_config: bool,
+    /// Also write the files that the config names outside its own folder.
+    #[arg(long, conflicts_with = "without_config")]
+    pub elsewhere: bool,
+    /// Verify the backup and say what is in it; change nothing.
+    #[arg(long, conflicts_with = "resume")]
+    pub verify: bool,
+    /// Bring a restore to its end that was interrupted.
+    #[arg(long)]
+    pub resume: bool,
 }
 
 /// `postern firewall`

@@ -9,6 +9,7 @@ mod choices;
 mod document;
 mod inactive;
 mod network;
+mod places;
 mod problem;
 mod raw;
 mod recipients;
@@ -31,6 +32,7 @@ pub use choices::{
 };
 pub use inactive::Inactive;
 pub use network::{Host, ServerAddress};
+pub use places::Places;
 pub use problem::{ConfigError, Problem};
 pub use resolved::{
     Acme, Admin, Backend, CertificateFiles, Config, Directory, DkimSigning, DnsList, DnsUpdate,

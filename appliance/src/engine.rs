@@ -38,7 +38,7 @@ mod workers;
 use arming::Arming;
 pub use error::EngineError;
 use generation::Base;
-pub(crate) use generation::{leg, tls_settings};
+pub(crate) use generation::{leg, state_lock, tls_settings};
 use live::Present;
 use workers::{Bound, Workers};
 

@@ -2,6 +2,7 @@
 //!
 //! - [`config`] reads the config file and says everything that is wrong with it.
 //! - [`command`] is the command line; [`check`], [`ask`], [`mod@firewall`] and [`engine`] are what its commands do.
+//! - [`mod@backup`] makes one file of state, keys and config, and puts them back.
 //! - [`recorder`] turns the engine's events into log, metrics, trace and numbers.
 //! - [`report`] is what can be asked about a running Postern, as values. The engine answers [`report::Live`].
 //! - [`admin`] serves these values as page, JSON and metrics; [`client`] gets them for the commands.
@@ -12,6 +13,7 @@
 pub mod admin;
 pub mod armed;
 pub mod ask;
+pub mod backup;
 pub mod check;
 pub mod client;
 pub mod command;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use appliance::command::{Command, CommandLine, Exit};
-use appliance::{ask, check, console, engine, firewall, first_boot, logging, output, roles};
+use appliance::{ask, backup, check, console, engine, firewall, first_boot, logging, output, roles};
 use clap::Parser as _;
 
 /// Sessions allocate and free small pieces on many threads; the system's allocator keeps more of them.
@@ -46,6 +46,8 @@ async fn perform(line: &CommandLine) -> Exit {
         Command::Check(options) => check::check(line, *options).await,
         Command::Status => ask::status(line).await,
         Command::Trace(wanted) => ask::trace(line, wanted).await,
+        Command::Backup(options) => backup::backup(line, options).await,
+        Command::Restore(options) => backup::restore(line, options).await,
         Command::Firewall(action) => firewall::firewall(line, action).await,
         Command::FirstBoot(options) => {
             first_boot::first_boot(options.step, options.root.clone(), line.json).await

@@ -2,10 +2,13 @@
 
 mod absence;
 mod arming;
+mod backup;
 mod client_address;
+mod crash;
 mod dns;
 mod evidence;
 mod gateway;
+mod hostile;
 mod injection;
 mod life;
 mod misbehaving;

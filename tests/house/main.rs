@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Lowest first: a crate may use those before it.
-const FLOORS: [&str; 18] = [
+const FLOORS: [&str; 19] = [
     "smtp",
     "record",
     "store",
@@ -27,6 +27,7 @@ const FLOORS: [&str; 18] = [
     "acme",
     "firewall",
     "first-boot",
+    "backup",
     "appliance",
     "postern-tests",
 ];

@@ -8,6 +8,7 @@
 //! - [`nameserver`]: a DNS with a root of its own, its zones signed, unsigned or broken.
 //! - [`scripted`], [`personalities`]: a fake server and a fake client that follow a script byte by byte.
 //! - [`tape`]: a fake server that writes down what it got and misbehaves at one step of the dialogue.
+//! - [`promises`]: senders that note every 250, a server that notes every delivery, and the account of both.
 //! - [`witness`], [`scan`], [`steady`]: what both ends of a session see, which ports answer, mail at a steady rate.
 //! - [`scratch`], [`child`], [`ports`], [`certificate`]: folders, processes, ports and certificates.
 //! - [`lab`]: a world, a Postern and an inside in network namespaces; [`gateway`]: with Postern as their gateway.
@@ -38,6 +39,7 @@ pub mod personalities;
 pub mod ports;
 pub mod postern;
 pub mod postfix;
+pub mod promises;
 pub mod scan;
 pub mod scratch;
 pub mod scripted;

@@ -204,16 +204,53 @@ impl Postern {
         assert!(self.process.wait(Duration::from_secs(60)).is_some(), "it does not end:\n{}", self.log());
         let gone = || (!ports::wait(self.smtp, Duration::ZERO)).then_some(());
         assert!(ports::wait_until(ports::START_LIMIT, gone).is_some(), "somebody still listens");
-        let output = self.scratch.join("output-again");
-        self.process = Child::spawn("postern", &command(&self.config, &["run"]), &output);
+        self.start_again();
+    }
+
+    /// SIGKILL to the first process; the kernel ends the others with it. Waits until nothing of it is left.
+    ///
+    /// # Panics
+    ///
+    /// If something stays.
+    pub fn kill(&mut self) {
+        let serving = self.serving();
+        self.process.signal(Signal::SIGKILL);
+        let gone = ports::wait_until(ports::START_LIMIT, || {
+            let alive = |pid: u32| Path::new(&format!("/proc/{pid}/fd/0")).symlink_metadata().is_ok();
+            (self.process.ended().is_some() && !serving.is_some_and(alive)).then_some(())
+        });
+        assert!(gone.is_some(), "it survives being killed");
+    }
+
+    /// Starts it with the same config and state, after it ended or was killed, and waits until it takes mail.
+    ///
+    /// # Panics
+    ///
+    /// If it does not.
+    pub fn start_again(&mut self) {
+        self.process =
+            Child::spawn("postern", &command(&self.config, &["run"]), &self.scratch.join("output-again"));
         self.process.expect_listening(self.admin);
         self.process.expect_listening(self.smtp);
         let alive = || try_get(self.admin, "/healthz").filter(|answer| answer.starts_with("HTTP/1.1 200 "));
-        assert!(
-            ports::wait_until(ports::START_LIMIT, alive).is_some(),
-            "it does not answer:\n{}",
-            self.log()
-        );
+        let answers = ports::wait_until(ports::START_LIMIT, alive);
+        assert!(answers.is_some(), "it does not answer:\n{}", self.log());
+    }
+
+    /// SIGTERM, and waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end.
+    pub fn stop(&mut self) {
+        self.process.signal(Signal::SIGTERM);
+        let ended = self.process.wait(Duration::from_secs(60));
+        assert!(ended.is_some(), "it does not end:\n{}", self.log());
+    }
+
+    /// A file of the test's own beside its config.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.scratch.join(name)
     }
 
     /// SIGHUP.

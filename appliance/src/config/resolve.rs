@@ -16,7 +16,7 @@ use super::resolve_later as later;
 use super::resolved::{Admin, CertificateFiles, Config, Limits, Listener, Network, Tls};
 use super::resolver::{Reading, mail_address};
 
-const DEFAULT_STATE_DIR: &str = "/var/lib/postern";
+pub(super) const DEFAULT_STATE_DIR: &str = "/var/lib/postern";
 const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 
 /// `None` only if something without which nothing can be built is missing; that is among the problems then.

@@ -90,6 +90,9 @@ pub enum EngineError {
         /// Why.
         error: io::Error,
     },
+    /// The state folder belongs to another Postern or to a restore, or a restore was interrupted.
+    #[error("{0}")]
+    InUse(String),
     /// A thread cannot be started.
     #[error("a thread to serve sessions cannot be started: {0}")]
     Worker(io::Error),

@@ -34,6 +34,8 @@ pub(super) struct Base {
     remembering: Arc<Remembering>,
     verifying: InnerVerification,
     called: CalledBefore,
+    /// No second Postern, and no restore, while this one lives.
+    _lock: backup::StateLock,
 }
 
 /// One config's worth.
@@ -51,6 +53,7 @@ impl Base {
     ) -> Result<Self, EngineError> {
         let state_dir = config.state_dir.clone();
         make_folder(&state_dir)?;
+        let lock = state_lock(&state_dir)?;
         make_folder(&state_dir.join("spool"))?;
         make_folder(&state_dir.join("spill"))?;
         let loop_key = identity::loop_key(&state_dir.join("loop.key"))?;
@@ -73,6 +76,7 @@ impl Base {
             remembering,
             verifying,
             called,
+            _lock: lock,
         })
     }
 
@@ -329,6 +333,23 @@ async fn look_up(backend: &str, server: &ServerAddress) -> Result<Vec<Server>, E
         Ok(addresses) => Ok(addresses.into_iter().map(|address| Server::new(address, &name)).collect()),
         Err(error) => Err(EngineError::LookUp { backend: backend.into(), server: name, error }),
     }
+}
+
+/// Takes the state folder, unless a restore stopped in the middle of it: half of it may be the old and half the new.
+pub(crate) fn state_lock(state_dir: &Path) -> Result<backup::StateLock, EngineError> {
+    let lock = backup::StateLock::take(state_dir).map_err(|error| match error {
+        backup::BackupError::InUse(path) => {
+            EngineError::InUse(format!("{} is in use by another Postern or by a restore", path.display()))
+        }
+        other => EngineError::InUse(other.to_string()),
+    })?;
+    if backup::unfinished(state_dir) {
+        let path = state_dir.display();
+        return Err(EngineError::InUse(format!(
+            "a restore into {path} was interrupted\nSay `postern restore --resume`: it knows how far it was."
+        )));
+    }
+    Ok(lock)
 }
 
 fn make_folder(path: &Path) -> Result<(), EngineError> {

@@ -35,7 +35,7 @@ use super::{inherited, state_folder};
 use crate::armed;
 use crate::command::{CommandLine, Exit};
 use crate::config::{self, Config};
-use crate::output;
+use crate::{engine, output};
 
 /// The gate drains for 30 s; who is not through by then is ended.
 const STOP: Duration = Duration::from_secs(45);
@@ -60,11 +60,12 @@ pub(super) fn run(line: &CommandLine) -> Result<Exit, RoleError> {
     };
     let (account, why) = Account::choose(&config.state_dir)?;
     tracing::info!(user = account.name, group = group_name(account.group), why, "the gate's user");
+    state_folder::make(&config.state_dir)?;
+    // A restore at work, or stopped half way, has folders there that must not be given away. The gate takes the lock for good.
+    drop(engine::state_lock(&config.state_dir)?);
     // Opened while it may be, and then given to the gate's user with all else.
-    let armed = state_folder::make(&config.state_dir).and_then(|()| {
-        armed::open_or_make(&config.state_dir)
-            .map_err(|error| RoleError::StateFolder { path: armed::path(&config.state_dir), error })
-    })?;
+    let armed = armed::open_or_make(&config.state_dir)
+        .map_err(|error| RoleError::StateFolder { path: armed::path(&config.state_dir), error })?;
     state_folder::hand_over(&config.state_dir, &account)?;
     let mut sockets = Sockets::default();
     sockets.bind(&config)?;

@@ -1,6 +1,8 @@
 //! Power cuts and failing operations at every point of a scripted life: what was acknowledged is there exactly once, with the
 //! recipients that remain, and what was acknowledged as gone stays gone.
 
+mod planted;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -275,73 +277,5 @@ async fn any_failing_operation_loses_and_revives_nothing() {
                 checked.map_err(|error| format!("{fault:?} at {operation}, seed {seed}: {error}")).unwrap();
             }
         }
-    }
-}
-
-/// A spool that would forget to sync, by way of a disk that does.
-struct Forgetful {
-    disk: SimulatedDisk,
-    what: Forgets,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Forgets {
-    Data,
-    Folders,
-}
-
-impl Disk for Forgetful {
-    fn create(&self, path: &str) -> io::Result<Box<dyn DiskFile>> {
-        let file = self.disk.create(path)?;
-        Ok(if self.what == Forgets::Data { Box::new(ForgetfulFile(file)) } else { file })
-    }
-    fn open(&self, path: &str) -> io::Result<Box<dyn DiskFile>> {
-        self.disk.open(path)
-    }
-    fn create_folder(&self, path: &str) -> io::Result<()> {
-        self.disk.create_folder(path)
-    }
-    fn sync_folder(&self, path: &str) -> io::Result<()> {
-        if self.what == Forgets::Folders { Ok(()) } else { self.disk.sync_folder(path) }
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, path: &str) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-    fn list(&self, folder: &str) -> io::Result<Vec<String>> {
-        self.disk.list(folder)
-    }
-}
-
-struct ForgetfulFile(Box<dyn DiskFile>);
-
-impl DiskFile for ForgetfulFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.append(bytes)
-    }
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.0.read_at(buffer, offset)
-    }
-    fn sync(&self) -> io::Result<()> {
-        Ok(())
-    }
-    fn length(&self) -> io::Result<u64> {
-        self.0.length()
-    }
-}
-
-#[tokio::test]
-async fn a_forgotten_sync_is_found() {
-    let operations = operations_of_a_life().await;
-    for what in [Forgets::Data, Forgets::Folders] {
-        let mut found = false;
-        for operation in (0..operations).step_by(7) {
-            let disk = SimulatedDisk::new(operation);
-            let forgetful = Forgetful { disk: disk.clone(), what };
-            found |= die(forgetful, &disk, operation, 4).await.is_err();
-        }
-        assert!(found);
     }
 }

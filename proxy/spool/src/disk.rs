@@ -6,6 +6,8 @@ mod simulated;
 
 use std::io;
 
+use crate::copying::Leave;
+
 pub use real::RealDisk;
 pub use simulated::{Fault, SimulatedDisk};
 
@@ -35,6 +37,11 @@ pub trait Disk: Send + Sync + 'static {
 
     /// The names of the files in a folder, in no order.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
+
+    /// Leave to move and remove files; `None` while somebody copies them ([`crate::Copying`]). Nobody does unless a disk says so.
+    fn leave_to_move(&self) -> io::Result<Option<Leave>> {
+        Ok(Some(Leave::default()))
+    }
 }
 
 /// A file that only ever grows.

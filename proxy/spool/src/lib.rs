@@ -7,12 +7,14 @@
 //!
 //! - [`Spool`] stores, lists, opens and changes; [`Schedule`] says when a message is due, as a function of now.
 //! - [`Disk`] is all that is asked of a file system; [`SimulatedDisk`] is one whose power fails on cue.
+//! - [`Copying`] is how a backup reads the spool while it works.
 //! - [`Receipts`] remember messages that a server took but whose client could not be told.
 //!
 //! What is damaged is copied to `damaged/`, named in the log, never delivered, and never stops the rest. Memory is bounded by
 //! [`Settings`].
 
 mod content;
+mod copying;
 #[cfg(test)]
 mod crash_tests;
 mod disk;
@@ -33,6 +35,7 @@ mod tidy;
 mod writer;
 
 pub use content::{Content, ContentReader, PIECE};
+pub use copying::{Copying, Leave};
 pub use disk::{Disk, DiskFile, Fault, RealDisk, SimulatedDisk};
 pub use entry::{ClientFacts, Entry, EntryId, Folder, SenderProof, TlsWords};
 pub use error::SpoolError;

@@ -34,6 +34,8 @@ impl Spool {
 
     fn tidy_blocking(&self, now: Duration) -> Result<(), SpoolError> {
         let _only = self.only_one_tidies();
+        // A backup is being made: it reads files by their names. What is in the way goes the next time.
+        let Some(_leave) = self.inner.disk.leave_to_move().map_err(SpoolError::read)? else { return Ok(()) };
         self.remove_orphans()?;
         self.move_out(now)?;
         self.write_again_what_the_oldest_holds(now)?;

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Disk, DiskFile};
+use crate::copying::Leave;
 
 /// A folder of the real file system, locked against a second process for as long as this lives.
 #[derive(Debug)]
@@ -64,6 +65,10 @@ impl Disk for RealDisk {
 
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
         list(&self.path(folder))
+    }
+
+    fn leave_to_move(&self) -> io::Result<Option<Leave>> {
+        Leave::of(&self.root)
     }
 }
 

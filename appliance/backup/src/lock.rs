@@ -1,0 +1,70 @@
+//! One at a time in a state folder: a Postern, or a restore.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
+use std::path::Path;
+
+use crate::error::BackupError;
+
+/// The file's name in the state folder; it stays there.
+pub(crate) const NAME: &str = "lock";
+
+/// Held for as long as it lives, at the latest until the process ends.
+#[derive(Debug)]
+pub struct StateLock {
+    _file: File,
+}
+
+impl StateLock {
+    /// Takes it. The file belongs to whoever owns the folder.
+    ///
+    /// # Errors
+    ///
+    /// [`BackupError::InUse`]; the file cannot be made.
+    pub fn take(state_dir: &Path) -> Result<Self, BackupError> {
+        let path = state_dir.join(NAME);
+        // A link that somebody put there is not followed.
+        let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(flags)
+            .open(&path)
+            .map_err(BackupError::file(&path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(BackupError::InUse(state_dir.into())),
+            Err(TryLockError::Error(error)) => return Err(BackupError::file(&path)(error)),
+        }
+        if rustix::process::geteuid().is_root() {
+            let owner = std::fs::metadata(state_dir).map_err(BackupError::file(state_dir))?;
+            fchown(&file, Some(owner.uid()), Some(owner.gid())).map_err(BackupError::file(&path))?;
+        }
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_one_is_kept_out_until_the_first_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = StateLock::take(folder.path()).unwrap();
+        assert!(matches!(StateLock::take(folder.path()), Err(BackupError::InUse(_))));
+        drop(first);
+        StateLock::take(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(folder.path().join("other"), folder.path().join(NAME)).unwrap();
+        assert!(StateLock::take(folder.path()).is_err());
+        assert!(!folder.path().join("other").exists());
+    }
+}
