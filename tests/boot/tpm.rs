@@ -5,7 +5,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use postern_tests::machine::{Firmware, MACHINE, Machine, Medium, Network, Setup, TPM, Tpm, disk, seed};
+use postern_tests::machine::{
+    Firmware, MACHINE, Machine, Medium, Network, STORE, Setup, TPM, Tpm, disk, seed,
+};
 use postern_tests::needs;
 use postern_tests::ports;
 use postern_tests::scratch::Scratch;
@@ -58,6 +60,7 @@ fn the_data_partition_is_encrypted_and_this_tpm_alone_opens_it() {
     }
     // The disk in somebody else's machine.
     let other = Scratch::new("other-tpm");
+    std::fs::copy(scratch.join(STORE), other.join(STORE)).expect("the variable store");
     let tpm = Tpm::start(&other);
     let (mut machine, _) = start(&other, &medium, None, &tpm);
     machine.expect(&["Failed to start postern-unlock.service"]);

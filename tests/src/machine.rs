@@ -33,6 +33,8 @@ const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const FIRMWARE_SECURE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 /// Without keys: setup mode.
 const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// The variable store in the test's folder.
+pub const STORE: &str = "variables.fd";
 /// The hardware addresses of [`Network::Taps`]' two interfaces, outside and inside.
 pub const HARDWARE: [&str; 2] = ["52:54:00:00:00:01", "52:54:00:00:00:02"];
 
@@ -42,9 +44,9 @@ pub enum Firmware {
     /// SeaBIOS.
     Bios,
     /// OVMF, with a variable store of the machine's own: without one guests were seen to crash. It is kept in the test's folder
-    /// from one start to the next.
+    /// from one start to the next. Keys are enrolled in it at the first start, which begins again then by itself.
     Uefi,
-    /// The same with Secure Boot, which is on once keys are enrolled in its store.
+    /// With Secure Boot and system management mode; ends once keys are enrolled.
     SecureBoot,
 }
 
@@ -176,9 +178,12 @@ impl Setup<'_> {
     pub fn start(&self, scratch: &Scratch) -> Machine {
         let mut command = Command::new("qemu-system-x86_64");
         command.args(["-accel", "tcg", "-machine", "q35", "-cpu", "max", "-smp", "1"]);
-        command.args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]);
+        command.args(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
         command.arg("-m").arg(MEMORY.to_string());
-        self.firmware(&mut command, scratch);
+        let enrols = self.firmware(&mut command, scratch);
+        if !enrols || self.firmware == Firmware::SecureBoot {
+            command.arg("-no-reboot");
+        }
         self.drives(&mut command);
         self.interfaces(&mut command);
         if let Some(tpm) = self.tpm {
@@ -191,10 +196,12 @@ impl Setup<'_> {
         Machine { process, begun: Instant::now() }
     }
 
-    fn firmware(&self, command: &mut Command, scratch: &Scratch) {
-        let Some(code) = self.firmware.code() else { return };
-        let variables = scratch.join("variables.fd");
-        if !variables.exists() {
+    /// Says whether its store has no keys yet: the boot loader enrols ours then, and starts the machine again.
+    fn firmware(&self, command: &mut Command, scratch: &Scratch) -> bool {
+        let Some(code) = self.firmware.code() else { return false };
+        let variables = scratch.join(STORE);
+        let is_new = !variables.exists();
+        if is_new {
             fs::copy(VARIABLES, &variables).unwrap_or_else(|error| panic!("{VARIABLES}: {error}"));
         }
         if self.firmware == Firmware::SecureBoot {
@@ -203,6 +210,7 @@ impl Setup<'_> {
         }
         drive(command, &format!("if=pflash,format=raw,readonly=on,file={code}"));
         drive(command, &format!("if=pflash,format=raw,file={}", variables.display()));
+        is_new
     }
 
     fn drives(&self, command: &mut Command) {
