@@ -64,12 +64,12 @@ make_uki() {
 esp() {
     local medium="$1" image="$2" mib="$3" tree="$WORK/esp-$1"
     rm -rf "$tree" "$image"
-    mkdir -p "$tree"/EFI/{BOOT,Linux} "$tree/loader/keys/postern"
+    mkdir -p "$tree"/EFI/{BOOT,Linux} "$tree/loader/keys/auto"
     cp /usr/lib/systemd/boot/efi/systemd-bootx64.efi "$tree/EFI/BOOT/BOOTX64.EFI"
     sign "$tree/EFI/BOOT/BOOTX64.EFI"
     cp "$WORK/$medium.efi" "$tree/EFI/Linux/postern_$VERSION.efi"
     cp "$HERE/system/loader.conf" "$tree/loader/loader.conf"
-    cp "$OUT"/enrolment/{PK,KEK,db}.auth "$tree/loader/keys/postern/"
+    cp "$OUT"/enrolment/{PK,KEK,db}.auth "$tree/loader/keys/auto/"
     [ "$medium" != disk ] || grub_files "$tree"
     find "$tree" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
     truncate -s "${mib}M" "$image"

@@ -9,7 +9,7 @@ use postern_tests::needs;
 use postern_tests::ports;
 use postern_tests::scratch::Scratch;
 
-use crate::{CONFIG, META_DATA, WORKS, closed, greeting, made};
+use crate::{CONFIG, META_DATA, WORKS, closed, greeting, made, partition};
 
 #[test]
 fn iso_on_stick_with_uefi() {
@@ -29,7 +29,7 @@ fn a_changed_root_does_not_serve() {
     let mut copy = Command::new("cp");
     copy.arg("--sparse=always").arg(made("raw")).arg(&raw);
     assert!(copy.status().expect("cp").success());
-    let root = root_starts(&raw);
+    let root = partition(&raw, 3);
     let file = OpenOptions::new().read(true).write(true).open(&raw).expect("the disk");
     // In EROFS's superblock (at 1,024), which every mount reads.
     let (mut octet, at) = ([0], root + 1024 + 64);
@@ -45,15 +45,6 @@ fn a_changed_root_does_not_serve() {
     machine.expect_end();
     let serial = machine.serial();
     assert!(serial.contains("Kernel panic") && serial.contains("verity"), "{serial}");
-}
-
-/// Where the first root partition begins, in octets, by the disk's GPT.
-fn root_starts(disk: &std::path::Path) -> u64 {
-    let file = std::fs::File::open(disk).expect("the disk");
-    let mut entry = [0; 128];
-    // The third entry of the table, which begins in the third sector.
-    file.read_exact_at(&mut entry, 2 * 512 + 2 * 128).expect("the partition table");
-    u64::from_le_bytes(entry[32..40].try_into().expect("eight octets")) * 512
 }
 
 #[test]

@@ -1,14 +1,20 @@
 //! The image, booted and looked into: what `image-build/build all` made, in virtual machines.
 //!
-//! [`each_run`] is in every run of `tests/run`, [`full`] with `tests/run --full`: a boot in an emulator takes minutes.
+//! [`each_run`] is in every run of `tests/run`, the others with `tests/run --full`: a boot in an emulator takes minutes.
 
 #![allow(clippy::disallowed_methods, reason = "a real machine takes real time")]
 
 mod each_run;
 mod full;
+mod gateway;
+mod secure_boot;
+mod tpm;
+mod two_disks;
 
+use std::fs::File;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postern_tests::machine::{BOOT_LIMIT, Machine, image};
@@ -29,6 +35,15 @@ const CLOSED: Duration = Duration::from_secs(20);
 fn made(extension: &str) -> PathBuf {
     image(extension)
         .unwrap_or_else(|| panic!("there is no target/image/*.{extension}: run image-build/build all first"))
+}
+
+/// Where a partition begins, in octets, by the disk's GPT.
+fn partition(disk: &Path, number: u64) -> u64 {
+    let file = File::open(disk).expect("the disk");
+    let mut entry = [0; 128];
+    // The table begins in the third sector.
+    file.read_exact_at(&mut entry, 2 * 512 + (number - 1) * 128).expect("the partition table");
+    u64::from_le_bytes(entry[32..40].try_into().expect("eight octets")) * 512
 }
 
 /// Waits for a greeting on the port for mail.

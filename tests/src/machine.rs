@@ -1,6 +1,7 @@
 //! A virtual machine that boots the image: QEMU with software emulation, always. A KVM device that is there may not work,
 //! and nothing here needs it.
 
+use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,6 +21,8 @@ pub const MACHINE: &[Need] = &[
     Need::Program("mkfs.vfat"),
     Need::Program("mcopy"),
 ];
+/// And with a TPM.
+pub const TPM: &[Need] = &[Need::Program("swtpm")];
 /// A machine that has not got there after this long has failed: two minutes on two idle cores, and ours are rarely idle.
 pub const BOOT_LIMIT: Duration = Duration::from_secs(780);
 /// The disk of a test, in GiB: larger than the image, so that the first start has something to make and to grow.
@@ -27,15 +30,92 @@ const DISK_GIB: u32 = 3;
 /// Memory in MiB.
 const MEMORY: u32 = 768;
 const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const FIRMWARE_SECURE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
+/// Without keys: setup mode.
 const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// The variable store in the test's folder.
+pub const STORE: &str = "variables.fd";
+/// The hardware addresses of [`Network::Taps`]' two interfaces, outside and inside.
+pub const HARDWARE: [&str; 2] = ["52:54:00:00:00:01", "52:54:00:00:00:02"];
 
 /// What starts the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Firmware {
     /// SeaBIOS.
     Bios,
-    /// OVMF, with a variable store of the machine's own: without one guests were seen to crash.
+    /// OVMF, with a variable store of the machine's own: without one guests were seen to crash. It is kept in the test's folder
+    /// from one start to the next. Keys are enrolled in it at the first start, which begins again then by itself.
     Uefi,
+    /// With Secure Boot and system management mode; ends once keys are enrolled.
+    SecureBoot,
+}
+
+impl Firmware {
+    fn code(self) -> Option<&'static str> {
+        match self {
+            Self::Bios => None,
+            Self::Uefi => Some(FIRMWARE),
+            Self::SecureBoot => Some(FIRMWARE_SECURE),
+        }
+    }
+}
+
+/// What its interfaces are plugged into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// One interface in an emulated network, with DHCP. Pairs of an address of this machine and a port of the guest's; the guest
+    /// sees this machine as 10.0.2.2.
+    Forwards(Vec<(SocketAddr, u16)>),
+    /// Two, at tap devices of the network namespace that the machine is started in; their hardware addresses are [`HARDWARE`].
+    Taps([&'static str; 2]),
+}
+
+/// A machine's TPM2: swtpm, for one start. What it keeps lies in the test's folder, and is there at the next start.
+#[derive(Debug)]
+pub struct Tpm {
+    _process: Child,
+    socket: PathBuf,
+}
+
+impl Tpm {
+    /// Switches it on.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub fn start(scratch: &Scratch) -> Self {
+        let (state, socket) = (scratch.folder("tpm", "root"), scratch.join("tpm.socket"));
+        let _ = fs::remove_file(&socket);
+        let option = |name: &str, value: &Path| {
+            let mut option = OsString::from(name);
+            option.push(value);
+            option
+        };
+        let mut command = Command::new("swtpm");
+        command.args(["socket", "--tpm2", "--tpmstate"]).arg(option("dir=", &state));
+        command.arg("--ctrl").arg(option("type=unixio,path=", &socket));
+        let process = Child::spawn("swtpm", &command, &scratch.join("swtpm.output"));
+        let there = ports::wait_until(ports::START_LIMIT, || socket.exists().then_some(()));
+        assert!(there.is_some(), "swtpm: {}", process.output());
+        Self { _process: process, socket }
+    }
+}
+
+/// A machine that is not running.
+#[derive(Debug)]
+pub struct Setup<'a> {
+    /// What starts it.
+    pub firmware: Firmware,
+    /// What it starts from.
+    pub medium: &'a Medium,
+    /// Another disk (qcow2).
+    pub second_disk: Option<&'a Path>,
+    /// A seed volume.
+    pub seed: Option<&'a Path>,
+    /// Where it is plugged in.
+    pub network: Network,
+    /// Its TPM.
+    pub tpm: Option<&'a Tpm>,
 }
 
 /// What the machine starts from.
@@ -93,6 +173,88 @@ fn succeeds(command: &Command) {
     assert!(ended.success, "{command:?}: {}", ended.output);
 }
 
+impl Setup<'_> {
+    /// Switches it on.
+    pub fn start(&self, scratch: &Scratch) -> Machine {
+        let mut command = Command::new("qemu-system-x86_64");
+        command.args(["-accel", "tcg", "-machine", "q35", "-cpu", "max", "-smp", "1"]);
+        command.args(["-display", "none", "-monitor", "none", "-serial", "stdio"]);
+        command.arg("-m").arg(MEMORY.to_string());
+        let enrols = self.firmware(&mut command, scratch);
+        if !enrols || self.firmware == Firmware::SecureBoot {
+            command.arg("-no-reboot");
+        }
+        self.drives(&mut command);
+        self.interfaces(&mut command);
+        if let Some(tpm) = self.tpm {
+            let socket = format!("socket,id=tpm,path={}", tpm.socket.display());
+            command.args(["-chardev", &socket, "-tpmdev", "emulator,id=tpm,chardev=tpm"]);
+            command.args(["-device", "tpm-crb,tpmdev=tpm"]);
+        }
+        command.args(["-device", "virtio-rng-pci"]);
+        let process = Child::spawn("machine", &command, &scratch.join("serial"));
+        Machine { process, begun: Instant::now() }
+    }
+
+    /// Says whether its store has no keys yet: the boot loader enrols ours then, and starts the machine again.
+    fn firmware(&self, command: &mut Command, scratch: &Scratch) -> bool {
+        let Some(code) = self.firmware.code() else { return false };
+        let variables = scratch.join(STORE);
+        let is_new = !variables.exists();
+        if is_new {
+            fs::copy(VARIABLES, &variables).unwrap_or_else(|error| panic!("{VARIABLES}: {error}"));
+        }
+        if self.firmware == Firmware::SecureBoot {
+            // The store is written by the firmware alone, in system management mode.
+            command.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+        }
+        drive(command, &format!("if=pflash,format=raw,readonly=on,file={code}"));
+        drive(command, &format!("if=pflash,format=raw,file={}", variables.display()));
+        is_new
+    }
+
+    fn drives(&self, command: &mut Command) {
+        match self.medium {
+            Medium::Disk(file) => {
+                drive(command, &format!("if=virtio,format=qcow2,file={}", file.display()));
+            }
+            Medium::Cd(file) => {
+                drive(command, &format!("media=cdrom,readonly=on,format=raw,file={}", file.display()));
+            }
+            Medium::Stick(file) => {
+                let stick = format!("if=none,id=stick,readonly=on,format=raw,file={}", file.display());
+                drive(command, &stick);
+                command.args(["-device", "qemu-xhci", "-device", "usb-storage,drive=stick"]);
+            }
+        }
+        if let Some(disk) = self.second_disk {
+            drive(command, &format!("if=virtio,format=qcow2,file={}", disk.display()));
+        }
+        if let Some(seed) = self.seed {
+            drive(command, &format!("if=virtio,readonly=on,format=raw,file={}", seed.display()));
+        }
+    }
+
+    fn interfaces(&self, command: &mut Command) {
+        match &self.network {
+            Network::Forwards(forwards) => {
+                let mut network = "user,id=net".to_owned();
+                for (here, there) in forwards {
+                    network.push_str(&format!(",hostfwd=tcp:{here}-:{there}"));
+                }
+                command.args(["-netdev", &network, "-device", "virtio-net-pci,netdev=net"]);
+            }
+            Network::Taps(taps) => {
+                for (tap, hardware) in taps.iter().zip(HARDWARE) {
+                    let network = format!("tap,id={tap},ifname={tap},script=no,downscript=no");
+                    command.args(["-netdev", &network, "-device"]);
+                    command.arg(format!("virtio-net-pci,netdev={tap},mac={hardware}"));
+                }
+            }
+        }
+    }
+}
+
 /// A running machine. Dropping it ends it; if the test is failing then, the end of its serial line is shown.
 #[derive(Debug)]
 pub struct Machine {
@@ -101,8 +263,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts it. `forwards` are pairs of an address of this machine and a port of the guest's; the guest sees this machine as
-    /// 10.0.2.2.
+    /// Starts one with one interface. `forwards` are pairs of an address of this machine and a port of the guest's; the guest
+    /// sees this machine as 10.0.2.2.
     pub fn start(
         scratch: &Scratch,
         firmware: Firmware,
@@ -110,39 +272,8 @@ impl Machine {
         seed: Option<&Path>,
         forwards: &[(SocketAddr, u16)],
     ) -> Self {
-        let mut command = Command::new("qemu-system-x86_64");
-        command.args(["-accel", "tcg", "-machine", "q35", "-cpu", "max", "-smp", "1"]);
-        command.args(["-display", "none", "-monitor", "none", "-serial", "stdio", "-no-reboot"]);
-        command.arg("-m").arg(MEMORY.to_string());
-        if firmware == Firmware::Uefi {
-            let variables = scratch.join("variables.fd");
-            fs::copy(VARIABLES, &variables).unwrap_or_else(|error| panic!("{VARIABLES}: {error}"));
-            drive(&mut command, &format!("if=pflash,format=raw,readonly=on,file={FIRMWARE}"));
-            drive(&mut command, &format!("if=pflash,format=raw,file={}", variables.display()));
-        }
-        match medium {
-            Medium::Disk(file) => {
-                drive(&mut command, &format!("if=virtio,format=qcow2,file={}", file.display()));
-            }
-            Medium::Cd(file) => {
-                drive(&mut command, &format!("media=cdrom,readonly=on,format=raw,file={}", file.display()));
-            }
-            Medium::Stick(file) => {
-                let stick = format!("if=none,id=stick,readonly=on,format=raw,file={}", file.display());
-                drive(&mut command, &stick);
-                command.args(["-device", "qemu-xhci", "-device", "usb-storage,drive=stick"]);
-            }
-        }
-        if let Some(seed) = seed {
-            drive(&mut command, &format!("if=virtio,readonly=on,format=raw,file={}", seed.display()));
-        }
-        let mut network = "user,id=net".to_owned();
-        for (here, there) in forwards {
-            network.push_str(&format!(",hostfwd=tcp:{here}-:{there}"));
-        }
-        command.args(["-netdev", &network, "-device", "virtio-net-pci,netdev=net"]);
-        command.args(["-device", "virtio-rng-pci"]);
-        Self { process: Child::spawn("machine", &command, &scratch.join("serial")), begun: Instant::now() }
+        let network = Network::Forwards(forwards.to_vec());
+        Setup { firmware, medium, second_disk: None, seed, network, tpm: None }.start(scratch)
     }
 
     /// What it wrote to its serial line so far, without the colours.
