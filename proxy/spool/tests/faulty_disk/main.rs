@@ -13,7 +13,9 @@ use std::time::Duration;
 use file_system::{Faulty, OPS};
 use record::{Clock, SystemClock};
 use smtp::{Envelope, Reply, ReplyCode, TraceId, TransactionId};
-use spool::{ClientFacts, Content, Entry, EntryId, Folder, RealDisk, Settings, Spool, SpoolError};
+use spool::{
+    ClientFacts, Content, Entry, EntryId, Folder, RealDisk, SenderProof, Settings, Spool, SpoolError,
+};
 
 fn open(folder: &Path) -> Result<Spool, SpoolError> {
     let settings = Settings { segment_bytes: 4 << 10, own_file_after: Duration::ZERO, ..Settings::default() };
@@ -26,13 +28,14 @@ fn entry(number: u32) -> Entry {
         transaction: TransactionId { session: TraceId::from_bits(1), number },
         envelope: Envelope::read(b"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n").unwrap(),
         recipients: [0].into_iter().collect(),
-        client: ClientFacts {
+        client: Some(ClientFacts {
             address: "[2001:db8::1]:2525".parse().unwrap(),
             helo: "client.example".into(),
             protocol: "ESMTPS".into(),
             tls: None,
             authenticated: false,
-        },
+        }),
+        sender: SenderProof::Unknown,
         folder: Folder::Queue,
         backend: "backend".into(),
         reason: Reply::new(ReplyCode::new(451).unwrap(), None, "the server is down"),
