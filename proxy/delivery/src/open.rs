@@ -105,6 +105,11 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether it took its time to be found out.
+    pub(crate) fn is_slow(&self) -> bool {
+        matches!(self, Self::Silent | Self::Connect(ConnectError::TimedOut))
+    }
+
     /// What a client is told. A server that says no for good is there, and does not want this client; any other
     /// failure means that it is away.
     pub fn no(&self) -> No {
@@ -200,8 +205,9 @@ impl Opener {
             _ if request.backend.world().is_some() => server.failed(now, wall, &reason),
             // It answers: what it does not want may be this client, or this moment.
             OpenError::Refused(_) => server.doubted(now),
-            _ if clients_own => server.failed_for_client(now, wall, &reason),
-            _ => server.failed(now, wall, &reason),
+            error if !error.is_slow() => server.failed(now, wall, &reason),
+            _ if clients_own => server.failed_slowly_for_client(now, wall, &reason),
+            _ => server.failed_slowly(now, wall, &reason),
         }
         self.record_failure(request, Some(server.address()), reason);
     }

@@ -27,6 +27,9 @@ pub async fn probe(opener: &Opener, backend: &Backend, server: &Server) -> Resul
             server.learn(offered.clone());
             server.proved_well();
         }
+        Err(error) if error.is_slow() => {
+            server.failed_slowly(Instant::now(), opener.clock.now(), &error.to_string());
+        }
         Err(error) => server.failed(Instant::now(), opener.clock.now(), &error.to_string()),
     }
     looked

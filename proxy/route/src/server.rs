@@ -12,8 +12,8 @@ use crate::offered::Offered;
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause: a server that comes back is noticed within a minute even without a probe.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// From this many failures in a row on it counts as down: during a pause nobody waits for it, and behind the pause one session
-/// tries it while the others still do not.
+/// From this many failures in a row that took their time on it counts as down: during a pause nobody waits for it, and behind
+/// the pause one session tries it while the others still do not. One that fails at once costs nobody a wait, and is tried.
 const DOWN: u32 = 3;
 /// How long whoever tries a server that is down keeps the others from it: a connection takes no longer to be had or not.
 const TRIAL: Duration = Duration::from_secs(60);
@@ -31,6 +31,8 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
+    /// Those of the last ones that were waited for.
+    slow: u32,
     /// Not tried before this, unless no other server is left and it is not down.
     paused_until: Option<Instant>,
     /// It broke off or refused one session: others are tried before it until then.
@@ -81,6 +83,7 @@ impl Server {
     pub fn answered(&self) {
         let mut state = self.state();
         state.failures = 0;
+        state.slow = 0;
         state.paused_until = None;
         state.last_failure = None;
     }
@@ -104,15 +107,22 @@ impl Server {
 
     /// It could not be used by a session with the client's own address, which may be the reason: that alone does not make
     /// it count as down, a probe has to find the same.
-    pub fn failed_for_client(&self, now: Instant, wall: Duration, reason: &str) {
-        if self.state().failures + 1 < DOWN {
-            self.failed(now, wall, reason);
+    pub fn failed_slowly_for_client(&self, now: Instant, wall: Duration, reason: &str) {
+        if self.state().slow + 1 < DOWN {
+            self.failed_slowly(now, wall, reason);
         } else {
             self.doubted(now);
         }
     }
 
-    /// It could not be used; `wall` is the time since 1970.
+    /// It did not answer in time.
+    pub fn failed_slowly(&self, now: Instant, wall: Duration, reason: &str) {
+        let slow = self.state().slow;
+        self.failed(now, wall, reason);
+        self.state().slow = slow.saturating_add(1);
+    }
+
+    /// It could not be used, and that was found out at once; `wall` is the time since 1970.
     pub fn failed(&self, now: Instant, wall: Duration, reason: &str) {
         let mut state = self.state();
         if state.failures == 0 {
@@ -120,6 +130,7 @@ impl Server {
         }
         let pause = FIRST_PAUSE.saturating_mul(1 << state.failures.min(8)).min(LONGEST_PAUSE);
         state.failures = state.failures.saturating_add(1);
+        state.slow = 0;
         state.paused_until = Some(now + pause);
         state.last_failure = Some(reason.into());
     }
@@ -135,7 +146,7 @@ impl Server {
     /// breaker); the others are told `false` and do not wait for it.
     pub fn may_be_tried(&self, now: Instant) -> bool {
         let mut state = self.state();
-        if state.failures < DOWN {
+        if state.slow < DOWN {
             return true;
         }
         let tried = state.paused_until.is_none_or(|until| until <= now);
@@ -186,6 +197,7 @@ impl Server {
         let mut other = other.state();
         let mut state = self.state();
         state.failures = other.failures;
+        state.slow = other.slow;
         state.down_since = other.down_since;
         state.paused_until = other.paused_until;
         state.doubted_until = other.doubted_until;
@@ -229,7 +241,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn while_a_server_is_down_one_session_tries_it_and_the_others_do_not_wait() {
         let server = Server::new("127.0.0.1:25".parse().unwrap(), "a");
-        let fail = || server.failed(Instant::now(), Duration::ZERO, "refused");
+        let fail = || server.failed_slowly(Instant::now(), Duration::ZERO, "no answer in time");
         fail();
         fail();
         assert!(server.may_be_tried(Instant::now()) && server.may_be_tried(Instant::now()), "not down yet");
@@ -246,9 +258,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_server_that_fails_at_once_is_tried_every_time() {
+        let server = Server::new("127.0.0.1:25".parse().unwrap(), "a");
+        for _ in 0..20 {
+            server.failed(Instant::now(), Duration::ZERO, "refused");
+        }
+        assert!(server.may_be_tried(Instant::now()) && !server.is_eligible(Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_trial_that_came_to_nothing_is_repeated() {
         let server = Server::new("127.0.0.1:25".parse().unwrap(), "a");
-        (0..DOWN).for_each(|_| server.failed(Instant::now(), Duration::ZERO, "refused"));
+        (0..DOWN).for_each(|_| server.failed_slowly(Instant::now(), Duration::ZERO, "no answer in time"));
         tokio::time::advance(LONGEST_PAUSE).await;
         assert!(server.may_be_tried(Instant::now()));
         tokio::time::advance(TRIAL).await;
@@ -259,10 +280,10 @@ mod tests {
     async fn what_one_client_meets_does_not_make_a_server_count_as_down() {
         let server = Server::new("127.0.0.1:25".parse().unwrap(), "a");
         for _ in 0..20 {
-            server.failed_for_client(Instant::now(), Duration::ZERO, "the server did not answer in time");
+            server.failed_slowly_for_client(Instant::now(), Duration::ZERO, "no answer in time");
         }
         assert!(server.may_be_tried(Instant::now()) && !server.is_eligible(Instant::now()));
-        server.failed(Instant::now(), Duration::ZERO, "the probe finds the same");
+        server.failed_slowly(Instant::now(), Duration::ZERO, "the probe finds the same");
         assert!(!server.may_be_tried(Instant::now()));
         server.proved_well();
         assert!(server.is_eligible(Instant::now()));

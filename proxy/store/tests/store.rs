@@ -75,6 +75,22 @@ async fn a_damaged_store_is_moved_aside_and_an_empty_one_takes_its_place() {
 }
 
 #[tokio::test]
+async fn a_store_that_was_overwritten_is_not_taken_for_an_empty_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("store");
+    let mut engine = SledEngine::open(&place, 1 << 20, 1 << 30).unwrap();
+    engine.apply(PEOPLE, &[put("a", "1")]).unwrap();
+    engine.flush().unwrap();
+    drop(engine);
+    for file in ["db", "conf"] {
+        std::fs::write(place.join(file), vec![0xA5; 1 << 20]).unwrap();
+    }
+    let store = start(&place);
+    assert_eq!(value(&store, "a").await, None);
+    assert_eq!((store.epoch(), damaged_beside(&place)), (1, 1));
+}
+
+#[tokio::test]
 async fn a_store_that_another_process_has_open_is_neither_used_nor_moved() {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("store");
@@ -104,9 +120,7 @@ async fn a_full_store_still_forgets() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings { max_octets: 1, ..Settings::in_folder(folder.path().to_owned()) };
     let store = Store::start(settings, Arc::new(SystemClock)).unwrap();
-    store.apply(PEOPLE, vec![put("a", "1")]).await.unwrap();
-    store.flush().await.unwrap();
-    assert!(matches!(store.apply(PEOPLE, vec![put("b", "2")]).await, Err(StoreError::Full(1))));
+    assert!(matches!(store.apply(PEOPLE, vec![put("a", "1")]).await, Err(StoreError::Full(1))));
     store.apply(PEOPLE, vec![Change::Remove(b"a".as_slice().into())]).await.unwrap();
     assert_eq!(value(&store, "a").await, None);
 }

@@ -9,6 +9,9 @@ use std::path::Path;
 use super::{Change, Engine, Pairs, Table, added, check, page};
 use crate::error::StoreError;
 
+/// What every store has from its beginning, beside the tables.
+const MARK: &[u8] = b"postern store";
+
 /// Tables on disk, in a folder of their own.
 #[derive(Debug)]
 pub struct SledEngine {
@@ -28,10 +31,25 @@ impl SledEngine {
     /// The folder cannot be used, another process has it open, or what is in it is damaged. sled itself may panic on a
     /// damaged file: [`Store`](crate::Store) reckons with that.
     pub fn open(folder: &Path, cache: u64, max_octets: u64) -> Result<Self, StoreError> {
+        let was_there = std::fs::metadata(folder.join("db")).is_ok_and(|facts| facts.len() > 0);
         // It is flushed from outside: by a thread of its own it would be without the second synchronisation.
         let database = sled::Config::new().path(folder).cache_capacity(cache).flush_every_ms(None).open()?;
         let file = File::open(folder.join("db")).map_err(StoreError::Unavailable)?;
-        Ok(Self { database, trees: HashMap::new(), file, max_octets })
+        let mut engine = Self { database, trees: HashMap::new(), file, max_octets };
+        engine.look_for_mark(was_there)?;
+        Ok(engine)
+    }
+
+    /// sled takes a file of garbage for an empty one without a word: whoever had a store and finds none is told.
+    fn look_for_mark(&mut self, was_there: bool) -> Result<(), StoreError> {
+        if self.database.contains_key(MARK)? {
+            return Ok(());
+        }
+        if was_there {
+            return Err(StoreError::Damaged("nothing in it can be read".into()));
+        }
+        self.database.insert(MARK, &b"1"[..])?;
+        self.flush()
     }
 
     fn tree(&self, table: Table) -> Result<sled::Tree, StoreError> {
