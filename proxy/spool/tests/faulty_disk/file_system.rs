@@ -19,7 +19,7 @@ const BLOCK: u64 = 4096;
 
 /// What can fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
+pub(crate) enum Op {
     Create,
     Write,
     Sync,
@@ -29,7 +29,8 @@ pub enum Op {
     Read,
 }
 
-pub const OPS: [Op; 7] = [Op::Create, Op::Write, Op::Sync, Op::SyncFolder, Op::Rename, Op::Remove, Op::Read];
+pub(crate) const OPS: [Op; 7] =
+    [Op::Create, Op::Write, Op::Sync, Op::SyncFolder, Op::Rename, Op::Remove, Op::Read];
 
 enum Node {
     /// Octets, and how many of them were synced.
@@ -167,7 +168,7 @@ impl Memory {
 }
 
 /// It, mounted.
-pub struct Faulty {
+pub(crate) struct Faulty {
     memory: Memory,
     path: PathBuf,
     _session: BackgroundSession,
@@ -175,7 +176,7 @@ pub struct Faulty {
 }
 
 impl Faulty {
-    pub fn mount() -> Self {
+    pub(crate) fn mount() -> Self {
         let scratch = tempfile::tempdir().unwrap();
         let nodes = HashMap::from([(1, Node::Folder(BTreeMap::new()))]);
         let state = State { nodes, last: 1, fails: None, failed: false, room: u64::MAX, short_reads: false };
@@ -186,30 +187,30 @@ impl Faulty {
         Self { memory, path: scratch.path().to_owned(), _session: session, _scratch: scratch }
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The operation of this kind fails once, after so many that go well.
-    pub fn fail(&self, op: Op, after: u32) {
+    pub(crate) fn fail(&self, op: Op, after: u32) {
         self.memory.state().fails = Some((op, after));
     }
 
     /// Whether it has.
-    pub fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.memory.state().failed
     }
 
-    pub fn has_room(&self, octets: u64) {
+    pub(crate) fn has_room(&self, octets: u64) {
         self.memory.state().room = octets;
     }
 
-    pub fn reads_short(&self) {
+    pub(crate) fn reads_short(&self) {
         self.memory.state().short_reads = true;
     }
 
     /// What was not synced is gone.
-    pub fn lose_power(&self) {
+    pub(crate) fn lose_power(&self) {
         for node in self.memory.state().nodes.values_mut() {
             if let Node::File(data, durable) = node {
                 data.truncate(*durable);
