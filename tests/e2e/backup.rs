@@ -35,7 +35,7 @@ fn start(server: &Server) -> Postern {
 /// Runs a command of the program with a passphrase in a file.
 fn with_passphrase(postern: &Postern, arguments: &[&str], passphrase: &str) -> postern_tests::child::Ended {
     let file = postern.beside("passphrase");
-    fs::write(&file, format!("{passphrase}\n")).unwrap();
+    fs::write(&file, format!("{passphrase}\n")).expect("a file for the passphrase");
     let file = file.display().to_string();
     postern.ask(&[arguments, &["--passphrase-file", &file]].concat())
 }

@@ -107,7 +107,7 @@ impl Staging {
         Plan { stamp, outside, left }
     }
 
-    /// From here on the restore takes place, if need be after a restart: everything is durable, and [`crate::place`] does the rest.
+    /// From here on the restore takes place, if need be after a restart: everything is durable, and [`crate::place()`] does the rest.
     ///
     /// # Errors
     ///

@@ -37,10 +37,11 @@ impl Spool {
         // A backup is being made: it reads files by their names. What is in the way goes the next time.
         let Some(_leave) = self.inner.disk.leave_to_move().map_err(SpoolError::read)? else { return Ok(()) };
         self.remove_orphans()?;
-        self.move_out(now)?;
-        self.write_again_what_the_oldest_holds(now)?;
+        // A full disk has no room for copies. What can go without them goes all the same, or it would stay full.
+        let moved = self.move_out(now).and_then(|()| self.write_again_what_the_oldest_holds(now));
         self.remove_orphans()?;
-        self.remove_segments()
+        self.remove_segments()?;
+        moved
     }
 
     /// Copies what has waited long enough to files of their own. Not from the newest segment: it goes nowhere yet.

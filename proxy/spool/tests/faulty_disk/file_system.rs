@@ -29,7 +29,8 @@ pub(crate) enum Op {
     Read,
 }
 
-pub(crate) const OPS: [Op; 7] = [Op::Create, Op::Write, Op::Sync, Op::SyncFolder, Op::Rename, Op::Remove, Op::Read];
+pub(crate) const OPS: [Op; 7] =
+    [Op::Create, Op::Write, Op::Sync, Op::SyncFolder, Op::Rename, Op::Remove, Op::Read];
 
 enum Node {
     /// Octets, and how many of them were synced.

@@ -229,7 +229,7 @@ async fn a_small_tmpfs_that_is_full_loses_nothing() {
     mount("size=400k");
     fill_and_empty(&path, |full| {
         if !full {
-            mount("remount,size=800k");
+            mount("remount,size=4m");
         }
     })
     .await;
