@@ -33,8 +33,8 @@ pub use network::{Host, ServerAddress};
 pub use problem::{ConfigError, Problem};
 pub use resolved::{
     Acme, Admin, Backend, CertificateFiles, Config, DkimSigning, DnsList, DnsUpdate, ExternalAccount, Http,
-    Judge, Limits, Listener, Log, Network, OnFailures, Outbound, Queue, Recipients, Relay, Resolver, Tls,
-    Tsig,
+    Judge, Limits, Listener, Log, Network, OnFailures, Outbound, Queue, Recipients, Relay, Resolver,
+    Throttle, Tls, Tsig,
 };
 pub use secret::Secret;
 pub(crate) use units::duration as parse_duration;

@@ -46,6 +46,7 @@ async fn perform(line: &CommandLine) -> Exit {
         Command::Check(options) => check::check(line, *options).await,
         Command::Status => ask::status(line).await,
         Command::Trace(wanted) => ask::trace(line, wanted).await,
+        Command::Queue(action) => ask::queue(line, action).await,
         Command::Firewall(action) => firewall::firewall(line, action).await,
         Command::FirstBoot(options) => {
             first_boot::first_boot(options.step, options.root.clone(), line.json).await

@@ -19,15 +19,10 @@ pub struct Inactive {
 /// A section, whether the file has it, and what does not happen.
 type Section = (&'static str, fn(&Raw) -> bool, &'static str);
 
-const SECTIONS: [Section; 7] = [
+const SECTIONS: [Section; 6] = [
     ("acme", |raw| raw.acme.is_some(), "no certificates are ordered; own ones or a self-signed one serve"),
     ("dns_update", |raw| raw.dns_update.is_some(), "no DNS records are changed"),
     ("judge", |raw| raw.judge.is_some(), "mail is not judged; every message passes to its server"),
-    (
-        "queue",
-        |raw| raw.queue.is_some(),
-        "only what one server of several did not take is queued; with none up, senders are told to try later",
-    ),
     ("http", |raw| raw.http.is_some(), "no public HTTP listener is opened"),
     ("log", |raw| raw.log.is_some(), "the log goes to standard error only"),
     ("store", |raw| raw.store.is_some(), "nothing is kept in a store; the trace lives in memory"),

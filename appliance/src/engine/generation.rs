@@ -55,11 +55,6 @@ impl Base {
         Ok(Self { recording, clock, state_dir, spool_settings, loop_key, roots: Roots::public(), spool })
     }
 
-    /// When what waits in the queue is tried again, and for how long.
-    pub(super) fn schedule(&self) -> Schedule {
-        self.spool_settings.schedule
-    }
-
     pub(super) async fn generation(
         &self,
         config: &Config,

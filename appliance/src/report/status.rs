@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::live::{
     ArmingState, AuthorityState, BackendState, CertificateState, ListenerState, RolesState, VerifyingState,
 };
+use super::queue::QueueState;
 use super::state::State;
 
 /// Everything that the front of the page shows.
@@ -43,6 +44,9 @@ pub struct Status {
     /// Hidden servers that verify far sides and do not trust the authority.
     #[serde(default)]
     pub verifying: Vec<VerifyingState>,
+    /// What waits.
+    #[serde(default)]
+    pub queue: QueueState,
     /// The processes that Postern is made of.
     pub roles: RolesState,
     /// Client networks whose mail came without forward secrecy, most sessions first.

@@ -17,7 +17,7 @@ mod outgoing;
 mod pool;
 mod probe;
 mod probed;
-mod queued;
+mod queue;
 pub mod timeouts;
 
 pub use delivered::Delivered;
@@ -28,4 +28,4 @@ pub use outgoing::{ContentWriter, Outgoing};
 pub use pool::Pool;
 pub use probe::probe;
 pub use probed::{FarSide, NotProven, OpenProbe, ProbeRequest, Probed, Shown};
-pub use queued::{Attempt, Ways, attempt};
+pub use queue::{DestinationState, Pace, Present, Queue, Settings as QueueSettings, Totals, WayOut};

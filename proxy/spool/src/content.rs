@@ -20,7 +20,17 @@ pub struct Content {
 
 enum Piece {
     Memory(Box<dyn AsRef<[u8]> + Send + Sync>),
-    File { file: Arc<File>, offset: u64, length: u64 },
+    File {
+        file: Arc<File>,
+        offset: u64,
+        length: u64,
+    },
+    /// Of another message in the spool.
+    Spooled {
+        file: Arc<dyn DiskFile>,
+        offset: u64,
+        length: u64,
+    },
 }
 
 impl Content {
@@ -45,6 +55,15 @@ impl Content {
         self
     }
 
+    /// Adds what is left of a message in the spool.
+    #[must_use]
+    pub fn spooled(mut self, content: ContentReader) -> Self {
+        let ContentReader { file, offset, left, .. } = content;
+        self.length = self.length.saturating_add(left);
+        self.pieces.push(Piece::Spooled { file, offset, length: left });
+        self
+    }
+
     /// Octets in all.
     pub fn length(&self) -> u64 {
         self.length
@@ -54,7 +73,7 @@ impl Content {
     pub(crate) fn in_memory(&self) -> u64 {
         let lengths = self.pieces.iter().map(|piece| match piece {
             Piece::Memory(bytes) => (**bytes).as_ref().len() as u64,
-            Piece::File { .. } => 0,
+            Piece::File { .. } | Piece::Spooled { .. } => 0,
         });
         lengths.sum()
     }
@@ -64,7 +83,12 @@ impl Content {
         for piece in &self.pieces {
             match piece {
                 Piece::Memory(bytes) => sink((**bytes).as_ref()).map_err(PourError::Sink)?,
-                Piece::File { file, offset, length } => pour_file(file, *offset, *length, sink)?,
+                Piece::File { file, offset, length } => {
+                    pour_file(&|piece, at| file.read_exact_at(piece, at), *offset, *length, sink)?;
+                }
+                Piece::Spooled { file, offset, length } => {
+                    pour_file(&|piece, at| read_exact_at(&**file, piece, at), *offset, *length, sink)?;
+                }
             }
         }
         Ok(())
@@ -78,7 +102,7 @@ pub(crate) enum PourError {
 }
 
 fn pour_file(
-    file: &File,
+    read: &dyn Fn(&mut [u8], u64) -> io::Result<()>,
     mut offset: u64,
     mut left: u64,
     sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
@@ -86,7 +110,7 @@ fn pour_file(
     let mut buffer = vec![0; piece_of(left)];
     while left > 0 {
         let piece = &mut buffer[..piece_of(left)];
-        file.read_exact_at(piece, offset).map_err(PourError::Source)?;
+        read(piece, offset).map_err(PourError::Source)?;
         sink(piece).map_err(PourError::Sink)?;
         offset += piece.len() as u64;
         left -= piece.len() as u64;

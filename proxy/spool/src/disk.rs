@@ -6,6 +6,7 @@ mod simulated;
 
 use std::io;
 
+use crate::space::Space;
 pub use real::RealDisk;
 pub use simulated::{Fault, SimulatedDisk};
 
@@ -35,6 +36,9 @@ pub trait Disk: Send + Sync + 'static {
 
     /// The names of the files in a folder, in no order.
     fn list(&self, folder: &str) -> io::Result<Vec<String>>;
+
+    /// How much room there is.
+    fn space(&self) -> io::Result<Space>;
 }
 
 /// A file that only ever grows.

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Disk, DiskFile};
+use crate::space::Space;
 
 /// A folder of the real file system, locked against a second process for as long as this lives.
 #[derive(Debug)]
@@ -64,6 +65,12 @@ impl Disk for RealDisk {
 
     fn list(&self, folder: &str) -> io::Result<Vec<String>> {
         list(&self.path(folder))
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let found = rustix::fs::statvfs(&self.root)?;
+        let octets = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Space { free: octets(found.f_bavail), total: octets(found.f_blocks) })
     }
 }
 
