@@ -5,7 +5,7 @@ mod online;
 pub use online::Finding;
 
 use crate::command::{Check, CommandLine, Exit};
-use crate::config::{self, Config, ConfigError, Inactive, ServerAddress, size_in_words};
+use crate::config::{self, Config, ConfigError, Inactive, Recipients, ServerAddress, size_in_words};
 use crate::output;
 
 /// `postern check`: 0 if the config can be run, 2 if not; with `--online` 1 if something that was reached is not as the
@@ -65,6 +65,14 @@ fn summary(config: &Config) -> Vec<String> {
             servers.join(", "),
             backend.tls.name()
         ));
+        lines.extend(match &backend.recipients {
+            Recipients::Ask => None,
+            Recipients::File(path) => Some(format!("    whose recipients are in {}", path.display())),
+            Recipients::Ldap(directory) => Some(format!(
+                "    whose recipients are in {} under {}, found by {}",
+                directory.url, directory.base, directory.filter
+            )),
+        });
     }
     if config.tls.certificates.is_empty() {
         lines.push(format!("  a self-signed certificate for {} serves", config.hostname));
@@ -111,9 +119,9 @@ mod tests {
 
     #[test]
     fn what_is_not_active_is_said() {
-        let text = format!("{}[queue]\nlifetime = \"5d\"\n", config_with("10.0.0.1"));
+        let text = format!("{}[judge]\nenabled = true\n", config_with("10.0.0.1"));
         let config = config::parse(&text, std::path::Path::new("p.toml")).unwrap();
-        assert!(inactive(&config.inactive)[0].contains("queue: only what one server of several"));
+        assert!(inactive(&config.inactive)[0].contains("judge: mail is not judged"));
         assert!(summary(&config).iter().any(|line| line.contains("a.example go to 10.0.0.1:25")));
     }
 }

@@ -11,6 +11,7 @@ mod inactive;
 mod network;
 mod problem;
 mod raw;
+mod recipients;
 mod resolve;
 mod resolve_backend;
 mod resolve_later;
@@ -32,9 +33,9 @@ pub use inactive::Inactive;
 pub use network::{Host, ServerAddress};
 pub use problem::{ConfigError, Problem};
 pub use resolved::{
-    Acme, Admin, Backend, CertificateFiles, Config, DkimSigning, DnsList, DnsUpdate, ExternalAccount, Http,
-    Judge, Limits, Listener, Log, Network, OnFailures, Outbound, Queue, Recipients, Relay, Resolver,
-    Throttle, Tls, Tsig,
+    Acme, Admin, Backend, CertificateFiles, Config, Directory, DkimSigning, DnsList, DnsUpdate,
+    ExternalAccount, Http, Judge, Limits, Listener, Log, Network, OnFailures, Outbound, Queue, Recipients,
+    Relay, Resolver, StoreEngine, Throttle, Tls, Tsig,
 };
 pub use secret::Secret;
 pub(crate) use units::duration as parse_duration;

@@ -22,6 +22,7 @@ use crate::{output, service};
 
 mod arming;
 mod demo;
+mod directory;
 mod error;
 mod generation;
 mod identity;
@@ -29,6 +30,9 @@ mod live;
 mod outbound;
 mod probing;
 mod queue;
+mod remembering;
+mod senders;
+mod strain;
 mod workers;
 
 use arming::Arming;
@@ -168,10 +172,13 @@ impl Engine {
         ));
         roles.attend(&relay);
 
-        // What servers offer is known before the first client asks (DECISIONS 1).
+        // What servers offer is known before the first client asks (DECISIONS 1); of those that are away, from before.
+        base.remembering().recall(&relay.serving().settings.routing).await;
         probing::probe_all(&relay.serving()).await;
+        tokio::spawn(Arc::clone(base.remembering()).keep(Arc::clone(&relay)));
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(&arming).keep());
+        tokio::spawn(strain::keep_measuring(Arc::clone(&relay), config.state_dir.clone()));
         let desk = Desk::new(
             config.hostname.to_string(),
             admin_address,
@@ -253,6 +260,7 @@ impl Engine {
             "no new sessions, waiting for the open ones"
         );
         let left = self.relay.drain(patience).await;
+        self.base.remembering().finish(&self.relay.serving().settings.routing).await;
         if left > 0 {
             tracing::warn!(sessions = left, "closed before they were done");
         }

@@ -9,7 +9,7 @@ mod story;
 
 pub use live::{
     ArmingState, AuthorityState, BackendState, CertificateSource, CertificateState, Health, ListenerState,
-    Live, RoleState, RolesState, ServerState, VerifyingState,
+    Live, RecipientsState, RoleState, RolesState, ServerState, Strain, StrainState, VerifyingState,
 };
 pub use queue::{
     AGES, FolderCount, QueueDestination, QueueDomain, QueueState, QueuedMessage, QueuedRecipient,

@@ -18,6 +18,7 @@ use crate::settings::{Gateway, Mode};
 use crate::state::Earlier;
 use crate::sysctl::{self, Sysctl};
 use crate::system::System;
+use crate::table::Table;
 
 /// A rule set that is in place.
 #[derive(Debug)]
@@ -60,12 +61,33 @@ impl RuleSet {
         if self.diverts() {
             routes::pieces().into_iter().try_for_each(|piece| change.route(piece, true))?;
         }
-        change.load(&self.render())?;
+        self.load(change)?;
         if !self.diverts() {
             routes::pieces().into_iter().rev().try_for_each(|piece| change.route(piece, false))?;
         }
         opening.into_iter().try_for_each(|sysctl| change.set(sysctl))?;
         self.verify(change.system)
+    }
+
+    /// Loads the rules: with a flowtable, or without one if the kernel has none.
+    fn load(&self, change: &mut Change<'_>) -> Result<(), FirewallError> {
+        let there = match loaded(change.system.nft(&["-j", "list", "table", "inet", TABLE], "")) {
+            Err(FirewallError::NotLoaded) => Listing::default(),
+            listing => Listing::read(&listing?)?,
+        };
+        let text = |table: &Table| {
+            format!("{}{}", there.without_other_flowtables(table.flowtable.as_ref()), self.text(table))
+        };
+        if let Some(fast) = self.fast_table() {
+            match change.load(&text(&fast)) {
+                Err(FirewallError::KernelLacks { said } | FirewallError::Refused { said, .. }) => {
+                    // What else may be wrong is wrong without it, too.
+                    tracing::debug!(said, "the kernel does not take a flowtable");
+                }
+                loaded => return loaded,
+            }
+        }
+        change.load(&text(&self.table()))
     }
 
     /// Whether this rule set is in place, for who did not put it there.
@@ -80,7 +102,10 @@ impl RuleSet {
 
     fn verify(&self, system: &System) -> Result<(), FirewallError> {
         let listing = loaded(system.nft(&["-j", "list", "table", "inet", TABLE], ""))?;
-        let mut found = Listing::read(&listing)?.differences(&self.table());
+        let listing = Listing::read(&listing)?;
+        // Either will do; the one that it is nearer to is the one that it should be.
+        let fast = self.fast_table().filter(|_| listing.has_flowtable());
+        let mut found = listing.differences(&fast.unwrap_or_else(|| self.table()));
         if self.diverts() {
             for piece in routes::pieces() {
                 if !piece.is_there(system)? {

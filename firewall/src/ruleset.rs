@@ -4,6 +4,7 @@ mod interception;
 mod passage;
 mod reception;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
@@ -14,7 +15,7 @@ use crate::marks;
 use crate::routes;
 use crate::settings::{self, Gateway, Invalid, MAX_ENTRIES, Mode, Settings};
 use crate::sysctl::{self, Sysctl};
-use crate::table::{Family, Key, Set, Table};
+use crate::table::{Family, Flowtable, Key, Set, Table};
 
 /// A first packet of a connection, and no other; ECN's flags (RFC 3168 §6.1.1) may be set.
 const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
@@ -68,8 +69,13 @@ impl RuleSet {
     }
 
     /// The text that `nft -f -` loads, in one transaction. Comments at its head name the routes and kernel settings that
-    /// [`RuleSet::apply`] puts in place beside it.
+    /// [`RuleSet::apply`] puts in place beside it. Every kernel takes it; one that has flowtables gets more by `apply`.
     pub fn render(&self) -> String {
+        self.text(&self.table())
+    }
+
+    /// The same with one of the tables that will do.
+    pub(crate) fn text(&self, table: &Table) -> String {
         let mut text = String::from("# Postern's rule set: one transaction for `nft -f -`.\n");
         if self.diverts() {
             text.push_str("# It needs these policy routes:\n");
@@ -84,7 +90,7 @@ impl RuleSet {
         for sysctl in &sysctls {
             let _ = writeln!(text, "#   {sysctl}");
         }
-        let _ = write!(text, "\n{}", self.table());
+        let _ = write!(text, "\n{table}");
         text
     }
 
@@ -134,10 +140,23 @@ impl RuleSet {
         if self.diverts() { sysctl::needed(interfaces) } else { Vec::new() }
     }
 
+    /// What every kernel takes.
     pub(crate) fn table(&self) -> Table {
+        self.table_with(None)
+    }
+
+    /// For a kernel that has flowtables: what is forwarded and open goes by a shorter way. `None` where nothing is forwarded.
+    pub(crate) fn fast_table(&self) -> Option<Table> {
+        let Gateway { outside, inside, .. } = self.gateway()?;
+        let devices = BTreeSet::from([outside.clone(), inside.clone()]);
+        Some(self.table_with(Some(Flowtable { name: FLOWTABLE, devices })))
+    }
+
+    fn table_with(&self, flowtable: Option<Flowtable>) -> Table {
         let mut table = Table { counters: COUNTERS.to_vec(), ..Table::default() };
         table.sets.extend(ban_sets());
-        let chains = [self.interception(), self.passage(), self.reception()].concat();
+        let chains = [self.interception(), self.passage(flowtable.is_some()), self.reception()].concat();
+        table.flowtable = flowtable;
         match self.gateway() {
             Some(gateway) => table.sets.extend(gateway_sets(gateway)),
             None => table.foreign_sets = gateway_sets(&nowhere()),
@@ -148,6 +167,9 @@ impl RuleSet {
         table
     }
 }
+
+/// What open connections are kept in that the kernel forwards by itself.
+pub(crate) const FLOWTABLE: &str = "passing";
 
 /// What is dropped, by reason.
 const COUNTERS: [&str; 9] = [
@@ -163,8 +185,18 @@ const COUNTERS: [&str; 9] = [
 ];
 
 /// The chains of all modes.
-const CHAINS: [&str; 9] =
-    ["screen", "ours", "divert", "inbound", "outbound", "outgoing", "forward", "input", "translate"];
+const CHAINS: [&str; 10] = [
+    "screen",
+    "opening",
+    "ours",
+    "divert",
+    "inbound",
+    "outbound",
+    "outgoing",
+    "forward",
+    "input",
+    "translate",
+];
 
 /// Whether mail can come from there.
 fn is_a_senders(address: IpAddr) -> bool {
@@ -251,8 +283,6 @@ fn mark_diverted() -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     fn rules() -> RuleSet {

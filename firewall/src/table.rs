@@ -1,6 +1,7 @@
 //! An nftables table as a value, and its text. What its rules say is text; what is around them is typed, because it is what a
 //! listing is compared with.
 
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
 
 use crate::TABLE;
@@ -10,11 +11,21 @@ use crate::TABLE;
 pub(crate) struct Table {
     pub(crate) counters: Vec<&'static str>,
     pub(crate) sets: Vec<Set>,
+    /// Through which open connections are forwarded faster, where the kernel can.
+    pub(crate) flowtable: Option<Flowtable>,
     pub(crate) chains: Vec<Chain>,
     /// Chains that other modes have and this one has not.
     pub(crate) foreign_chains: Vec<&'static str>,
     /// Sets that other modes have and this one has not.
     pub(crate) foreign_sets: Vec<Set>,
+}
+
+/// Connections whose packets go from one interface to another without coming by the chains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Flowtable {
+    pub(crate) name: &'static str,
+    /// Whose packets are looked up in it.
+    pub(crate) devices: BTreeSet<String>,
 }
 
 /// A named set.
@@ -123,6 +134,14 @@ impl Set {
     }
 }
 
+impl fmt::Display for Flowtable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let devices: Vec<_> = self.devices.iter().map(|device| format!("\"{device}\"")).collect();
+        let devices = devices.join(", ");
+        writeln!(f, "    flowtable {} {{ hook ingress priority 0; devices = {{ {devices} }}; }}", self.name)
+    }
+}
+
 impl fmt::Display for Set {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.key {
@@ -143,6 +162,7 @@ impl fmt::Display for Table {
             writeln!(f, "    counter {counter} {{ }}")?;
         }
         self.sets.iter().try_for_each(|set| write!(f, "{set}"))?;
+        self.flowtable.iter().try_for_each(|flowtable| write!(f, "{flowtable}"))?;
         for Chain { name, base, .. } in &self.chains {
             match base {
                 None => writeln!(f, "    chain {name} {{ }}")?,

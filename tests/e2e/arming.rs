@@ -198,11 +198,16 @@ fn an_inner_server_that_verifies_by_dane_is_deferred_or_passed_through_as_config
             postern.log()
         );
 
-        let verifying = ports::wait_until(LIMIT, || {
+        let verifies = || {
             let status = asked(&lab, &postern);
             status["verifying"].as_array().filter(|all| !all.is_empty()).map(|_| ())
-        });
-        assert!(verifying.is_some(), "{}\n{}", sender.log(), postern.log());
+        };
+        assert!(ports::wait_until(LIMIT, verifies).is_some(), "{}\n{}", sender.log(), postern.log());
+        // A reload does not make it begin anew.
+        postern.reload();
+        let reloaded = || postern.log().contains("reloaded;").then_some(());
+        assert!(ports::wait_until(LIMIT, reloaded).is_some(), "{}", postern.log());
+        assert!(verifies().is_some(), "{}", postern.log());
         if what_to_do == "splice" {
             let through = ports::wait_until(LIMIT, || said("status=sent").then_some(()));
             assert!(through.is_some(), "{}\n{}", sender.log(), postern.log());

@@ -20,6 +20,7 @@ mod loops;
 mod outbound;
 mod peers;
 mod reach;
+mod reports;
 
 fn hidden(lab: &Lab, address: IpAddr, options: postfix::Options) -> Postfix {
     lab.inside.run(move || Postfix::start(&postfix::Options { address: Some(smtp(address)), ..options }))

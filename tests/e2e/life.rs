@@ -69,8 +69,9 @@ fn a_dead_server_is_told_to_the_sender_with_the_reason_and_mail_passes_when_it_i
     hidden.mailbox().wait_for_one();
     drop(hidden);
     let mut client = naming(&postern);
-    let refusal = client.says("RCPT TO:<b@bench.test>", "451 4.4.1 ");
-    assert!(refusal.contains("no mail server can be reached: connection refused"), "{refusal}");
+    let refusal = client.says("RCPT TO:<stranger@bench.test>", "451 4.4.1 ");
+    assert!(refusal.contains("the mail server is away (connection refused"), "{refusal}");
+    assert!(refusal.contains("this recipient was not seen before"), "{refusal}");
     client.says("QUIT", "221 ");
     let told = postern.ask(&["trace", "--id", trace_id(&refusal)]);
     assert!(told.success && told.output.contains("connection refused"), "{}", told.output);

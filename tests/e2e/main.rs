@@ -1,12 +1,16 @@
 //! The whole-system tests, a module per topic.
 
+mod absence;
 mod arming;
 mod client_address;
 mod dns;
+mod evidence;
 mod gateway;
 mod injection;
 mod life;
 mod misbehaving;
+mod notification;
+mod overload;
 mod peers;
 mod personalities;
 mod receipts;

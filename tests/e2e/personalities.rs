@@ -40,7 +40,10 @@ fn send(client: &mut Client, sender: &str) -> String {
 fn transcripts(server: &Server, postern: Postern) -> Vec<String> {
     drop(postern);
     let all = server.wait_for(server.accepted(), PATIENCE);
-    all.iter().map(postern_tests::scripted::Outcome::text).filter(|text| text.contains("MAIL FROM")).collect()
+    all.iter()
+        .map(postern_tests::scripted::Outcome::text)
+        .filter(|text| text.contains("DATA\r\n") || text.contains("BDAT "))
+        .collect()
 }
 
 fn mail_goes_through(personality: Personality, offered: &[&str], not_offered: &[&str]) {

@@ -12,7 +12,7 @@ use postern_tests::needs::{DOVECOT, POSTFIX};
 use postern_tests::postern::{Options, Postern, backend};
 use postern_tests::postfix::{self, Postfix};
 use postern_tests::scratch::Scratch;
-use postern_tests::scripted::Client as Scripted;
+use postern_tests::scripted::{self, Client as Scripted, Step, say};
 
 const USER: (&str, &str) = ("user@bench.test", "right");
 /// `\0user@bench.test\0right` and, with another password, `\0user@bench.test\0wrong`.
@@ -208,4 +208,30 @@ fn a_recipient_that_the_server_refuses_to_an_authenticated_user_is_refused_in_it
     client.says("MAIL FROM:<user@bench.test>", "250 ");
     let refusal = client.says("RCPT TO:<nobody@elsewhere.test>", "550 5.1.1 ");
     assert!(refusal.contains("there is no nobody there"), "{refusal}");
+}
+
+/// Kept in the queue it would be given to the server without the password, which takes it from nobody.
+#[test]
+fn a_submission_whose_server_is_lost_is_not_kept_but_stays_with_its_user() {
+    let offer = "250-hidden.test\r\n250-PIPELINING\r\n250 AUTH PLAIN\r\n";
+    let mut script = vec![say("220 hidden.test ESMTP\r\n"), Step::Expect("EHLO"), say(offer)];
+    script.extend([Step::Expect("AUTH PLAIN"), say("235 2.7.0 welcome\r\n")]);
+    script.extend([Step::Expect("MAIL"), say("250 ok\r\n"), Step::Expect("RCPT"), say("250 ok\r\n")]);
+    script.extend([Step::Expect("DATA"), Step::Reset]);
+    let hidden = scripted::Server::start(vec![script]);
+    let probed = scripted::Server::with_personality(postern_tests::personalities::GROUPWISE, None);
+    let authority = Authority::new();
+    let lines = format!("submission = \"{}\"", hidden.address());
+    let postern = Postern::start(&Options {
+        config: backend(&["bench.test"], probed.address(), &lines),
+        certificate: Some(authority.certify(&["localhost"])),
+        ..Default::default()
+    });
+    let mut client = Scripted::greeted(postern.submission(), Some(authority.client_tls("localhost")));
+    client.secure();
+    client.says(&format!("AUTH PLAIN {RIGHT}"), "235 ");
+    client.says("MAIL FROM:<user@bench.test>", "250 ");
+    client.says("RCPT TO:<somebody@elsewhere.test>", "250 ");
+    client.says("DATA", "354 ");
+    client.says("Subject: x\r\n\r\nx\r\n.", "451 4.4.");
 }

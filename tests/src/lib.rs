@@ -43,6 +43,7 @@ pub mod scratch;
 pub mod scripted;
 pub mod servers;
 pub mod sink;
+pub mod slapd;
 pub mod steady;
 pub mod tape;
 pub mod unpacked;

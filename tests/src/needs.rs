@@ -20,6 +20,8 @@ pub enum Need {
 pub const POSTFIX: &[Need] = &[Need::Root, Need::Program("postfix")];
 /// A Postfix with AUTH.
 pub const DOVECOT: &[Need] = &[Need::Root, Need::Program("dovecot")];
+/// A directory.
+pub const SLAPD: &[Need] = &[Need::Root, Need::Program("slapd"), Need::Program("slapadd")];
 /// An Exim beside the installed Postfix.
 pub const EXIM: &[Need] = &[Need::Root, Need::Program("unshare"), Need::Cached("peers/exim/usr/sbin/exim4")];
 /// An OpenSMTPD beside the installed Postfix.

@@ -32,6 +32,8 @@ pub struct Options {
     pub limits: String,
     /// What `[tls]` says besides certificates, as TOML.
     pub tls: String,
+    /// Where its state is; without, in a folder of its own.
+    pub state: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -45,6 +47,7 @@ impl Default for Options {
             proxies: "[]".into(),
             limits: String::new(),
             tls: String::new(),
+            state: None,
         }
     }
 }
@@ -92,7 +95,7 @@ impl Postern {
              {config}\n[acme]\nenabled = false\n[judge]\nenabled = false\n[http]\nplain = \"\"\ntls = \"\"\n\
              [admin]\nlisten = \"{admin}\"\n[tls]\n{certificates}{tls}\n[limits]\n{limits}\n",
             hostname = options.hostname,
-            state = scratch.join("state"),
+            state = options.state.clone().unwrap_or_else(|| scratch.join("state")),
             proxies = options.proxies,
             config = options.config,
             tls = options.tls,
@@ -189,6 +192,28 @@ impl Postern {
         let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children")).ok()?;
         let mut children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
         Some(children.find(is_gate).unwrap_or(first))
+    }
+
+    /// Ends it by SIGTERM, or at once by SIGKILL, and starts it with the same config and state.
+    ///
+    /// # Panics
+    ///
+    /// If it does not end, or does not start.
+    pub fn restart(&mut self, how: Signal) {
+        self.process.signal(how);
+        assert!(self.process.wait(Duration::from_secs(60)).is_some(), "it does not end:\n{}", self.log());
+        let gone = || (!ports::wait(self.smtp, Duration::ZERO)).then_some(());
+        assert!(ports::wait_until(ports::START_LIMIT, gone).is_some(), "somebody still listens");
+        let output = self.scratch.join("output-again");
+        self.process = Child::spawn("postern", &command(&self.config, &["run"]), &output);
+        self.process.expect_listening(self.admin);
+        self.process.expect_listening(self.smtp);
+        let alive = || try_get(self.admin, "/healthz").filter(|answer| answer.starts_with("HTTP/1.1 200 "));
+        assert!(
+            ports::wait_until(ports::START_LIMIT, alive).is_some(),
+            "it does not answer:\n{}",
+            self.log()
+        );
     }
 
     /// SIGHUP.

@@ -8,7 +8,7 @@ use delivery::Queue;
 use ipnet::IpNet;
 
 use crate::recorder::{Kept, Recording};
-use crate::report::{Live, State, Status};
+use crate::report::{Live, State, Status, Strain};
 
 /// Networks, and servers that were not reached, in one answer.
 const TOP: usize = 20;
@@ -92,6 +92,7 @@ impl Desk {
             state: State::of(self.live(), now),
             sessions_now: self.live.sessions_now(),
             bytes_in_flight: self.live.bytes_in_flight(),
+            strains: self.live.strains().into_iter().filter(|one| one.strain > Strain::None).collect(),
             events_dropped: self.recording.metrics().events_dropped(),
             periods,
             listeners: self.live.listeners(),

@@ -59,6 +59,8 @@ pub(super) fn backends(backends: &[BackendState]) -> Markup {
                         p.domains { (backend.domains.join(", ")) }
                         @for server in &backend.servers { (one_server(server)) }
                         p.note { "TLS policy: " (backend.tls) }
+                        p.note { "Recipients: " (backend.recipients.words()) }
+                        @if let Some(advice) = backend.recipients.advice() { p.reason { "It " (advice) } }
                     }
                 }
             }

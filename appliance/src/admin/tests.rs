@@ -12,7 +12,7 @@ use super::{Desk, serve};
 use crate::recorder::{Recording, samples};
 use crate::report::{
     ArmingState, AuthorityState, BackendState, CertificateSource, CertificateState, Health, ListenerState,
-    Live, QueueState, RoleState, RolesState, ServerState, Status, VerifyingState,
+    Live, QueueState, RoleState, RolesState, ServerState, Status, Strain, StrainState, VerifyingState,
 };
 
 /// An engine with two backends, one of whose servers is down.
@@ -48,6 +48,7 @@ impl Live for FakeEngine {
             domains: domains.iter().map(|domain| (*domain).to_owned()).collect(),
             tls: "opportunistic".to_owned(),
             servers,
+            recipients: crate::report::RecipientsState::default(),
         };
         vec![
             backend(
@@ -75,6 +76,12 @@ impl Live for FakeEngine {
 
     fn bytes_in_flight(&self) -> u64 {
         3 << 20
+    }
+
+    fn strains(&self) -> Vec<StrainState> {
+        ["memory", "disk"]
+            .map(|resource| StrainState { resource: resource.into(), strain: Strain::None })
+            .into()
     }
 
     fn draining(&self) -> bool {

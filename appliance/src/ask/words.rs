@@ -93,6 +93,8 @@ fn sums(period: &Period) -> Vec<String> {
 
 fn backend(backend: &BackendState) -> Vec<String> {
     let mut lines = vec![format!("  {} ({}), TLS {}", backend.name, backend.domains.join(", "), backend.tls)];
+    lines.push(format!("    recipients: {}", backend.recipients.words()));
+    lines.extend(backend.recipients.advice().map(|advice| format!("    ATTENTION: it {advice}")));
     for server in &backend.servers {
         let health = match &server.health {
             Health::Unknown => "not asked yet".to_owned(),

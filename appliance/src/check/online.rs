@@ -16,7 +16,7 @@ use tls::Roots;
 use tokio::time::{Instant, timeout};
 
 use crate::client;
-use crate::config::{self, ClientAddress, Config, ServerAddress, TlsPolicy};
+use crate::config::{self, ClientAddress, Config, Recipients, ServerAddress, TlsPolicy};
 use crate::engine;
 use crate::report::Status;
 
@@ -79,9 +79,10 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
         if strict.tls == TlsPolicy::Opportunistic {
             strict.tls = TlsPolicy::Encrypt;
         }
-        match engine::leg(&strict, &tls, &roots, Arc::clone(&clock), (Vec::new(), Vec::new())) {
-            Ok(leg) => {
-                findings.extend(look_at(&opener, backend, &leg).await);
+        let leg = |backend| engine::leg(backend, &tls, &roots, Arc::clone(&clock), (Vec::new(), Vec::new()));
+        match leg(&strict).and_then(|strict| Ok((strict, Arc::new(leg(backend)?)))) {
+            Ok((leg, lenient)) => {
+                findings.extend(look_at(&opener, backend, &leg, &lenient).await);
                 if config.listeners.iter().any(|listener| listener.protocol != Protocol::Smtp) {
                     findings.push(submission(&opener, backend, &leg).await);
                 }
@@ -94,7 +95,12 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
     findings
 }
 
-async fn look_at(opener: &Opener, backend: &config::Backend, leg: &Backend) -> Vec<Finding> {
+async fn look_at(
+    opener: &Opener,
+    backend: &config::Backend,
+    leg: &Backend,
+    lenient: &Arc<Backend>,
+) -> Vec<Finding> {
     let mut findings = Vec::new();
     for server in &backend.servers {
         let what = format!("server {server} of {}", backend.name);
@@ -103,6 +109,9 @@ async fn look_at(opener: &Opener, backend: &config::Backend, leg: &Backend) -> V
                 findings.push(transport(&what, backend, &probed));
                 if let Ok(offered) = &probed {
                     findings.push(told_the_address(&what, backend.client_address, offered, address).await);
+                }
+                if backend.recipients == Recipients::Ask {
+                    findings.extend(recipients(opener, &what, lenient, address).await);
                 }
             }
             Err(error) => findings.push(Finding::unreachable(&what, error)),
@@ -167,6 +176,34 @@ fn transport(what: &str, backend: &config::Backend, probed: &Probed) -> Finding 
             )
         }
         None => Finding::good(what, format!("mail goes to it in plain text; offers {offers}")),
+    }
+}
+
+/// Whether it accepts recipients that cannot exist (DECISIONS 31). That is no fault of the config, and worth knowing.
+async fn recipients(
+    opener: &Opener,
+    server: &str,
+    leg: &Arc<Backend>,
+    address: SocketAddr,
+) -> Option<Finding> {
+    let what = format!("recipients at {server}");
+    let nobody = format!("postern-{:016x}", rand::random::<u64>());
+    let at = Server::new(address, address.ip().to_string().as_str());
+    let asked = delivery::probe_recipients(opener, leg, &at, &nobody);
+    let found = timeout(PATIENCE, asked).await.ok()?.ok()?;
+    let everything: Vec<_> =
+        found.iter().filter(|(_, everything)| *everything).map(|(domain, _)| domain.to_string()).collect();
+    match (found.is_empty(), everything.is_empty()) {
+        (true, _) => None,
+        (_, true) => Some(Finding::good(&what, "those that do not exist are refused")),
+        _ => Some(Finding::good(
+            &what,
+            format!(
+                "every recipient of {} is accepted, existing or not: while the server is down only those are known who \
+                 had mail; give [[backend]] recipients a file or LDAP",
+                everything.join(", ")
+            ),
+        )),
     }
 }
 

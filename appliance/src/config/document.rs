@@ -40,7 +40,7 @@ pub(super) fn read<'a>(text: &'a str, file: &'a Path) -> (Option<Raw>, Problems<
 }
 
 /// Says in the config's terms what serde said in its own.
-fn explain(problems: &mut Problems<'_>, place: &Range<usize>, message: &str) {
+pub(super) fn explain(problems: &mut Problems<'_>, place: &Range<usize>, message: &str) {
     let (wrong, expected) = message.split_once(", expected ").unwrap_or((message, "a valid value"));
     let unknown_key = wrong.strip_prefix("unknown field ");
     let unknown_word = wrong.strip_prefix("unknown variant ");

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::raw::Raw;
 use super::resolved::Config;
-use super::{Arm, Mode, Recipients};
+use super::{Arm, Mode};
 
 /// A section or key that has no effect yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -19,13 +19,12 @@ pub struct Inactive {
 /// A section, whether the file has it, and what does not happen.
 type Section = (&'static str, fn(&Raw) -> bool, &'static str);
 
-const SECTIONS: [Section; 6] = [
+const SECTIONS: [Section; 5] = [
     ("acme", |raw| raw.acme.is_some(), "no certificates are ordered; own ones or a self-signed one serve"),
     ("dns_update", |raw| raw.dns_update.is_some(), "no DNS records are changed"),
     ("judge", |raw| raw.judge.is_some(), "mail is not judged; every message passes to its server"),
     ("http", |raw| raw.http.is_some(), "no public HTTP listener is opened"),
     ("log", |raw| raw.log.is_some(), "the log goes to standard error only"),
-    ("store", |raw| raw.store.is_some(), "nothing is kept in a store; the trace lives in memory"),
 ];
 
 /// Sections of the file that have no effect in this version.
@@ -66,9 +65,6 @@ pub(super) fn keys(raw: &Raw, config: &Config) -> Vec<Inactive> {
     for (at, backend) in config.backends.iter().enumerate() {
         if backend.arm != Arm::Auto && config.network.mode == Mode::Front {
             found.push(note(&format!("backend[{at}].arm"), "front mode needs no arming"));
-        }
-        if backend.recipients != Recipients::Ask {
-            found.push(note(&format!("backend[{at}].recipients"), "the server is asked live"));
         }
     }
     found

@@ -8,6 +8,7 @@ use super::choices::{
     Action, Arm, Banner, Challenge, ClientAddress, MinimumTls, Mode, OnFailure, OnInnerVerification,
     PlainText, Source, TlsPolicy,
 };
+use super::resolved::StoreEngine;
 
 /// A string that will be checked.
 pub(super) type Text = Option<Spanned<String>>;
@@ -344,4 +345,12 @@ pub(super) struct RawStore {
 #[serde(rename_all = "lowercase")]
 pub(super) enum RawEngine {
     Sled,
+}
+
+impl RawEngine {
+    pub(super) fn chosen(self) -> StoreEngine {
+        match self {
+            Self::Sled => StoreEngine::Sled,
+        }
+    }
 }

@@ -61,6 +61,7 @@ pub(super) fn resolve(mut raw: Raw, problems: &mut Problems<'_>) -> Option<Confi
         http: later.http,
         admin,
         log: later.log,
+        store: later.store,
         inactive: Vec::new(),
         hostname,
     };

@@ -10,8 +10,9 @@ use toml::Spanned;
 
 use super::choices::{Banner, ClientAddress, Mode, TlsPolicy};
 use super::network::{Host, ServerAddress, domain_name};
-use super::raw::{Any, RawBackend, RawBanner};
-use super::resolved::{Backend, Recipients};
+use super::raw::{RawBackend, RawBanner};
+use super::recipients::recipients;
+use super::resolved::Backend;
 use super::resolver::Reading;
 
 const SMTP: u16 = 25;
@@ -127,21 +128,6 @@ fn verifiable(
         let expected = "`tls_name = \"mail.example.net\"`, `pins`, or the server by name";
         reading.problems.add(&tls.span(), wrong, expected);
     }
-}
-
-fn recipients(value: &Any, reading: &mut Reading<'_, '_>) -> Recipients {
-    let Some(value) = value else { return Recipients::Ask };
-    let file = match value.get_ref() {
-        toml::Value::String(word) if word == "ask" => return Recipients::Ask,
-        toml::Value::Table(table) if table.len() == 1 => table.get("file").and_then(toml::Value::as_str),
-        _ => None,
-    };
-    let Some(file) = file else {
-        reading.problems.add(&value.span(), "is neither", "`\"ask\"` or `{ file = \"path\" }`");
-        return Recipients::Ask;
-    };
-    let file = Some(Spanned::new(value.span(), file.to_owned()));
-    reading.readable_file(&file).map_or(Recipients::Ask, Recipients::File)
 }
 
 fn names_differ(tables: &[Spanned<RawBackend>], reading: &mut Reading<'_, '_>) {

@@ -8,12 +8,12 @@ use toml::Spanned;
 use super::choices::{Challenge, Mode, OnFailure, Source};
 use super::network::{ServerAddress, domain_name};
 use super::raw::{
-    Raw, RawAcme, RawChallenge, RawDkim, RawDnsUpdate, RawHttp, RawJudge, RawLog, RawOutbound, RawQueue,
-    RawResolver, RawSource, RawTsig, Text, Texts,
+    Raw, RawAcme, RawChallenge, RawDkim, RawDnsUpdate, RawEngine, RawHttp, RawJudge, RawLog, RawOutbound,
+    RawQueue, RawResolver, RawSource, RawTsig, Text, Texts,
 };
 use super::resolved::{
     Acme, DkimSigning, DnsList, DnsUpdate, ExternalAccount, Http, Judge, Log, OnFailures, Outbound, Queue,
-    Relay, Resolver, Throttle, Tsig,
+    Relay, Resolver, StoreEngine, Throttle, Tsig,
 };
 use super::resolver::{Reading, mail_address};
 
@@ -31,11 +31,11 @@ pub(super) struct Later {
     pub(super) queue: Queue,
     pub(super) http: Http,
     pub(super) log: Log,
+    pub(super) store: StoreEngine,
 }
 
 pub(super) fn resolve(raw: &mut Raw, mode: Mode, reading: &mut Reading<'_, '_>) -> Later {
-    // Serde has checked that it is the only engine there is.
-    let _ = raw.store.as_ref().and_then(|store| store.engine);
+    let engine = raw.store.as_ref().and_then(|store| store.engine);
     Later {
         outbound: outbound(raw.outbound.get_or_insert_default(), mode, reading),
         acme: acme(raw.acme.get_or_insert_default(), mode, reading),
@@ -45,6 +45,7 @@ pub(super) fn resolve(raw: &mut Raw, mode: Mode, reading: &mut Reading<'_, '_>) 
         queue: queue(raw.queue.get_or_insert_default(), reading),
         http: http(raw.http.get_or_insert_default(), reading),
         log: log(raw.log.get_or_insert_default(), reading),
+        store: engine.map(RawEngine::chosen).unwrap_or_default(),
     }
 }
 

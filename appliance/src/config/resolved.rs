@@ -53,6 +53,8 @@ pub struct Config {
     pub admin: Admin,
     /// Where else the log goes.
     pub log: Log,
+    /// What keeps small facts.
+    pub store: StoreEngine,
     /// What the config says and this version does not do.
     pub inactive: Vec<Inactive>,
 }
@@ -125,6 +127,33 @@ pub enum Recipients {
     Ask,
     /// A list.
     File(PathBuf),
+    /// A directory is asked.
+    Ldap(Box<Directory>),
+}
+
+/// `recipients = { ldap = { ... } }`: a directory of recipients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// `ldap://host[:port]` or `ldaps://host[:port]`.
+    pub url: String,
+    /// On `ldap://`: TLS is begun before anything is said.
+    pub starttls: bool,
+    /// Under which entries are searched.
+    pub base: String,
+    /// Which of them have an address: `{address}`, `{local}` and `{domain}` stand for its parts.
+    pub filter: String,
+    /// As whom, with which password; `None`: anonymously.
+    pub bind: Option<(String, Secret)>,
+    /// A private CA, as a readable PEM file.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `[store] engine`: what keeps small facts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreEngine {
+    /// sled, in the folder `store` of `state_dir`.
+    #[default]
+    Sled,
 }
 
 /// `[outbound]`

@@ -25,6 +25,7 @@ fn status(level: Level, sentence: &str, advice: &str) -> Status {
         state: State { level, sentence: sentence.to_owned(), advice: advice.to_owned() },
         sessions_now: 0,
         bytes_in_flight: 0,
+        strains: Vec::new(),
         events_dropped: 0,
         periods: Vec::new(),
         listeners: vec![listener(25), listener(587)],

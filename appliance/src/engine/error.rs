@@ -43,6 +43,17 @@ pub enum EngineError {
     /// A listener cannot be had.
     #[error("{0}\nSet another [[listener]] address, or stop what listens there.")]
     Listen(intercept::ListenError),
+    /// A list of recipients cannot be read.
+    #[error("the list of recipients {path} cannot be read: {error}", path = .path.display())]
+    RecipientList {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The store's thread cannot be started.
+    #[error("the store cannot be started: {0}")]
+    Store(io::Error),
     /// A server's name cannot be resolved.
     #[error("the server {server} of backend {backend} cannot be resolved: {error}")]
     LookUp {
@@ -100,6 +111,7 @@ impl EngineError {
             | Self::Itself { .. }
             | Self::Certificate(_)
             | Self::Mode(_)
+            | Self::RecipientList { .. }
             | Self::Resolver(_)
             | Self::Routing(_) => Exit::Wrong,
             _ => Exit::Unreachable,

@@ -4,16 +4,19 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use delivery::notification::Reporter;
 use delivery::{Opener, Pool, Tcp};
 use intercept::Networks;
 use record::Clock;
-use relay::{Driver, InboundPlain, Limits, Serving, Settings};
+use relay::{CalledBefore, Driver, InboundPlain, InnerVerification, Limits, Reporting, Serving, Settings};
 use route::{Backend, BackendSettings, Routing, Server};
 use spool::{Schedule, Spool};
 use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
 
 use super::error::EngineError;
 use super::outbound::{Names, outbound};
+use super::remembering::Remembering;
+use super::senders::Senders;
 use super::{identity, open_spool};
 use crate::config::{self, Config, Host, ServerAddress};
 use crate::recorder::Recording;
@@ -28,6 +31,9 @@ pub(super) struct Base {
     loop_key: [u8; 32],
     roots: Roots,
     spool: tokio::sync::OnceCell<Spool>,
+    remembering: Arc<Remembering>,
+    verifying: InnerVerification,
+    called: CalledBefore,
 }
 
 /// One config's worth.
@@ -51,11 +57,44 @@ impl Base {
         let schedule = Schedule { lifetime: config.queue.lifetime, ..Schedule::default() };
         let spool_settings =
             spool::Settings { max_bytes: config.queue.max_size, schedule, ..spool::Settings::default() };
-        let spool = tokio::sync::OnceCell::new();
-        Ok(Self { recording, clock, state_dir, spool_settings, loop_key, roots: Roots::public(), spool })
+        let (spool, verifying) = (tokio::sync::OnceCell::new(), InnerVerification::default());
+        let (roots, called) = (Roots::public(), CalledBefore::default());
+        let remembering = match config.store {
+            config::StoreEngine::Sled => Remembering::new(state_dir.join("store"), Arc::clone(&clock))?,
+        };
+        Ok(Self {
+            recording,
+            clock,
+            state_dir,
+            spool_settings,
+            loop_key,
+            roots,
+            spool,
+            remembering,
+            verifying,
+            called,
+        })
+    }
+
+    /// What is known of servers and recipients.
+    pub(super) fn remembering(&self) -> &Arc<Remembering> {
+        &self.remembering
     }
 
     pub(super) async fn generation(
+        &self,
+        config: &Config,
+        before: Option<&Routing>,
+    ) -> Result<Generation, EngineError> {
+        let watched = self.remembering.forget_files();
+        let made = self.make_generation(config, before).await;
+        if made.is_err() {
+            self.remembering.watch_again(watched);
+        }
+        made
+    }
+
+    async fn make_generation(
         &self,
         config: &Config,
         before: Option<&Routing>,
@@ -118,7 +157,10 @@ impl Base {
         tls: &tls::Settings,
         names: Names,
     ) -> Result<Driver, EngineError> {
-        let outbound = outbound(config, names, tls, &self.state_dir, &self.clock).await?;
+        let reporting = reporting(config, names.clone());
+        let outbound =
+            outbound(config, names, tls, &self.state_dir, &self.clock, (&self.verifying, &self.called))
+                .await?;
         let mark = (config.network.mode != config::Mode::Front).then_some(firewall::marks::OWN);
         let folder = self.state_dir.join("spool");
         let open = || open_spool(folder, self.spool_settings.clone(), Arc::clone(&self.clock));
@@ -136,6 +178,7 @@ impl Base {
             acceptor: Some(acceptor),
             destinations: Some(outbound.destinations),
             interception: outbound.interception,
+            reporting: Some(Arc::new(reporting)),
             spill: self.state_dir.join("spill"),
         })
     }
@@ -154,8 +197,17 @@ impl Base {
         let mut submission = look_up(&backend.name, &backend.submission).await?;
         // The default, the same host on 587, is Postern's own port where the server is on the same machine.
         submission.retain(|server| !is_own(config, server));
-        leg(backend, tls, &self.roots, Arc::clone(&self.clock), (servers, submission))
+        let leg = leg(backend, tls, &self.roots, Arc::clone(&self.clock), (servers, submission))?;
+        Ok(leg.with_recipients(self.remembering.recipients(backend, tls, &self.roots)?))
     }
+}
+
+/// Who tells senders what became of their messages.
+fn reporting(config: &Config, names: Names) -> Reporting {
+    let hostname = config.hostname.to_string();
+    let senders = Senders::new(names, &hostname);
+    let reporter = Reporter { hostname: hostname.into(), postmaster: config.postmaster.as_str().into() };
+    Reporting::new(reporter, Arc::new(senders))
 }
 
 /// A backend by its config, with its servers for mail and for submission.
@@ -195,6 +247,7 @@ fn policy(backend: &config::Backend, roots: &Roots) -> Result<LegPolicy, EngineE
     Ok(LegPolicy {
         ladder: ladder(backend.tls),
         name: backend.tls_name.as_ref().map(ToString::to_string),
+        also: None,
         roots,
         pins: backend.pins.iter().copied().map(Pin::from).collect(),
     })

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::arming::Arming;
 use crate::report::{
     ArmingState, AuthorityState, BackendState, CertificateState, Health, ListenerState, Live, QueueState,
-    RolesState, ServerState, VerifyingState,
+    RecipientsState, RolesState, ServerState, StrainState, VerifyingState,
 };
 use crate::roles::Roles;
 
@@ -74,6 +74,16 @@ impl Live for Present {
         self.relay.budget().used()
     }
 
+    fn strains(&self) -> Vec<StrainState> {
+        let limits = self.relay.serving().settings.limits;
+        let strains = self.relay.admission().strains(&limits);
+        let state = |(resource, strain): (relay::Resource, relay::Strain)| StrainState {
+            resource: resource.name().into(),
+            strain: strain.into(),
+        };
+        strains.map(state).into()
+    }
+
     fn draining(&self) -> bool {
         self.relay.is_draining()
     }
@@ -119,6 +129,24 @@ fn backend_state(backend: &Backend) -> BackendState {
         domains: backend.domains().iter().map(ToString::to_string).collect(),
         tls: backend.tls().ladder.name().into(),
         servers: backend.servers().iter().map(|server| server_state(backend, server)).collect(),
+        recipients: recipients_state(backend),
+    }
+}
+
+fn recipients_state(backend: &Backend) -> RecipientsState {
+    let Some(recipients) = backend.recipients() else { return RecipientsState::default() };
+    let state = recipients.state();
+    let everything = |domain: &&smtp::Domain| recipients.accepts_everything(domain) == Some(true);
+    RecipientsState {
+        accepted: state.seen.accepted,
+        refused: state.seen.refused,
+        list: state.list.into(),
+        listed: state.listed,
+        trouble: state.trouble.into(),
+        accepts_everything: match state.list {
+            "ask" => backend.domains().iter().filter(everything).map(ToString::to_string).collect(),
+            _ => Vec::new(),
+        },
     }
 }
 

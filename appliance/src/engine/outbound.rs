@@ -8,7 +8,7 @@ use std::sync::Arc;
 use delivery::FarSide;
 use dns::{DnsError, Proof, Resolver, Trust};
 use record::Clock;
-use relay::{InnerVerification, Intercepting, OnInnerVerification};
+use relay::{CalledBefore, InnerVerification, Intercepting, OnInnerVerification};
 use route::{
     Backend, BackendSettings, Banner, ClientAddress, ExchangerSettings, Exchangers, FarPolicies, Login,
     Lookup, Server, World, WorldServers, WorldSettings,
@@ -47,7 +47,7 @@ impl Names {
     }
 
     /// Name servers that strip signatures make every signed domain look forged: with them nothing is validated.
-    async fn resolver(&self) -> Result<&Resolver, DnsError> {
+    pub(super) async fn resolver(&self) -> Result<&Resolver, DnsError> {
         self.resolver.get_or_try_init(|| async {
             let resolver = Resolver::new(&self.settings).map_err(|_| DnsError::TimedOut)?;
             match timeout(FIRST_LOOK, resolver.check()).await {
@@ -94,13 +94,15 @@ impl Lookup for Names {
     }
 }
 
-/// Puts together what a config says of mail to the world.
+/// Puts together what a config says of mail to the world. What is known of hidden servers that verify by themselves goes on to
+/// be known.
 pub(super) async fn outbound(
     config: &Config,
     names: Names,
     tls: &tls::Settings,
     state_dir: &Path,
     clock: &Arc<dyn Clock>,
+    (verifying, called): (&InnerVerification, &CalledBefore),
 ) -> Result<Outbound, EngineError> {
     let own = &config.outbound;
     let roots = roots(config)?;
@@ -140,10 +142,11 @@ pub(super) async fn outbound(
             let connector = Connector::recording(tls, &roots, Arc::clone(clock)).map_err(of_world)?;
             Some(Intercepting {
                 far_side: FarSide { connector, world, transparent },
-                inner: Arc::new(InnerVerification::new(match own.on_inner_verification {
+                inner: Arc::new(verifying.with(match own.on_inner_verification {
                     config::OnInnerVerification::Defer => OnInnerVerification::Defer,
                     config::OnInnerVerification::Splice => OnInnerVerification::Splice,
                 })),
+                called: called.clone(),
                 leaves: Arc::new(Interception::new(authority, tls, Arc::clone(clock))),
             })
         }

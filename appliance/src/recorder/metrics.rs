@@ -14,7 +14,7 @@ use record::{Event, FarProof, GroupOutcome, Leg, Session, SessionEnd, TlsOutcome
 
 use super::outcome;
 use super::queue_metrics::QueueMetrics;
-use crate::report::{Health, Live, proof_name};
+use crate::report::{Health, Live, Strain, proof_name};
 
 /// All time series.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub struct Metrics {
     open_sessions: Gauge,
     in_flight: Gauge,
     draining: Gauge,
+    strain: Family<ResourceLabel, Gauge>,
     servers_up: Family<ServerLabels, Gauge>,
     certificate_expiry: Family<NameLabel, Gauge>,
     queue: QueueMetrics,
@@ -49,6 +50,11 @@ struct SessionLabels {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResourceLabel {
+    resource: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -114,6 +120,7 @@ impl Metrics {
             open_sessions: Gauge::default(),
             in_flight: Gauge::default(),
             draining: Gauge::default(),
+            strain: Family::default(),
             servers_up: Family::default(),
             certificate_expiry: Family::default(),
             queue: QueueMetrics::default(),
@@ -147,6 +154,8 @@ impl Metrics {
         let help = "Messages in memory and in spill files";
         r.register_with_unit("in_flight", help, Unit::Bytes, self.in_flight.clone());
         r.register("draining", "1 while no new sessions are taken", self.draining.clone());
+        let help = "0: enough; 1: only clients in good standing are let in; 2: no new session is";
+        r.register("strain", help, self.strain.clone());
         r.register("server_up", "1 if the server answered last time", self.servers_up.clone());
         let help = "The last second of the certificate's validity, since 1970";
         r.register_with_unit("certificate_expiry", help, Unit::Seconds, self.certificate_expiry.clone());
@@ -230,6 +239,14 @@ impl Metrics {
         self.in_flight.set(i64::try_from(live.bytes_in_flight()).unwrap_or(i64::MAX));
         self.draining.set(i64::from(live.draining()));
         let queue = live.queue();
+        for state in live.strains() {
+            let strain = match state.strain {
+                Strain::None => 0,
+                Strain::High => 1,
+                Strain::Full => 2,
+            };
+            self.strain.get_or_create(&ResourceLabel { resource: state.resource }).set(strain);
+        }
         // Locked before the gauges are cleared, so that no other look sees them half filled.
         let registry = self.registry();
         self.queue.show(&queue, now);

@@ -18,6 +18,8 @@ pub trait Live: Send + Sync + 'static {
     fn sessions_now(&self) -> usize;
     /// Octets of messages in memory and in spill files.
     fn bytes_in_flight(&self) -> u64;
+    /// How far each resource is used up.
+    fn strains(&self) -> Vec<StrainState>;
     /// Whether no new sessions are taken because Postern is about to stop.
     fn draining(&self) -> bool;
     /// The processes that Postern is made of.
@@ -30,6 +32,37 @@ pub trait Live: Send + Sync + 'static {
     fn verifying(&self) -> Vec<VerifyingState>;
     /// What waits.
     fn queue(&self) -> QueueState;
+}
+
+/// How far something is used up of which there can be too little.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StrainState {
+    /// `memory`, `disk`, `files`, `sessions` or `in_flight`.
+    pub resource: String,
+    /// How far.
+    pub strain: Strain,
+}
+
+/// How far it is used up, as the page and the API write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Strain {
+    /// There is enough.
+    None,
+    /// Only clients in good standing are let in.
+    High,
+    /// No new session is.
+    Full,
+}
+
+impl From<relay::Strain> for Strain {
+    fn from(strain: relay::Strain) -> Self {
+        match strain {
+            relay::Strain::None => Self::None,
+            relay::Strain::High => Self::High,
+            relay::Strain::Full => Self::Full,
+        }
+    }
 }
 
 /// A hidden server that left a far side after the handshake, again and again.
@@ -115,6 +148,51 @@ pub struct BackendState {
     pub tls: String,
     /// Its servers in the order in which they are tried.
     pub servers: Vec<ServerState>,
+    /// Whose mail is taken while they are away.
+    #[serde(default)]
+    pub recipients: RecipientsState,
+}
+
+/// What is known of a backend's recipients.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipientsState {
+    /// Mailboxes that its servers accepted.
+    pub accepted: usize,
+    /// Those that they refused lately.
+    pub refused: usize,
+    /// `ask`, `file` or `ldap`.
+    pub list: String,
+    /// Entries of the list, where they can be counted.
+    pub listed: Option<usize>,
+    /// Why the list cannot be asked; empty while it can.
+    pub trouble: String,
+    /// Domains in which a server accepts every recipient.
+    pub accepts_everything: Vec<String>,
+}
+
+impl RecipientsState {
+    /// In words, for people.
+    pub fn words(&self) -> String {
+        let seen = format!("{} seen, {} refused lately", self.accepted, self.refused);
+        let list = match (self.list.as_str(), self.listed) {
+            ("file", Some(listed)) => format!("{listed} on the list; "),
+            ("ldap", _) if self.trouble.is_empty() => "listed in LDAP; ".to_owned(),
+            ("ldap", _) => format!("LDAP does not answer ({}); ", self.trouble),
+            _ => String::new(),
+        };
+        format!("{list}{seen}")
+    }
+
+    /// What to do where servers accept everybody; `None` where they do not.
+    pub fn advice(&self) -> Option<String> {
+        (!self.accepts_everything.is_empty()).then(|| {
+            format!(
+                "accepts every recipient of {}: while it is down only those are known who had mail. Give [[backend]] \
+                 recipients a file or LDAP.",
+                self.accepts_everything.join(", ")
+            )
+        })
+    }
 }
 
 impl BackendState {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::live::{
-    ArmingState, BackendState, CertificateSource, CertificateState, Health, ListenerState, Live,
+    ArmingState, BackendState, CertificateSource, CertificateState, Health, ListenerState, Live, Strain,
+    StrainState,
 };
 use super::queue::QueueState;
 use crate::config::duration_in_words;
@@ -43,6 +44,7 @@ impl State {
         draining(live)
             .or_else(|| listener_down(&live.listeners()))
             .or_else(|| no_room(&queue))
+            .or_else(|| runs_short(&live.strains()))
             .or_else(|| backend_down(&backends, now))
             .or_else(|| waits_too_long(&queue, now))
             .or_else(|| certificate(&certificates, now))
@@ -51,6 +53,7 @@ impl State {
             .or_else(|| waits(&queue, now))
             .or_else(|| disaster(&queue))
             .or_else(|| passes_unread(&live.arming()))
+            .or_else(|| recipients_unknown(&backends))
             .or_else(|| self_signed(&certificates))
             .unwrap_or_else(|| new(Level::Good, "Mail flows.", ""))
     }
@@ -84,6 +87,27 @@ fn listener_down(listeners: &[ListenerState]) -> Option<State> {
     ))
 }
 
+fn runs_short(strains: &[StrainState]) -> Option<State> {
+    let worst = strains.iter().filter(|one| one.strain > Strain::None).max_by_key(|one| one.strain)?;
+    let (what, advice) = match worst.resource.as_str() {
+        "memory" => {
+            ("memory", "Give the machine more memory, or lower limits.sessions and limits.in_flight.")
+        }
+        "disk" => ("room on the disk", "Make room where state_dir is, or give it a larger disk."),
+        "files" => ("open files", "Raise the limit on open files (LimitNOFILE=) or lower limits.sessions."),
+        "sessions" => ("open sessions", "See in the trace who opens them; limits.sessions can be raised."),
+        _ => ("messages in flight", "See which server answers slowly; limits.in_flight can be raised."),
+    };
+    Some(match worst.strain {
+        Strain::Full => new(Level::Bad, format!("New sessions are refused: no more {what}."), advice),
+        _ => new(
+            Level::Attention,
+            format!("Little is left ({what}): only senders whose mail was taken before are let in."),
+            advice,
+        ),
+    })
+}
+
 fn backend_down(backends: &[BackendState], now: Duration) -> Option<State> {
     let down = backends.iter().find(|backend| !backend.is_usable())?;
     let (since, reason) = down.servers.iter().find_map(|server| match &server.health {
@@ -93,8 +117,8 @@ fn backend_down(backends: &[BackendState], now: Duration) -> Option<State> {
     let lasted = duration_in_words(now.saturating_sub(Duration::from_secs(since)));
     let sentence = format!("No server of backend {} can be reached, for {lasted} now: {reason}.", down.name);
     let advice = format!(
-        "Senders to {} are told to try later and lose nothing. Check that the server runs and that its port can be \
-         reached from here.",
+        "Mail to recipients of {} that are known is kept and delivered later, senders to others are told to try \
+         later. Check that the server runs and that its port can be reached from here.",
         listed(&down.domains)
     );
     Some(new(Level::Bad, sentence, advice))
@@ -221,6 +245,26 @@ fn passes_unread(arming: &[ArmingState]) -> Option<State> {
         }
     };
     Some(new(Level::Attention, sentence, first.why.clone()))
+}
+
+/// A list that cannot be asked, or servers whose yes proves nothing (DECISIONS 31).
+fn recipients_unknown(backends: &[BackendState]) -> Option<State> {
+    if let Some(backend) = backends.iter().find(|backend| !backend.recipients.trouble.is_empty()) {
+        let sentence =
+            format!("Mail flows, but the list of recipients of backend {} cannot be asked.", backend.name);
+        let advice =
+            format!("Its servers are asked instead. What went wrong: {}.", backend.recipients.trouble);
+        return Some(new(Level::Attention, sentence, advice));
+    }
+    let backend = backends.iter().find(|backend| !backend.recipients.accepts_everything.is_empty())?;
+    let sentence = format!(
+        "Mail flows, but the server of backend {} accepts every recipient of {}.",
+        backend.name,
+        listed(&backend.recipients.accepts_everything)
+    );
+    let advice = "While it is down only recipients are known who had mail, and it bounces what nobody has. Give \
+                  [[backend]] recipients a file or LDAP.";
+    Some(new(Level::Attention, sentence, advice))
 }
 
 fn self_signed(certificates: &[CertificateState]) -> Option<State> {

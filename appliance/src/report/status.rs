@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::live::{
-    ArmingState, AuthorityState, BackendState, CertificateState, ListenerState, RolesState, VerifyingState,
+    ArmingState, AuthorityState, BackendState, CertificateState, ListenerState, RolesState, StrainState,
+    VerifyingState,
 };
 use super::queue::QueueState;
 use super::state::State;
@@ -25,6 +26,9 @@ pub struct Status {
     pub sessions_now: usize,
     /// Octets of messages in memory and in spill files.
     pub bytes_in_flight: u64,
+    /// What runs short at the moment; empty as a rule.
+    #[serde(default)]
+    pub strains: Vec<StrainState>,
     /// Events whose details were dropped because they came faster than they could be kept.
     pub events_dropped: u64,
     /// The last hour and the last two days.

@@ -24,8 +24,11 @@ use crate::{engine, output};
 /// The guard has everything ready before it starts a gate.
 const HAND_OVER: Duration = Duration::from_secs(10);
 
-/// What a resolver and TLS need of the system, besides what the config names.
-const SYSTEM: [&str; 12] = [
+/// What a resolver, TLS and the look at what is left of the memory need of the system, besides what the config names.
+const SYSTEM: [&str; 15] = [
+    "/proc/meminfo",
+    "/proc/self/cgroup",
+    "/sys/fs/cgroup",
     "/etc/resolv.conf",
     "/run/systemd/resolve",
     "/etc/hosts",
@@ -122,6 +125,7 @@ fn access(config: &Config, file: &Path) -> files::Access {
     let authorities = config.backends.iter().filter_map(|backend| backend.ca_file.as_ref());
     let recipients = config.backends.iter().filter_map(|backend| match &backend.recipients {
         Recipients::File(path) => Some(path),
+        Recipients::Ldap(directory) => directory.ca_file.as_ref(),
         Recipients::Ask => None,
     });
     let authorities = authorities.chain(&config.outbound.ca_file).chain(&config.acme.ca_file);

@@ -10,7 +10,7 @@ use crate::table::{Base, Chain, Family};
 
 impl RuleSet {
     pub(super) fn interception(&self) -> Vec<Chain> {
-        let mut chains = vec![self.screen()];
+        let mut chains = vec![self.screen(), self.opening()];
         if self.diverts() {
             chains.push(self.ours());
         }
@@ -24,31 +24,44 @@ impl RuleSet {
         chains
     }
 
-    /// Before connection tracking: bans, what belongs to sockets of ours, and the first packets of what will be diverted.
+    /// Before connection tracking. Most packets open nothing, and come by here at no more cost than it takes to know whose they
+    /// are.
     fn screen(&self) -> Chain {
         let base = Base { kind: "filter", hook: "prerouting", priority: RAW, policy: "accept" };
+        let chain = Chain::new("screen", Some(base)).rule("opening", format!("{SYN} goto opening"));
+        self.known(chain)
+    }
+
+    /// First packets of connections: bans, and what will be diverted.
+    fn opening(&self) -> Chain {
         let from_world = match self.gateway() {
             Some(gateway) => format!("iifname \"{}\"", gateway.outside),
             None => "iifname != \"lo\"".to_owned(),
         };
         // New connections alone: the same address may be where mail of ours goes to, whose replies must come in.
-        let mut chain = Chain::new("screen", Some(base)).both("banned", |family| {
+        let chain = Chain::new("opening", None).both("banned", |family| {
             let set = super::ban_set(family);
             let ip = family.ip();
-            format!("{from_world} {SYN} {ip} saddr @{set} counter name banned drop")
+            format!("{from_world} {ip} saddr @{set} counter name banned drop")
         });
-        if self.diverts() {
-            // With the loopback interface or a virtual cable on the way, own packets come by here with their mark.
-            chain = chain
-                .rule("own", format!("{} accept", marked(marks::OWN)))
-                .rule("ours", "socket transparent 1 jump ours");
+        let chain = self.known(chain);
+        match self.gateway() {
+            None => chain,
+            Some(gateway) => chain
+                .both("untrack inbound ", |family| format!("{} notrack", inbound(gateway, family)))
+                .both("untrack outbound ", |family| format!("{} notrack", outbound(gateway, family))),
         }
-        if let Some(gateway) = self.gateway() {
-            chain = chain
-                .both("untrack inbound ", |family| format!("{SYN} {} notrack", inbound(gateway, family)))
-                .both("untrack outbound ", |family| format!("{SYN} {} notrack", outbound(gateway, family)));
+    }
+
+    /// Own packets, and what belongs to sockets of ours.
+    fn known(&self, chain: Chain) -> Chain {
+        if !self.diverts() {
+            return chain;
         }
+        // With the loopback interface or a virtual cable on the way, own packets come by here with their mark.
         chain
+            .rule("own", format!("{} accept", marked(marks::OWN)))
+            .rule("ours", "socket transparent 1 jump ours")
     }
 
     /// Packets that belong to a transparent socket: of clients and servers of diverted connections, and ICMP errors about
@@ -74,10 +87,11 @@ impl RuleSet {
 fn divert(gateway: &Gateway) -> Chain {
     let base = Base { kind: "filter", hook: "prerouting", priority: MANGLE, policy: "accept" };
     let Gateway { outside, inside, .. } = gateway;
+    // What is forwarded unread most of the time comes first.
     Chain::new("divert", Some(base))
+        .rule("open before", "ct state established accept")
         .rule("known", format!("{} accept", marked(marks::DIVERT)))
         .rule("own packets", format!("{} accept", marked(marks::OWN)))
-        .rule("open before", "ct state established accept")
         // Link-local addresses are on both sides.
         .both("spoofed ", |family| {
             let not_local = if family == Family::V4 { "meta nfproto ipv4" } else { "ip6 saddr != fe80::/10" };

@@ -1,7 +1,7 @@
 //! What a gateway forwards: a closed list.
 
 use super::interception::inbound;
-use super::{FILTER, NO_SYN, RuleSet, marked};
+use super::{FILTER, FLOWTABLE, NO_SYN, RuleSet, marked};
 use crate::marks;
 use crate::settings::Gateway;
 use crate::table::{Base, Chain, Family};
@@ -10,20 +10,27 @@ use crate::table::{Base, Chain, Family};
 pub(super) const LOGGED: &str = "limit rate 10/minute burst 20 packets log prefix";
 
 impl RuleSet {
-    pub(super) fn passage(&self) -> Vec<Chain> {
-        self.gateway().map(forward).into_iter().collect()
+    pub(super) fn passage(&self, has_flowtable: bool) -> Vec<Chain> {
+        self.gateway().map(|gateway| forward(gateway, has_flowtable)).into_iter().collect()
     }
 }
 
-fn forward(gateway: &Gateway) -> Chain {
+fn forward(gateway: &Gateway, has_flowtable: bool) -> Chain {
     let base = Base { kind: "filter", hook: "forward", priority: FILTER, policy: "drop" };
     let Gateway { outside, inside, .. } = gateway;
     let inward = format!("iifname \"{outside}\" oifname \"{inside}\"");
     let outward = format!("iifname \"{inside}\" oifname \"{outside}\"");
-    let mut chain = Chain::new("forward", Some(base))
+    let mut chain = Chain::new("forward", Some(base));
+    if has_flowtable {
+        // First and last packets come by here all the same.
+        let add = format!("meta l4proto tcp ct state established flow add @{FLOWTABLE}");
+        chain = chain.rule("passing", add);
+    }
+    let mut chain = chain
+        // What is diverted is not tracked, and so never open.
+        .rule("open", "ct state established accept")
         // It gets here only if the policy route is gone.
         .rule("no policy route", format!("{} counter name undelivered drop", marked(marks::DIVERT)))
-        .rule("open", "ct state established accept")
         .rule("errors", "ct state related meta l4proto { icmp, ipv6-icmp } accept")
         .rule("no connection", "ct state != new counter name midstream drop")
         // Otherwise what a server sends to a client whose diverted connection is gone would open a way around Postern.

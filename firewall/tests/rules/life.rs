@@ -23,8 +23,11 @@ impl Lab {
             .chain([("ip", "-4 route show table all"), ("ip", "-6 route show table all")]);
         Trace {
             programs: listings
-                // A cable takes a moment to come up.
+                // A cable takes a moment to come up, and its link-local address another one to be known as nobody else's.
                 .map(|(program, words)| self.appliance.output(program, words).replace(" linkdown", ""))
+                .map(|listing| {
+                    listing.split_inclusive('\n').filter(|line| !line.contains(" fe80::")).collect()
+                })
                 .collect(),
             sysctls: self.appliance.run(|| {
                 let mut found = BTreeMap::new();

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 mod bans;
+mod flowtable;
 mod front;
 mod gateway;
 mod lab;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use record::{Leg, TlsOutcome};
-use route::Backend;
+use route::{AskingBack, Backend};
 use smtp::dialogue::{Dialogue, OutOfStep, Sent};
 use smtp::reply::ReplyCode;
 use smtp::{Capabilities, Extension, Mail, Rcpt, RecipientSet, Reply, TransactionId};
@@ -27,6 +27,8 @@ pub struct Proven {
     /// The recipients that the server took in this transaction: a delivery is evidence for them and no others.
     accepted: RecipientSet,
     content: Content,
+    /// It is on behalf of the server itself.
+    asking_back: Option<AskingBack>,
 }
 
 /// What is on its way to the server, if content is.
@@ -90,6 +92,7 @@ impl Far<Unproven> {
             in_transaction: false,
             accepted: RecipientSet::new(),
             content: Content::None,
+            asking_back: None,
         };
         Ok(Far { dialogue, waiting, capabilities, greeting, state })
     }
@@ -181,6 +184,11 @@ impl Far<Proven> {
     /// What TLS came to.
     pub fn tls(&self) -> &TlsOutcome {
         &self.state.leg.tls
+    }
+
+    /// The connection counts among those on behalf of the server itself, as long as it is that client's.
+    pub(crate) fn set_asking_back(&mut self, asking_back: Option<AskingBack>) {
+        self.state.asking_back = asking_back;
     }
 
     /// The connection carries a second message.
@@ -371,6 +379,33 @@ mod tests {
         far.mail(&Mail::new(ReversePath::Null), None, &mut out);
         far.rcpt(0, &rcpt(), &mut out);
         assert_eq!(out, b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\n");
+    }
+
+    #[test]
+    fn what_a_server_does_not_know_of_reports_it_is_not_told() {
+        let Ok(smtp::Command::Mail(mail)) = smtp::Command::parse(b"MAIL FROM:<a@b.example> RET=FULL ENVID=x")
+        else {
+            panic!()
+        };
+        let Ok(smtp::Command::Rcpt(rcpt)) =
+            smtp::Command::parse(b"RCPT TO:<c@d.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;c@d.example")
+        else {
+            panic!()
+        };
+        for (ehlo, told) in [
+            ("250-x\r\n250 PIPELINING\r\n", "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\n"),
+            (
+                "250-x\r\n250-DSN\r\n250 PIPELINING\r\n",
+                "MAIL FROM:<a@b.example> RET=FULL ENVID=x\r\n\
+                 RCPT TO:<c@d.example> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;c@d.example\r\n",
+            ),
+        ] {
+            let mut far = proven(ehlo);
+            let mut out = Vec::new();
+            far.mail(&mail, None, &mut out);
+            far.rcpt(0, &rcpt, &mut out);
+            assert_eq!(String::from_utf8_lossy(&out), told);
+        }
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! Opening a connection to one of a backend's servers, as far as the moment where MAIL can be said: TCP, PROXY header,
 //! banner, EHLO, STARTTLS, EHLO again, the policy's word, XCLIENT.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use intercept::{ConnectError, Source};
 use record::{Clock, Event, FarProof, Leg, LegFailure, Recorder, TlsOutcome};
-use route::{Backend, ClientAddress, Server};
+use route::{AsksBack, Backend, ClientAddress, Server};
 use smtp::dialogue::{OutOfStep, Sent};
-use smtp::{Extension, Reply, TraceId};
+use smtp::{Extension, No, Reply, TraceId};
 use tls::{Chain, Connector, Ladder, TlsError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -60,12 +60,18 @@ pub struct OpenLeg {
 /// Why one server, or all, could not be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The server asks Postern what Postern asks it.
+    #[error("{0}")]
+    AsksBack(#[from] AsksBack),
     /// The server closed the connection.
     #[error("the server closed the connection")]
     Closed,
     /// No connection.
     #[error("{0}")]
     Connect(#[from] ConnectError),
+    /// All servers failed often lately and are not tried at the moment; why the last one failed.
+    #[error("{0}")]
+    Down(Box<str>),
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Io(#[from] std::io::Error),
@@ -98,6 +104,18 @@ pub enum OpenError {
     TooWeak(&'static str),
 }
 
+impl OpenError {
+    /// What a client is told. A server that says no for good is there, and does not want this client; any other
+    /// failure means that it is away.
+    pub fn no(&self) -> No {
+        let why = self.to_string().into();
+        match self {
+            Self::Refused(reply) if reply.code().is_permanent() => No::ServerRefuses(why),
+            _ => No::ServerUnreachable(why),
+        }
+    }
+}
+
 /// Opens connections for sessions, the queue and probes.
 pub struct Opener {
     /// How connections come about.
@@ -115,7 +133,10 @@ pub struct Opener {
 impl Opener {
     /// A connection that waits in the pool, if one will do.
     pub fn take_pooled(&self, request: &OpenRequest) -> Option<OpenLeg> {
-        if request.may_be_pooled && !request.submission { self.pool.take(&request.backend) } else { None }
+        let client = request.client.as_ref().map(|client| client.address.ip());
+        let counts = client.is_some_and(|client| request.backend.is_itself(client));
+        let will_do = request.may_be_pooled && !request.submission && !counts;
+        if will_do { self.pool.take(&request.backend) } else { None }
     }
 
     /// Puts a connection into the pool, if another session may use it; else it is dropped.
@@ -127,25 +148,43 @@ impl Opener {
     ///
     /// # Errors
     ///
-    /// The last server's, when none could be used. Each failure was recorded and noted against its server.
+    /// When none could be used: what a server said that does not want this client, else the last one's failure. Each was
+    /// recorded and noted against its server.
     pub async fn open(&self, request: &OpenRequest) -> Result<OpenLeg, OpenError> {
         let servers = match request.submission {
             true => request.backend.submission(),
             false => request.backend.servers(),
         };
+        let client = request.client.as_ref().map(|client| client.address.ip());
+        let asking_back = client.map(|client| request.backend.asked_by(client)).transpose();
+        let asking_back = asking_back.inspect_err(|error| {
+            // No fault of the server's that it has to be left alone for.
+            self.record_failure(request, servers.first().map(|server| server.address()), error.to_string());
+        })?;
         let all = Instant::now() + timeouts::ALL_SERVERS;
+        let hidden = request.backend.world().is_none();
         let mut last = OpenError::NoServer;
         let meant = request.client.as_ref().map(|client| client.destination);
         for server in in_order(servers, meant) {
+            // Of one that is down the sessions are told by whoever tries it next.
+            if hidden && !server.may_be_tried(Instant::now()) {
+                if matches!(last, OpenError::NoServer) {
+                    last = OpenError::Down(server.last_failure().unwrap_or_default());
+                }
+                continue;
+            }
             let opened = timeout_at(all, self.open_server(request, &server)).await;
             match opened.unwrap_or(Err(OpenError::Silent)) {
-                Ok(leg) => {
+                Ok(mut leg) => {
                     server.answered();
+                    leg.far.set_asking_back(asking_back.flatten());
                     return Ok(leg);
                 }
                 Err(error) => {
                     self.note_failure(request, &server, &error);
-                    last = error;
+                    if !matches!(&last, OpenError::Refused(reply) if reply.code().is_permanent()) {
+                        last = error;
+                    }
                 }
             }
         }
@@ -154,15 +193,52 @@ impl Opener {
 
     fn note_failure(&self, request: &OpenRequest, server: &Server, error: &OpenError) {
         let reason = error.to_string();
-        server.failed(Instant::now(), self.clock.now(), &reason);
+        let (now, wall) = (Instant::now(), self.clock.now());
+        let clients_own =
+            matches!(request.backend.client_address(), ClientAddress::Transparent | ClientAddress::Proxy);
+        match error {
+            _ if request.backend.world().is_some() => server.failed(now, wall, &reason),
+            // It answers: what it does not want may be this client, or this moment.
+            OpenError::Refused(_) => server.doubted(now),
+            _ if clients_own => server.failed_for_client(now, wall, &reason),
+            _ => server.failed(now, wall, &reason),
+        }
+        self.record_failure(request, Some(server.address()), reason);
+    }
+
+    fn record_failure(&self, request: &OpenRequest, server: Option<SocketAddr>, reason: String) {
         let client = request.client.as_ref().map(|client| client.address.ip());
         let transparent = request.backend.client_address() == ClientAddress::Transparent;
+        let Some(server) = server else { return };
         self.recorder.record(Event::LegFailed(Box::new(LegFailure {
             session: Some(request.session),
             backend: request.backend.name().into(),
-            server: server.address(),
+            server,
             source: client.filter(|_| transparent),
             reason: reason.into(),
+        })));
+    }
+
+    /// A server broke off in the middle of a session, or fell silent: down for some, perhaps not for all. Others are tried
+    /// before it for a while; the session of `client` is told of in the record.
+    pub fn note_doubt(
+        &self,
+        session: TraceId,
+        client: IpAddr,
+        backend: &Backend,
+        server: SocketAddr,
+        reason: Box<str>,
+    ) {
+        if let Some(server) = backend.server_at(server) {
+            server.doubted(Instant::now());
+        }
+        let transparent = backend.client_address() == ClientAddress::Transparent;
+        self.recorder.record(Event::LegFailed(Box::new(LegFailure {
+            session: Some(session),
+            backend: backend.name().into(),
+            server,
+            source: transparent.then_some(client),
+            reason,
         })));
     }
 

@@ -50,10 +50,11 @@ impl Pool {
     }
 
     /// Puts a connection back, if another session may use it; else it is dropped.
-    pub fn put(&self, leg: OpenLeg) {
+    pub fn put(&self, mut leg: OpenLeg) {
         if !leg.far.is_reusable() {
             return;
         }
+        leg.far.set_asking_back(None);
         let mut all = self.waiting();
         let waiting = all.entry(key(leg.far.backend())).or_default();
         if waiting.len() < WAITING_PER_BACKEND {

@@ -25,7 +25,7 @@ pub async fn probe(opener: &Opener, backend: &Backend, server: &Server) -> Resul
     match &looked {
         Ok(offered) => {
             server.learn(offered.clone());
-            server.answered();
+            server.proved_well();
         }
         Err(error) => server.failed(Instant::now(), opener.clock.now(), &error.to_string()),
     }
@@ -59,7 +59,11 @@ async fn look(
     Ok(offered)
 }
 
-async fn connect(network: &dyn Network, backend: &Backend, server: &Server) -> Result<Stream, OpenError> {
+pub(crate) async fn connect(
+    network: &dyn Network,
+    backend: &Backend,
+    server: &Server,
+) -> Result<Stream, OpenError> {
     let deadline = Instant::now() + timeouts::CONNECT;
     let mut stream = network.connect(server.address(), Source::Kernel, deadline).await?;
     if backend.client_address() == ClientAddress::Proxy {
@@ -88,7 +92,7 @@ async fn look_in_clear(
 }
 
 /// Politeness: nobody waits for the answer.
-async fn say_goodbye(stream: &mut Stream) {
+pub(crate) async fn say_goodbye(stream: &mut Stream) {
     let _ = stream.write_all(b"QUIT\r\n").await;
     let _ = stream.shutdown().await;
 }

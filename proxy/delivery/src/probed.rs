@@ -40,6 +40,12 @@ impl FarSide {
         }
         self.world.address_towards(destination).map_or(Source::Kernel, Source::Address)
     }
+
+    /// With the client's own address goes the client's own name (DECISIONS 7).
+    fn name_for<'a>(&self, client: &'a str, own: &'a str) -> &'a str {
+        let tells = self.transparent && !self.world.hides_client_name && !client.is_empty();
+        if tells { client } else { own }
+    }
 }
 
 /// Where an intercepted connection was on its way to.
@@ -51,6 +57,8 @@ pub struct ProbeRequest {
     pub destination: SocketAddr,
     /// The client's.
     pub client: SocketAddr,
+    /// What the client calls itself, as far as it is known: it has not said it yet. Else empty.
+    pub helo: Box<str>,
     /// TLS begins with the first octet.
     pub implicit_tls: bool,
 }
@@ -229,7 +237,8 @@ impl Opener {
             implicit: request.implicit_tls,
             records: true,
         };
-        let Greeted { far, stream, tls, chain } = greet(stream, hail, &self.hostname, failed).await?;
+        let Greeted { far, stream, tls, chain } =
+            greet(stream, hail, side.name_for(&request.helo, &self.hostname), failed).await?;
         let shown = match (tls, chain) {
             (TlsOutcome::Established { facts, .. }, Some(chain)) => {
                 let genuine = side.connector.is_genuine(&chain);

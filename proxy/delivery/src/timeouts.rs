@@ -9,8 +9,9 @@ pub const CONNECT: Duration = Duration::from_secs(15);
 pub const OPENING: Duration = Duration::from_secs(60);
 /// For all servers of a backend together, so that the client's own five minutes are kept.
 pub const ALL_SERVERS: Duration = Duration::from_secs(180);
-/// For the replies to MAIL and RCPT (§4.5.3.2.2, .3).
-pub const ENVELOPE: Duration = Duration::from_secs(5 * 60);
+/// For the replies to MAIL and RCPT. RFC 5321 §4.5.3.2.2, .3 gives the client 5 minutes: some of them are left to tell it what
+/// is known of the recipient without the server.
+pub const ENVELOPE: Duration = Duration::from_secs(4 * 60);
 /// For the 354 (§4.5.3.2.4).
 pub const DATA_START: Duration = Duration::from_secs(2 * 60);
 /// For one piece of content to be taken (§4.5.3.2.5).

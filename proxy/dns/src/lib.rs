@@ -1,7 +1,7 @@
 //! The one resolver: what the DNS says of a name, with a DNSSEC proof beside it.
 //!
 //! - [`Resolver`] asks for MX, TLSA and addresses, through the servers of its [`Settings`], and validates what they say from a
-//!   [`Trust`] anchor down. Behind it is hickory, which no other crate sees.
+//!   [`Trust`] anchor down. Behind it is hickory, which no other crate sees but `evidence`.
 //! - An [`Answer`] has the records, the weakest [`Proof`] on the way to them, how long they hold, and where aliases led.
 //! - A [`DnsError`] tells apart what is final (no such domain, no such records) and what a later hour may change. What fails
 //!   validation is never an answer: mail waits, it does not fall back.

@@ -99,6 +99,12 @@ impl Resolver {
         reading::weakest(lookup.answers(), self.validating)
     }
 
+    /// hickory itself, for a library that has to ask by itself: mail-auth, in `evidence`. With the same servers, trust and time;
+    /// without the cache and the bound on lookups, which are the caller's to set.
+    pub fn hickory(&self) -> TokioResolver {
+        self.hickory.clone()
+    }
+
     async fn remembered<T: Kind>(&self, cache: &Remembered<T>, name: &Domain) -> Result<Answer<T>, DnsError> {
         if let Some((known, left)) = cache.get(name, Instant::now()) {
             return known.map(|answer| Answer { ttl: left, ..answer });

@@ -16,5 +16,5 @@ pub mod proxy_protocol;
 mod options;
 
 pub use connect::{ConnectError, Source, connect};
-pub use listen::{Accepted, ListenError, Listener};
+pub use listen::{Accepted, ListenError, Listener, max_files};
 pub use networks::{Networks, canonical, network_of};

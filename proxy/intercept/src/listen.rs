@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -34,6 +35,13 @@ pub struct Accepted {
     pub local: SocketAddr,
     /// Where the client wanted to go: `local`, unless the firewall redirected the connection.
     pub original_destination: SocketAddr,
+}
+
+/// Descriptors that this process may have open at once, sockets among them.
+pub fn max_files() -> u64 {
+    // The system's usual bound, should it not tell.
+    const USUAL: u64 = 1024;
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(USUAL, |(soft, _)| soft)
 }
 
 /// Why there is no listener.

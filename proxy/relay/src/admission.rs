@@ -1,8 +1,9 @@
-//! Who is let in, before a word is said: limits by address and network, bans, what is left of the budget
-//! (DECISIONS 10, 33).
+//! Who is let in, before a word is said: limits by address and network, bans, what the machine has left (DECISIONS 10,
+//! 33). While little is left, clients in good standing come first.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +12,9 @@ use record::Abuse;
 use tokio::time::Instant;
 
 use crate::budget::Budget;
+use crate::scarcity::{Measured, Resource, Strain};
 use crate::settings::Limits;
+use crate::standing::Standing;
 
 /// Abuses of one network within [`REMEMBERED`] that get it banned.
 const ABUSES: u32 = 10;
@@ -24,14 +27,21 @@ const MAX_REMEMBERED: usize = 100_000;
 #[derive(Debug)]
 pub struct Admission {
     budget: Arc<Budget>,
+    measured: Measured,
+    /// Descriptors that the process may have open at once.
+    max_files: u64,
+    /// The number of the last client's descriptor. The kernel gives the lowest one that is free, so that at least as many
+    /// are open.
+    files: AtomicU64,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     sessions: usize,
     by_network: HashMap<IpAddr, usize>,
     abuse: HashMap<IpAddr, Misconduct>,
+    standing: Standing,
 }
 
 #[derive(Debug)]
@@ -45,12 +55,52 @@ struct Misconduct {
 pub struct Admitted {
     admission: Arc<Admission>,
     network: Option<IpAddr>,
+    /// Its good standing was noted: once a session is enough.
+    noted: AtomicBool,
+}
+
+/// A client at the door.
+#[derive(Clone, Copy, Debug)]
+pub struct Caller {
+    /// Where it comes from.
+    pub address: IpAddr,
+    /// The number of its descriptor.
+    pub file: u64,
 }
 
 impl Admission {
-    /// Nobody is in yet.
-    pub fn new(budget: Arc<Budget>) -> Arc<Self> {
-        Arc::new(Self { budget, state: Mutex::default() })
+    /// Nobody is in yet. The process may open `max_files` descriptors.
+    pub fn new(budget: Arc<Budget>, max_files: u64, now: Instant) -> Arc<Self> {
+        let state = State {
+            sessions: 0,
+            by_network: HashMap::new(),
+            abuse: HashMap::new(),
+            standing: Standing::new(now),
+        };
+        let (measured, files) = (Measured::default(), AtomicU64::new(0));
+        Arc::new(Self { budget, measured, max_files, files, state: Mutex::new(state) })
+    }
+
+    /// Where it is told what only the system knows.
+    pub fn measured(&self) -> &Measured {
+        &self.measured
+    }
+
+    /// How far each resource is used up.
+    pub fn strains(&self, limits: &Limits) -> [(Resource, Strain); Resource::ALL.len()] {
+        let sessions = self.state().sessions;
+        Resource::ALL.map(|resource| (resource, self.strain(resource, limits, sessions)))
+    }
+
+    fn strain(&self, resource: Resource, limits: &Limits, sessions: usize) -> Strain {
+        match resource {
+            Resource::Memory => self.measured.memory(),
+            Resource::Disk => self.measured.disk(),
+            // A session has a connection to a client, one to a server and perhaps a file: those who are in need more yet.
+            Resource::Files => Strain::of(self.files.load(Ordering::Relaxed), self.max_files / 10 * 9),
+            Resource::Sessions => Strain::of(sessions as u64, limits.sessions as u64),
+            Resource::InFlight => Strain::of(self.budget.used(), self.budget.limit() / 10 * 9),
+        }
     }
 
     /// Sessions at the moment.
@@ -66,19 +116,20 @@ impl Admission {
         banned.map(|(network, one)| (*network, left(one))).collect()
     }
 
-    /// Lets a client in. Those `inside` are only bounded by what there is in all.
+    /// Lets a client in. Those `inside` are only bounded by what there is in all, and always in good standing.
     ///
     /// # Errors
     ///
     /// Why not.
     pub fn admit(
         self: &Arc<Self>,
-        address: IpAddr,
+        caller: Caller,
         limits: &Limits,
         inside: &Networks,
         now: Instant,
     ) -> Result<Admitted, Abuse> {
-        let network = (!inside.contains(address)).then(|| network_of(address));
+        self.files.store(caller.file, Ordering::Relaxed);
+        let network = (!inside.contains(caller.address)).then(|| network_of(caller.address));
         let mut state = self.state();
         if let Some(network) = network {
             if state.is_banned(network, now) {
@@ -88,14 +139,18 @@ impl Admission {
                 return Err(Abuse::TooManySessions);
             }
         }
-        if state.sessions >= limits.sessions || self.budget.is_tight() {
-            return Err(Abuse::Overload);
+        let strains = Resource::ALL.map(|resource| self.strain(resource, limits, state.sessions));
+        let is_good = || network.is_none_or(|network| state.standing.is_good(network));
+        match strains.into_iter().max().unwrap_or_default() {
+            Strain::None => {}
+            Strain::High if is_good() => {}
+            Strain::High | Strain::Full => return Err(Abuse::Overload),
         }
         state.sessions += 1;
         if let Some(network) = network {
             *state.by_network.entry(network).or_default() += 1;
         }
-        Ok(Admitted { admission: Arc::clone(self), network })
+        Ok(Admitted { admission: Arc::clone(self), network, noted: AtomicBool::new(false) })
     }
 
     /// Nothing panics while it holds the lock; if it did, the counts are still counts.
@@ -116,10 +171,20 @@ impl State {
 }
 
 impl Admitted {
+    /// A server took a message of the client's.
+    pub fn was_served(&self, now: Instant) {
+        if let Some(network) = self.network
+            && !self.noted.swap(true, Ordering::Relaxed)
+        {
+            self.admission.state().standing.note(network, now);
+        }
+    }
+
     /// The client did something that no honest one does; done often, its network is banned for a while.
     pub fn misbehaved(&self, now: Instant) {
         let Some(network) = self.network else { return };
         let mut state = self.admission.state();
+        state.standing.lose(network);
         if state.abuse.len() >= MAX_REMEMBERED {
             state.abuse.retain(|_, one| now.saturating_duration_since(one.last) < REMEMBERED);
         }
@@ -151,16 +216,22 @@ impl Drop for Admitted {
 mod tests {
     use super::*;
 
-    fn address(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    const MANY: u64 = 1000;
+
+    fn caller(text: &str) -> Caller {
+        Caller { address: text.parse().unwrap(), file: 10 }
+    }
+
+    fn admission(budget: u64) -> Arc<Admission> {
+        Admission::new(Budget::new(budget), MANY, Instant::now())
     }
 
     #[tokio::test(start_paused = true)]
     async fn sessions_are_limited_by_network_and_in_all() {
-        let admission = Admission::new(Budget::new(1000));
+        let admission = admission(1000);
         let limits = Limits { sessions: 4, sessions_per_ip: 2, ..Limits::default() };
         let inside = Networks::from_iter(["10.0.0.0/8".parse().unwrap()]);
-        let admit = |a: &str| admission.admit(address(a), &limits, &inside, Instant::now());
+        let admit = |a: &str| admission.admit(caller(a), &limits, &inside, Instant::now());
         let held = [admit("2001:db8::1").unwrap(), admit("2001:db8::2").unwrap()];
         assert_eq!(admit("2001:db8::3").unwrap_err(), Abuse::TooManySessions);
         let more = [admit("10.0.0.1").unwrap(), admit("10.0.0.1").unwrap()];
@@ -172,9 +243,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn repeated_abuse_bans_for_a_while() {
-        let admission = Admission::new(Budget::new(1000));
+        let admission = admission(1000);
         let (limits, inside) = (Limits::default(), Networks::none());
-        let admit = || admission.admit(address("192.0.2.1"), &limits, &inside, Instant::now());
+        let admit = || admission.admit(caller("192.0.2.1"), &limits, &inside, Instant::now());
         for _ in 0..ABUSES {
             admit().unwrap().misbehaved(Instant::now());
         }
@@ -182,5 +253,41 @@ mod tests {
         assert_eq!(admission.bans(Instant::now()).len(), 1);
         tokio::time::advance(REMEMBERED).await;
         assert!(admit().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_little_is_left_those_in_good_standing_come_first() {
+        let admission = admission(1000);
+        let limits = Limits::default();
+        let inside = Networks::from_iter(["10.0.0.0/8".parse().unwrap()]);
+        let admit = |a: &str| admission.admit(caller(a), &limits, &inside, Instant::now());
+        admit("192.0.2.1").unwrap().was_served(Instant::now());
+        for set in [Measured::memory_is, Measured::disk_is] {
+            set(admission.measured(), Strain::High);
+            assert!(admit("192.0.2.1").is_ok() && admit("10.0.0.1").is_ok());
+            assert_eq!(admit("192.0.2.2").unwrap_err(), Abuse::Overload);
+            set(admission.measured(), Strain::Full);
+            assert_eq!(admit("192.0.2.1").unwrap_err(), Abuse::Overload);
+            assert_eq!(admit("10.0.0.1").unwrap_err(), Abuse::Overload);
+            set(admission.measured(), Strain::None);
+            assert!(admit("192.0.2.2").is_ok());
+        }
+        admit("192.0.2.1").unwrap().misbehaved(Instant::now());
+        admission.measured().memory_is(Strain::High);
+        assert_eq!(admit("192.0.2.1").unwrap_err(), Abuse::Overload, "it has lost its standing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn descriptors_are_kept_for_those_who_are_in() {
+        let admission = admission(1000);
+        let (limits, inside) = (Limits::default(), Networks::none());
+        let admit = |file| {
+            let caller = Caller { file, ..caller("192.0.2.1") };
+            admission.admit(caller, &limits, &inside, Instant::now())
+        };
+        assert!(admit(MANY / 10 * 8).is_ok());
+        assert_eq!(admit(MANY / 10 * 9).unwrap_err(), Abuse::Overload);
+        let files = admission.strains(&limits).into_iter().find(|(resource, _)| *resource == Resource::Files);
+        assert_eq!(files, Some((Resource::Files, Strain::Full)));
     }
 }

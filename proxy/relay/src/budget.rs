@@ -21,9 +21,9 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether so little is left that new sessions are better not begun.
-    pub fn is_tight(&self) -> bool {
-        self.used() > self.limit / 10 * 9
+    /// What may be in flight at once, in octets.
+    pub fn limit(&self) -> u64 {
+        self.limit
     }
 
     fn take(&self, octets: u64) -> bool {
@@ -82,7 +82,7 @@ mod tests {
         assert!(one.grow_to(1) && one.grow_to(STEP) && budget.used() == STEP);
         let mut two = Share::none(&budget);
         assert!(!two.grow_to(200_000) && budget.used() == STEP);
-        assert!(two.grow_to(100_000) && budget.is_tight());
+        assert!(two.grow_to(100_000));
         drop(two);
         drop(one);
         assert_eq!(budget.used(), 0);

@@ -13,9 +13,9 @@ use std::task::{Context, Poll, Waker, ready};
 
 use delivery::{FarSide, OpenError, OpenLeg, OpenProbe, OpenRequest, Opener, ProbeRequest, Shown, Stream};
 use record::{Event, Recorder, SessionEnd};
-use route::Destinations;
+use route::{Backend, Destinations, Listing, Recipients};
 use smtp::address::Host;
-use smtp::{No, Reply};
+use smtp::{Mailbox, No, Reply};
 use spool::{ReceiptKey, Spool};
 use tls::{Acceptor, Interception};
 use tokio::io::ReadBuf;
@@ -23,13 +23,16 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::admission::Admitted;
+use crate::called_before::CalledBefore;
 use crate::inner_verification::InnerVerification;
+use crate::reporting::{self, Relayed, Reporting};
 use crate::session::{Action, Beginning, Input, LegId, Session, Wants, step};
 
 mod job;
 mod spill;
 mod wire;
 
+pub(crate) use job::content_of;
 use job::{Done, Job};
 use spill::Spill;
 use wire::Wire;
@@ -59,6 +62,8 @@ pub struct Driver {
     /// How the far sides of intercepted connections are met, and shown to those who were on their way to them; `None`
     /// where nothing is intercepted.
     pub interception: Option<Intercepting>,
+    /// Tells senders what became of their messages; `None`: nobody is told, and of no sender it is known whether he may be.
+    pub reporting: Option<Arc<Reporting>>,
     /// Where content that is too large for memory lies while its session lasts; files in it have no name.
     pub spill: PathBuf,
 }
@@ -71,6 +76,8 @@ pub struct Intercepting {
     pub leaves: Arc<Interception>,
     /// Hidden servers that do not take them.
     pub inner: Arc<InnerVerification>,
+    /// What hidden servers call themselves.
+    pub called: CalledBefore,
 }
 
 impl Driver {
@@ -214,6 +221,13 @@ impl Run {
             Action::Open(leg, request) => self.open(leg, *request),
             Action::Probe(leg, request) => self.probe(leg, *request),
             Action::Locate(host) => self.locate(host),
+            Action::LookUp(backend, mailbox) => self.look_up(backend, mailbox),
+            Action::Doubt { backend, server, reason } => {
+                if let Some(session) = &self.session {
+                    let (id, client) = (session.id(), session.client().ip());
+                    self.driver.opener.note_doubt(id, client, &backend, server, reason);
+                }
+            }
             Action::Write(leg, bytes) => {
                 if let Some(wire) = self.leg(leg) {
                     wire.push(bytes);
@@ -237,10 +251,19 @@ impl Run {
                 }
             }
             Action::Spool(request) => {
-                self.jobs.push(job::spool(self.driver.spool.clone(), *request, self.spill.file()));
+                let senders = self.driver.reporting.as_ref().map(|reporting| Arc::clone(&reporting.senders));
+                self.jobs.push(job::spool(self.driver.spool.clone(), senders, *request, self.spill.file()));
             }
+            Action::Report(relayed) => self.report(*relayed),
             Action::Forget => self.spill.forget(),
-            Action::Record(event) => self.driver.recorder.record(event),
+            Action::Record(event) => {
+                if let (Some(admitted), Event::Transaction(transaction)) = (&self.admitted, &event)
+                    && transaction.reply.as_ref().is_some_and(|reply| reply.code().is_positive())
+                {
+                    admitted.was_served(Instant::now());
+                }
+                self.driver.recorder.record(event);
+            }
             Action::Promised(key, words) => {
                 self.promise = Some((key, words));
                 if self.broken.is_some() {
@@ -267,7 +290,12 @@ impl Run {
         self.jobs.push(Job::for_leg(leg, opening));
     }
 
-    fn probe(&mut self, leg: LegId, request: ProbeRequest) {
+    fn probe(&mut self, leg: LegId, mut request: ProbeRequest) {
+        if request.helo.is_empty()
+            && let Some(intercepting) = &self.driver.interception
+        {
+            request.helo = intercepting.called.name_of(request.client.ip()).unwrap_or_default();
+        }
         let driver = Arc::clone(&self.driver);
         self.jobs.push(Job::for_leg(leg, async move {
             let met = match &driver.interception {
@@ -286,6 +314,17 @@ impl Run {
                 None => Err(No::RelayDenied),
             };
             Done::Located(host, found)
+        }));
+    }
+
+    fn look_up(&mut self, backend: Arc<Backend>, mailbox: Mailbox) {
+        self.jobs.push(Job::new(async move {
+            let directory = backend.recipients().and_then(Recipients::directory);
+            let listing = match directory {
+                Some(directory) => directory.look_up(mailbox.clone()).await,
+                None => Listing::NoList,
+            };
+            Done::LookedUp(mailbox, listing)
         }));
     }
 
@@ -351,6 +390,13 @@ impl Run {
         });
     }
 
+    /// The session does not wait for it, and may be over before.
+    fn report(&self, relayed: Relayed) {
+        let Some(reporting) = self.driver.reporting.clone() else { return };
+        let (spool, file) = (self.driver.spool.clone(), self.spill.file());
+        tokio::spawn(async move { reporting::report(&reporting, spool, relayed, file).await });
+    }
+
     fn lose_leg(&mut self, leg: LegId, reason: &str) {
         self.take_leg(leg);
         self.step(Input::LegClosed(leg, reason.into()));
@@ -408,9 +454,12 @@ impl Run {
                 self.legs.push((leg, Wire::new(stream)));
                 self.step(Input::Probed(leg, Box::new(probed)));
             }
-            Done::Probed(leg, Err(error)) => self.step(Input::OpenFailed(leg, error.to_string().into())),
+            Done::Probed(leg, Err(error)) => {
+                self.step(Input::OpenFailed(leg, No::ServerUnreachable(error.to_string().into())));
+            }
             Done::Located(host, found) => self.step(Input::Located(host, found)),
-            Done::Opened(leg, Err(error)) => self.step(Input::OpenFailed(leg, error.to_string().into())),
+            Done::LookedUp(mailbox, listing) => self.step(Input::LookedUp(mailbox, listing)),
+            Done::Opened(leg, Err(error)) => self.step(Input::OpenFailed(leg, error.no())),
             Done::Stored(Ok(())) => self.step(Input::Stored),
             Done::Stored(Err(error)) => {
                 tracing::error!(%error, "content could not be stored");
@@ -527,6 +576,9 @@ impl Run {
         };
         if let (Some(verdict), Some(intercepting)) = (session.verdict(), &self.driver.interception) {
             intercepting.inner.note(session.client().ip(), self.destination, verdict, now);
+        }
+        if let (Some(name), Some(intercepting)) = (session.name_of_server(), &self.driver.interception) {
+            intercepting.called.note(session.client().ip(), name);
         }
         self.driver.recorder.record(Event::Session(Box::new(session.record(self.bytes, end, now))));
         if let Some(client) = self.client.take() {

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::{Duration, Instant};
 
@@ -49,7 +49,8 @@ pub struct Verifying {
 #[derive(Debug, Default)]
 pub struct InnerVerification {
     what_to_do: OnInnerVerification,
-    strikes: Mutex<HashMap<(IpAddr, SocketAddr), Strikes>>,
+    /// One memory for all that came of each other: sessions that began before a reload note in it too.
+    strikes: Arc<Mutex<HashMap<(IpAddr, SocketAddr), Strikes>>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +62,12 @@ struct Strikes {
 impl InnerVerification {
     /// Nobody does yet.
     pub fn new(what_to_do: OnInnerVerification) -> Self {
-        Self { what_to_do, strikes: Mutex::default() }
+        Self { what_to_do, strikes: Arc::default() }
+    }
+
+    /// The same knowledge, of which something else is made: after a reload.
+    pub fn with(&self, what_to_do: OnInnerVerification) -> Self {
+        Self { what_to_do, strikes: Arc::clone(&self.strikes) }
     }
 
     /// A session of `server`'s with a certificate like that of `destination` is over.
@@ -149,6 +155,20 @@ mod tests {
         (0..9).for_each(|_| inner.note(server, destination, Verdict::Left, Instant::now()));
         assert!(!inner.is_spliced(server, destination, Instant::now()));
         assert_eq!(inner.verifying(Instant::now()).len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reload_forgets_nobody_who_verifies() {
+        let (server, destination) = ("198.51.100.25".parse().unwrap(), "192.0.2.9:25".parse().unwrap());
+        let before = InnerVerification::new(OnInnerVerification::Defer);
+        (1..STRIKES).for_each(|_| before.note(server, destination, Verdict::Left, Instant::now()));
+        let after = before.with(OnInnerVerification::Splice);
+        assert!(!after.is_spliced(server, destination, Instant::now()));
+        // A session that began before the reload ends after it.
+        before.note(server, destination, Verdict::Left, Instant::now());
+        assert!(after.is_spliced(server, destination, Instant::now()));
+        assert!(!after.with(OnInnerVerification::Defer).is_spliced(server, destination, Instant::now()));
+        assert_eq!(after.verifying(Instant::now()).len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

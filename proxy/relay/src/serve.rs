@@ -1,6 +1,7 @@
 //! From a listener to sessions: PROXY header, admission, one task each; and how they all come to an end.
 
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Caller};
 use crate::budget::Budget;
 use crate::drive::{Driver, drive};
 use crate::session::{Arrival, Beginning};
@@ -104,7 +105,7 @@ impl Relay {
     pub fn new(serving: Serving, budget: Arc<Budget>, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
             serving: watch::Sender::new(serving),
-            admission: Admission::new(Arc::clone(&budget)),
+            admission: Admission::new(Arc::clone(&budget), intercept::max_files(), Instant::now()),
             budget,
             clock,
             unique: AtomicU32::new(rand::random()),
@@ -220,7 +221,9 @@ impl Relay {
         let protocol = entrance.protocol(accepted.original_destination);
         let address = accepted.client.ip();
         let inside = &settings.inside;
-        let admitted = match self.admission.admit(address, &settings.limits, inside, Instant::now()) {
+        let file = u64::try_from(accepted.stream.as_raw_fd()).unwrap_or_default();
+        let caller = Caller { address, file };
+        let admitted = match self.admission.admit(caller, &settings.limits, inside, Instant::now()) {
             Ok(admitted) => admitted,
             Err(abuse) => {
                 let no = match abuse {

@@ -6,17 +6,18 @@ use std::time::Duration;
 
 use delivery::{Client, Far, OpenRequest, ProbeRequest, Probed, Proven, Shown};
 use record::{Abuse, Event, Protocol, SessionEnd, TlsFacts, TlsOutcome};
-use route::Backend;
+use route::{Backend, Listing};
 use smtp::address::Host;
 use smtp::command::MAX_COMMAND_LINE;
 use smtp::line::LineReader;
 use smtp::receiver::Ready;
-use smtp::{Answer, Capabilities, Envelope, No, RecipientSet, Reply, TraceId, TransactionId};
-use spool::{ReceiptKey, Receipts, Spooled};
+use smtp::{Answer, Capabilities, Envelope, Mailbox, No, RecipientSet, Reply, TraceId, TransactionId};
+use spool::{ReceiptKey, Receipts, SenderProof, Spooled};
 use tokio::time::Instant;
 
 use crate::budget::Budget;
 use crate::inner_verification::Verdict;
+use crate::reporting::Relayed;
 use crate::settings::Settings;
 
 mod authentication;
@@ -56,12 +57,14 @@ pub enum Input<'a> {
     Encrypted(TlsFacts),
     /// A connection that [`Action::Open`] asked for is there.
     Opened(LegId, Box<Far<Proven>>),
-    /// It could not be had; the reason in words for the client.
-    OpenFailed(LegId, Box<str>),
+    /// It could not be had; what the client is told.
+    OpenFailed(LegId, No),
     /// The far side that [`Action::Probe`] asked for is there.
     Probed(LegId, Box<Probed>),
     /// Where mail for a host goes, or what a client is told who names it; [`Action::Locate`] asked.
     Located(Host, Result<Arc<Backend>, No>),
+    /// What the administrator's directory says of a recipient; [`Action::LookUp`] asked.
+    LookedUp(Mailbox, Listing),
     /// Bytes from a server.
     Leg(LegId, &'a [u8]),
     /// A server closed, or its connection broke; the reason in words.
@@ -105,6 +108,17 @@ pub enum Action {
     Probe(LegId, Box<ProbeRequest>),
     /// Find out where mail for a domain, or for an address literal, goes.
     Locate(Host),
+    /// Ask the directory of this backend for a recipient.
+    LookUp(Arc<Backend>, Mailbox),
+    /// A server broke off or fell silent in the middle of a session: others are tried before it.
+    Doubt {
+        /// Whose server.
+        backend: Arc<Backend>,
+        /// Where.
+        server: SocketAddr,
+        /// What it did.
+        reason: Box<str>,
+    },
     /// Write to a server.
     Write(LegId, Vec<u8>),
     /// Put a connection into the pool.
@@ -117,6 +131,8 @@ pub enum Action {
     Fetch(LegId, u64, usize),
     /// Store the message durably.
     Spool(Box<SpoolRequest>),
+    /// The message is with servers that send no reports: tell its sender, who asked for it, if that may be.
+    Report(Box<Relayed>),
     /// The stored content is of no more use.
     Forget,
     /// Tell the recorder.
@@ -149,6 +165,8 @@ pub struct SpoolRequest {
     pub tls: TlsOutcome,
     /// Whether the client authenticated.
     pub authenticated: bool,
+    /// What is known of the sender without asking anybody.
+    pub sender: SenderProof,
     /// The backend's name.
     pub backend: Box<str>,
     /// Whether it is to be delivered as soon as possible, or held for a person to look at.
@@ -157,6 +175,13 @@ pub struct SpoolRequest {
     pub reason: Reply,
     /// When it was received, since 1970.
     pub received: Duration,
+    /// The content.
+    pub carriage: Carriage,
+}
+
+/// Where a message's content is, and what is different on its way out.
+#[derive(Clone, Debug)]
+pub struct Carriage {
     /// What is added to the content and left out of it.
     pub outgoing: Arc<delivery::Outgoing>,
     /// Octets of content that are stored.
@@ -335,6 +360,12 @@ impl Session {
         self.common.client.address
     }
 
+    /// What a hidden server on its way out called itself, if it did.
+    pub fn name_of_server(&self) -> Option<&str> {
+        let said = self.common.is_outbound() && self.common.client.esmtp;
+        said.then_some(&*self.common.client.helo).filter(|name| !name.is_empty())
+    }
+
     /// Its identifier.
     pub fn id(&self) -> TraceId {
         self.common.id
@@ -420,11 +451,12 @@ impl Session {
             Input::Opened(leg, far) => {
                 self.behind_discarding(|session| session.leg_opened(leg, *far)).resume()
             }
-            Input::OpenFailed(leg, reason) => self
-                .behind_discarding(|session| session.leg_failed(leg, No::ServerUnreachable(reason)))
-                .resume(),
+            Input::OpenFailed(leg, no) => {
+                self.behind_discarding(|session| session.leg_failed(leg, no)).resume()
+            }
             Input::Probed(leg, probed) => self.far_side_met(leg, *probed).resume(),
             Input::Located(host, backend) => self.located(&host, backend).resume(),
+            Input::LookedUp(mailbox, listing) => self.looked_up(&mailbox, listing).resume(),
             Input::Leg(leg, bytes) => {
                 self.behind_discarding(|session| session.leg_spoke(leg, bytes)).resume()
             }

@@ -3,10 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use smtp::Domain;
+use smtp::{Capabilities, Domain, ForwardPath};
 use tls::{Connector, LegPolicy};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::recipients::Recipients;
 use crate::server::Server;
 
 /// How a server is told the client's address (DECISIONS 8).
@@ -115,12 +117,30 @@ impl std::fmt::Debug for Login {
     }
 }
 
+/// Connections to a backend that are open at once on behalf of its own servers. Honest ones have mail for themselves scanned
+/// that way, by twenty connections at most (Postfix and Exchange, unless told otherwise). Two Posterns that have each other for
+/// their server ask back with every question, and no other limit holds for servers.
+const ASKING_BACK: usize = 50;
+
+/// The servers of a backend ask about their own mail too often at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{ASKING_BACK} connections to it are open on its own behalf: does it send its mail back here?")]
+pub struct AsksBack;
+
+/// A connection on behalf of the server that it leads to; counted until this is dropped.
+#[derive(Debug)]
+pub struct AskingBack {
+    _permit: OwnedSemaphorePermit,
+}
+
 /// A backend and what was learnt of its servers.
 #[derive(Debug)]
 pub struct Backend {
     settings: BackendSettings,
     servers: Vec<Arc<Server>>,
     submission: Vec<Arc<Server>>,
+    recipients: Option<Recipients>,
+    asking_back: Arc<Semaphore>,
 }
 
 impl Backend {
@@ -128,7 +148,67 @@ impl Backend {
     pub fn new(mut settings: BackendSettings) -> Self {
         let servers = std::mem::take(&mut settings.servers).into_iter().map(Arc::new).collect();
         let submission = std::mem::take(&mut settings.submission).into_iter().map(Arc::new).collect();
-        Self { settings, servers, submission }
+        let asking_back = Arc::new(Semaphore::new(ASKING_BACK));
+        Self { settings, servers, submission, recipients: None, asking_back }
+    }
+
+    /// The same, with what is known of its recipients; without, nobody is.
+    #[must_use]
+    pub fn with_recipients(mut self, recipients: Recipients) -> Self {
+        self.recipients = Some(recipients);
+        self
+    }
+
+    /// What is known of its recipients.
+    pub fn recipients(&self) -> Option<&Recipients> {
+        self.recipients.as_ref()
+    }
+
+    /// What was seen of its recipients, where this one is in a domain of its own.
+    pub fn recipients_with(&self, path: &ForwardPath) -> Option<&Recipients> {
+        let own = path.domain().is_none_or(|domain| self.domains().contains(domain));
+        self.recipients.as_ref().filter(|_| own)
+    }
+
+    /// What its servers offer, as far as they were seen: what all of them have, since any of them may get a message that is
+    /// kept for them. `None` if none was seen.
+    pub fn remembered(&self) -> Option<Capabilities> {
+        let seen = self.servers.iter().filter_map(|server| server.offered());
+        seen.map(|offered| offered.effective().clone()).reduce(|all, one| all.shared_with(&one))
+    }
+
+    /// The banner of the server at this address, or of the first that was seen.
+    pub fn remembered_greeting(&self, destination: SocketAddr) -> Option<Box<str>> {
+        let meant = self.server_at(destination).into_iter().chain(&self.servers);
+        meant
+            .filter_map(|server| server.offered())
+            .map(|offered| offered.greeting)
+            .find(|words| !words.is_empty())
+    }
+
+    /// Whether every connection to it is verified or pinned.
+    pub fn is_proved(&self) -> bool {
+        self.tls().ladder == tls::Ladder::Verify || !self.tls().pins.is_empty()
+    }
+
+    /// Whether a client is one of the servers itself. On loopback nobody can be told from anybody.
+    pub fn is_itself(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        let mut servers = self.servers.iter().chain(&self.submission);
+        !client.is_loopback() && servers.any(|server| server.address().ip() == client)
+    }
+
+    /// Whether a client may have one more connection to its servers; `Some` if it is one of them.
+    ///
+    /// # Errors
+    ///
+    /// It is one of them, and has too many.
+    pub fn asked_by(&self, client: IpAddr) -> Result<Option<AskingBack>, AsksBack> {
+        if !self.is_itself(client) {
+            return Ok(None);
+        }
+        let permit = Arc::clone(&self.asking_back).try_acquire_owned().map_err(|_| AsksBack)?;
+        Ok(Some(AskingBack { _permit: permit }))
     }
 
     /// What it is called.
@@ -181,7 +261,7 @@ impl Backend {
         &self.submission
     }
 
-    /// The servers in the order in which to try them now: the configured one, those that failed lately last.
+    /// The servers in the order in which to try them now: the configured one, those that failed or broke off lately last.
     pub fn in_order(servers: &[Arc<Server>], now: Instant) -> Vec<Arc<Server>> {
         let (mut eligible, paused): (Vec<_>, Vec<_>) =
             servers.iter().cloned().partition(|server| server.is_eligible(now));

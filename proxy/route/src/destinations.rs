@@ -25,6 +25,10 @@ pub trait Destinations: Send + Sync + 'static {
     /// recipient.
     fn at(&self, address: SocketAddr) -> Option<Arc<Backend>>;
 
+    /// The one of `outbound.relays` or `outbound.relay` that is called so. Mail that waits for it was sent through it for a
+    /// reason, and is not looked up: its domain need not be known to DNS at all.
+    fn relay_named(&self, name: &str) -> Option<Arc<Backend>>;
+
     /// Whether one relay takes all mail to the world: whom a hidden server was on its way to is then of no matter, and may be out
     /// of reach.
     fn is_one_relay(&self) -> bool;

@@ -3,6 +3,8 @@
 //!
 //! For mail to the world: [`Exchangers`] goes from a domain to its servers, [`FarPolicies`] says what TLS there must be.
 //!
+//! What servers said of their recipients is remembered ([`Recipients`]), for the time when they are away.
+//!
 //! Nothing here opens a connection. `delivery` reports what it met, and asks again.
 
 mod all;
@@ -10,21 +12,31 @@ mod backend;
 mod destinations;
 mod exchangers;
 mod far;
+mod known;
 mod lookup;
 mod mx_set;
 mod no_route;
+mod offered;
 mod reach;
+mod recipient_list;
+mod recipients;
 mod routing;
 mod server;
 mod world_servers;
 
-pub use backend::{Backend, BackendSettings, Banner, ClientAddress, Login, World};
+pub use backend::{AskingBack, AsksBack, Backend, BackendSettings, Banner, ClientAddress, Login, World};
 pub use destinations::{Destinations, Locating};
 pub use exchangers::{ExchangerSettings, Exchangers, MAX_HOSTS};
 pub use far::{FarPolicies, FarPolicy};
+pub use known::{Count, DOMAINS, Known, Memory, RECIPIENTS};
 pub use lookup::Lookup;
 pub use mx_set::{MAX_ATTEMPTS, MxSet, Note, Published, Target};
 pub use no_route::NoRoute;
+pub use offered::{Offered, SERVERS};
+pub use recipient_list::{BadLine, MAX_LIST, RecipientList};
+pub use recipients::{
+    Directory, List, Listing, LookingUp, Recipients, RecipientsState, Standing, denies_mailbox,
+};
 pub use routing::{ADDED_FIELDS, Routing, RoutingError, offer_of};
-pub use server::{Health, Offered, Server};
+pub use server::{Health, Server};
 pub use world_servers::{WorldServers, WorldSettings};

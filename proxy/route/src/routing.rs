@@ -104,11 +104,10 @@ impl Routing {
     pub fn keeps_requiretls(&self) -> bool {
         !self.backends.is_empty()
             && self.backends.iter().all(|backend| {
-                let proved = backend.tls().ladder == tls::Ladder::Verify || !backend.tls().pins.is_empty();
                 let offers = |server: &Arc<crate::Server>| {
                     server.offered().is_some_and(|offered| offered.effective().has(Extension::RequireTls))
                 };
-                proved && backend.servers().iter().all(offers)
+                backend.is_proved() && backend.servers().iter().all(offers)
             })
     }
 
@@ -125,10 +124,6 @@ impl Routing {
                 offer.insert(extension);
             }
         }
-        // A report of success cannot be refused recipient by recipient: all servers have to know how, or none is asked.
-        if !effective.is_empty() && effective.iter().all(|server| server.has(Extension::Dsn)) {
-            offer.insert(Extension::Dsn);
-        }
         // Without any knowledge, or where a server has no limit, Postern's own holds.
         let largest =
             effective.iter().map(|server| server.max_size.unwrap_or(u64::MAX)).max().unwrap_or(u64::MAX);
@@ -140,14 +135,15 @@ impl Routing {
 /// What can be offered to a client whose server is known and connected.
 pub fn offer_of(server: &Capabilities, max_size: u64) -> Capabilities {
     let mut offer = own_offer();
-    let kept = END_TO_END.into_iter().chain([Extension::Dsn]);
-    kept.filter(|&extension| server.has(extension)).for_each(|extension| offer.insert(extension));
+    let kept = END_TO_END.into_iter().filter(|&extension| server.has(extension));
+    kept.for_each(|extension| offer.insert(extension));
     offer.max_size = Some(passed_size(server.max_size.unwrap_or(u64::MAX)).min(max_size));
     offer
 }
 
+/// What ends here. DSN too: for a server that sends no reports Postern sends them (RFC 3461 §5.2.2).
 fn own_offer() -> Capabilities {
-    HOP_LOCAL.into_iter().collect()
+    HOP_LOCAL.into_iter().chain([Extension::Dsn]).collect()
 }
 
 /// What a client may send so that it fits a server with this limit.

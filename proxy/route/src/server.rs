@@ -4,13 +4,21 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use smtp::Capabilities;
 use tokio::time::Instant;
+
+use crate::offered::Offered;
 
 /// How long a server is passed over after its first failure; doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 /// The longest pause: a server that comes back is noticed within a minute even without a probe.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// From this many failures in a row on it counts as down: during a pause nobody waits for it, and behind the pause one session
+/// tries it while the others still do not.
+const DOWN: u32 = 3;
+/// How long whoever tries a server that is down keeps the others from it: a connection takes no longer to be had or not.
+const TRIAL: Duration = Duration::from_secs(60);
+/// How long a server that failed one session stands behind the others of its backend.
+const DOUBT: Duration = Duration::from_secs(10);
 
 /// Where a server listens, and what was learnt of it.
 #[derive(Debug)]
@@ -23,32 +31,16 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
-    /// Not tried before this, unless no other server is left.
+    /// Not tried before this, unless no other server is left and it is not down.
     paused_until: Option<Instant>,
+    /// It broke off or refused one session: others are tried before it until then.
+    doubted_until: Option<Instant>,
     last_failure: Option<Box<str>>,
     /// Since 1970.
     down_since: Duration,
     offered: Option<Offered>,
-}
-
-/// What a server offered to a probe from Postern's own address.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Offered {
-    /// Its banner, without the code.
-    pub greeting: Box<str>,
-    /// In clear.
-    pub plain: Capabilities,
-    /// After STARTTLS; `None` if there was none.
-    pub encrypted: Option<Capabilities>,
-    /// How the handshake went, in words; empty where none was tried.
-    pub tls: Box<str>,
-}
-
-impl Offered {
-    /// What counts for mail: after STARTTLS where there is one.
-    pub fn effective(&self) -> &Capabilities {
-        self.encrypted.as_ref().unwrap_or(&self.plain)
-    }
+    /// It was seen before a restart, not since.
+    recalled: bool,
 }
 
 /// How a server fares.
@@ -93,6 +85,33 @@ impl Server {
         state.last_failure = None;
     }
 
+    /// A probe from Postern's own address had an answer: whatever it did to one session, it works.
+    pub fn proved_well(&self) {
+        self.answered();
+        self.state().doubted_until = None;
+    }
+
+    /// It broke off in the middle of a session, or did not want this client: down for some, perhaps not for all. Others of
+    /// the backend are tried before it for some seconds, and a probe looks at it soon.
+    pub fn doubted(&self, now: Instant) {
+        self.state().doubted_until = Some(now + DOUBT);
+    }
+
+    /// Whether something was wrong with it lately.
+    pub fn is_doubted(&self, now: Instant) -> bool {
+        self.state().doubted_until.is_some_and(|until| until > now)
+    }
+
+    /// It could not be used by a session with the client's own address, which may be the reason: that alone does not make
+    /// it count as down, a probe has to find the same.
+    pub fn failed_for_client(&self, now: Instant, wall: Duration, reason: &str) {
+        if self.state().failures + 1 < DOWN {
+            self.failed(now, wall, reason);
+        } else {
+            self.doubted(now);
+        }
+    }
+
     /// It could not be used; `wall` is the time since 1970.
     pub fn failed(&self, now: Instant, wall: Duration, reason: &str) {
         let mut state = self.state();
@@ -107,7 +126,28 @@ impl Server {
 
     /// Whether it may be tried before others.
     pub fn is_eligible(&self, now: Instant) -> bool {
-        self.state().paused_until.is_none_or(|until| until <= now)
+        let state = self.state();
+        let past = |until: Option<Instant>| until.is_none_or(|until| until <= now);
+        past(state.paused_until) && past(state.doubted_until)
+    }
+
+    /// Whether a session may try it now. While it is down, one session in a while may (the half-open state of a circuit
+    /// breaker); the others are told `false` and do not wait for it.
+    pub fn may_be_tried(&self, now: Instant) -> bool {
+        let mut state = self.state();
+        if state.failures < DOWN {
+            return true;
+        }
+        let tried = state.paused_until.is_none_or(|until| until <= now);
+        if tried {
+            state.paused_until = Some(now + TRIAL);
+        }
+        tried
+    }
+
+    /// Why it could not be used last time; `None` if it could.
+    pub fn last_failure(&self) -> Option<Box<str>> {
+        self.state().last_failure.clone()
     }
 
     /// How it fares.
@@ -117,14 +157,23 @@ impl Server {
             (Some(reason), failures) if failures > 0 => {
                 Health::Down { since: state.down_since, failures, reason: reason.clone() }
             }
-            _ if state.offered.is_some() => Health::Up,
+            _ if state.offered.is_some() && !state.recalled => Health::Up,
             _ => Health::Unknown,
         }
     }
 
     /// A probe saw this.
     pub fn learn(&self, offered: Offered) {
-        self.state().offered = Some(offered);
+        let mut state = self.state();
+        state.offered = Some(offered);
+        state.recalled = false;
+    }
+
+    /// What it offered before a restart, unless a probe has seen it since.
+    pub fn recall(&self, offered: Offered) {
+        let mut state = self.state();
+        state.recalled |= state.offered.is_none();
+        state.offered.get_or_insert(offered);
     }
 
     /// What the last probe saw.
@@ -139,8 +188,10 @@ impl Server {
         state.failures = other.failures;
         state.down_since = other.down_since;
         state.paused_until = other.paused_until;
+        state.doubted_until = other.doubted_until;
         state.last_failure = other.last_failure.take();
         state.offered = other.offered.clone();
+        state.recalled = other.recalled;
     }
 
     /// Nothing panics while it holds the lock; if it did, the facts are still facts.
@@ -173,5 +224,69 @@ mod tests {
         );
         server.answered();
         assert!(server.is_eligible(Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_a_server_is_down_one_session_tries_it_and_the_others_do_not_wait() {
+        let server = Server::new("127.0.0.1:25".parse().unwrap(), "a");
+        let fail = || server.failed(Instant::now(), Duration::ZERO, "refused");
+        fail();
+        fail();
+        assert!(server.may_be_tried(Instant::now()) && server.may_be_tried(Instant::now()), "not down yet");
+        fail();
+        assert!(!server.may_be_tried(Instant::now()), "a pause");
+        tokio::time::advance(Duration::from_secs(8)).await;
+        assert!(server.may_be_tried(Instant::now()), "half open for one");
+        assert!(!server.may_be_tried(Instant::now()), "and for no other");
+        fail();
+        tokio::time::advance(Duration::from_secs(15)).await;
+        assert!(!server.may_be_tried(Instant::now()), "a longer pause");
+        server.answered();
+        assert!(server.may_be_tried(Instant::now()) && server.may_be_tried(Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_that_came_to_nothing_is_repeated() {
+        let server = Server::new("127.0.0.1:25".parse().unwrap(), "a");
+        (0..DOWN).for_each(|_| server.failed(Instant::now(), Duration::ZERO, "refused"));
+        tokio::time::advance(LONGEST_PAUSE).await;
+        assert!(server.may_be_tried(Instant::now()));
+        tokio::time::advance(TRIAL).await;
+        assert!(server.may_be_tried(Instant::now()), "who tried it went away without a word");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_one_client_meets_does_not_make_a_server_count_as_down() {
+        let server = Server::new("127.0.0.1:25".parse().unwrap(), "a");
+        for _ in 0..20 {
+            server.failed_for_client(Instant::now(), Duration::ZERO, "the server did not answer in time");
+        }
+        assert!(server.may_be_tried(Instant::now()) && !server.is_eligible(Instant::now()));
+        server.failed(Instant::now(), Duration::ZERO, "the probe finds the same");
+        assert!(!server.may_be_tried(Instant::now()));
+        server.proved_well();
+        assert!(server.is_eligible(Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_broke_off_stands_behind_the_others_for_some_seconds() {
+        let server = Server::new("127.0.0.1:25".parse().unwrap(), "a");
+        server.doubted(Instant::now());
+        assert!(!server.is_eligible(Instant::now()) && server.may_be_tried(Instant::now()));
+        server.answered();
+        assert!(!server.is_eligible(Instant::now()), "another session's luck proves nothing for the next");
+        tokio::time::advance(DOUBT).await;
+        assert!(server.is_eligible(Instant::now()));
+    }
+
+    #[test]
+    fn what_was_seen_before_a_restart_does_not_make_a_server_count_as_up() {
+        let server = Server::new("127.0.0.1:25".parse().unwrap(), "a");
+        server.recall(Offered { greeting: "old".into(), ..Offered::default() });
+        assert_eq!(server.health(), Health::Unknown);
+        server.learn(Offered { greeting: "new".into(), ..Offered::default() });
+        assert_eq!(server.health(), Health::Up);
+        server.recall(Offered::default());
+        assert_eq!(server.offered().map(|offered| offered.greeting), Some("new".into()));
     }
 }

@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use record::Clock;
-use smtp::No;
 use smtp::address::Host;
+use smtp::{Domain, No};
 use tls::{Connector, Ladder, LegPolicy, Roots, TlsError};
 use tokio::time::Instant;
 
 use crate::backend::World;
 use crate::destinations::{Destinations, Locating};
 use crate::exchangers::Exchangers;
-use crate::far::FarPolicies;
+use crate::far::{FarPolicies, FarPolicy};
 use crate::lookup::Lookup;
 use crate::mx_set::MxSet;
 use crate::no_route::NoRoute;
@@ -93,38 +93,46 @@ impl<L: Lookup> WorldServers<L> {
         for note in &set.notes {
             tracing::debug!(destination = ?host, %note, "in the DNS of a destination");
         }
-        let ladder = self.ladder(&host, &set);
-        let found = self.backend(name_of(&host), servers(&set), ladder, false);
+        let (ladder, also) = self.demanded(&host, &set);
+        let found = self.backend(name_of(&host), servers(&set), (ladder, also), false);
         let found = found.ok_or_else(|| No::FarTooWeak("nobody is trusted to verify it".into()))?;
         let lasts = set.ttl.clamp(SHORTEST, LONGEST);
         Ok(lock(&self.by_host).remember(host, found, lasts))
     }
 
-    /// The strictest demand that any of the servers has to meet: which of them is reached is not known yet.
-    fn ladder(&self, host: &Host, set: &MxSet) -> Ladder {
+    /// The strictest demand that any of the servers has to meet: which of them is reached is not known yet. And the name that
+    /// proves as much as the server's own: the recipient's domain, where one has to be proved at all.
+    fn demanded(&self, host: &Host, set: &MxSet) -> (Ladder, Option<Domain>) {
         let domain = match host {
             Host::Name(domain) => Some(domain),
             Host::Literal(_) => None,
         };
-        let demands = set.attempts().map(|target| self.settings.policies.policy(domain, target).ladder());
-        demands.max().unwrap_or_default()
+        let policies: Vec<_> =
+            set.attempts().map(|target| self.settings.policies.policy(domain, target)).collect();
+        let ladder = policies.iter().map(FarPolicy::ladder).max().unwrap_or_default();
+        let names_it = |policy: &FarPolicy| match policy {
+            FarPolicy::Verify { names } => domain.is_some_and(|domain| names.contains(domain)),
+            FarPolicy::Off | FarPolicy::Opportunistic | FarPolicy::Encrypt => false,
+        };
+        (ladder, domain.filter(|_| policies.iter().any(names_it)).cloned())
     }
 
     fn backend(
         &self,
         name: Box<str>,
         servers: Vec<Server>,
-        ladder: Ladder,
+        (ladder, also): (Ladder, Option<Domain>),
         implicit_tls: bool,
     ) -> Option<Arc<Backend>> {
         let (_, connector) = self.connectors.iter().find(|(known, _)| *known == ladder)?;
+        let also = also.map(|domain| domain.as_str().to_owned());
         Some(Arc::new(Backend::new(BackendSettings {
             name,
             domains: Vec::new(),
             servers,
             submission: Vec::new(),
-            tls: LegPolicy { ladder, roots: self.settings.roots.clone(), ..LegPolicy::default() },
-            connector: connector.clone(),
+            connector: also.as_deref().map_or_else(|| connector.clone(), |name| connector.also(name)),
+            tls: LegPolicy { ladder, also, roots: self.settings.roots.clone(), ..LegPolicy::default() },
             client_address: match self.settings.transparent {
                 true => ClientAddress::Transparent,
                 false => ClientAddress::None,
@@ -142,6 +150,11 @@ impl<L: Lookup + 'static> Destinations for WorldServers<L> {
 
     fn is_one_relay(&self) -> bool {
         self.settings.relay.is_some()
+    }
+
+    fn relay_named(&self, name: &str) -> Option<Arc<Backend>> {
+        let mut relays = self.settings.relays.iter().chain(&self.settings.relay);
+        relays.find(|relay| relay.name() == name).cloned()
     }
 
     fn at(&self, address: SocketAddr) -> Option<Arc<Backend>> {
@@ -162,7 +175,7 @@ impl<L: Lookup + 'static> Destinations for WorldServers<L> {
         let server = Server::new(address, &address.ip().to_string());
         // Nobody knows by what name to verify it but the hidden server, which is shown what this one shows.
         let backend =
-            self.backend(address.to_string().into(), vec![server], Ladder::Encrypt, implicit_tls)?;
+            self.backend(address.to_string().into(), vec![server], (Ladder::Encrypt, None), implicit_tls)?;
         Some(known.remember(address, backend, LONGEST))
     }
 }

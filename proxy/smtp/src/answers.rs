@@ -14,6 +14,8 @@ use crate::reply::{EnhancedCode, Refusal, Reply, ReplyCode};
 /// Octets of a reason: with the words around it and the identifier it fits a reply line, which RFC 5321 §4.5.3.1.5 bounds
 /// to 512.
 const MAX_REASON: usize = 350;
+/// The same of a reason that is said by the way.
+const MAX_ASIDE: usize = 200;
 
 /// What Postern answers by itself that is no refusal.
 #[derive(Clone, Copy, Debug)]
@@ -146,6 +148,10 @@ pub enum No {
     LacksExtension(Extension),
     /// The same message for the same recipient for the third time.
     Loop,
+    /// The administrator's list does not have the recipient.
+    NoSuchRecipient,
+    /// No server can be reached, and it is not known whether the recipient exists: why the server cannot be, why it is not.
+    RecipientUnproved(Box<str>, &'static str),
     /// `user%other@domain`.
     RoutingLocalPart,
     /// A proof that did not fit: a fault of Postern's own.
@@ -166,6 +172,8 @@ pub enum No {
     ServerSilent,
     /// The greeting cannot be given, or AUTH not relayed, because no server answers.
     ServerUnavailable,
+    /// The server is there, and does not want this client; what it said.
+    ServerRefuses(Box<str>),
     /// No server of the backend could be reached; the last one's reason.
     ServerUnreachable(Box<str>),
     /// The content could not be stored.
@@ -240,6 +248,8 @@ impl No {
             Self::InjectedBeforeTls => "injected_before_tls",
             Self::LacksExtension(_) => "lacks_extension",
             Self::Loop => "loop",
+            Self::NoSuchRecipient => "no_such_recipient",
+            Self::RecipientUnproved(..) => "recipient_unproved",
             Self::RoutingLocalPart => "routing_local_part",
             Self::NotProved => "not_proved",
             Self::NoRoom => "no_room",
@@ -250,6 +260,7 @@ impl No {
             Self::ServerLost(_) => "server_lost",
             Self::ServerSilent => "server_silent",
             Self::ServerUnavailable => "server_unavailable",
+            Self::ServerRefuses(_) => "server_refuses",
             Self::ServerUnreachable(_) => "server_unreachable",
             Self::StorageFailed => "storage_failed",
             Self::TimedOut => "timed_out",
@@ -317,6 +328,12 @@ impl No {
             }
             Self::LacksExtension(extension) => return lacks(*extension),
             Self::Loop => (554, (5, 4, 6), "the message loops for this recipient".into()),
+            Self::NoSuchRecipient => (550, (5, 1, 1), "there is no such recipient here".into()),
+            Self::RecipientUnproved(why, standing) => (
+                451,
+                (4, 4, 1),
+                format!("the mail server is away ({}) and {standing}: try again", cut(why, MAX_ASIDE)).into(),
+            ),
             Self::RoutingLocalPart => (550, (5, 7, 1), "addresses that route on are not accepted".into()),
             Self::NotProved => (451, (4, 3, 0), "delivery could not be proved, try again".into()),
             Self::NoRoom => (452, (4, 3, 1), "no room for messages at the moment, try again".into()),
@@ -334,6 +351,9 @@ impl No {
             }
             Self::ServerUnavailable => {
                 (421, (4, 3, 2), "no mail server can be reached at the moment, try again".into())
+            }
+            Self::ServerRefuses(why) => {
+                (451, (4, 4, 1), format!("the mail server refuses: {}", shortened(why)).into())
             }
             Self::ServerUnreachable(why) => {
                 (451, (4, 4, 1), format!("no mail server can be reached: {}", shortened(why)).into())
@@ -363,7 +383,11 @@ impl No {
 
 /// A reason may quote what a server said, however much that was.
 fn shortened(why: &str) -> &str {
-    &why[..why.floor_char_boundary(MAX_REASON)]
+    cut(why, MAX_REASON)
+}
+
+fn cut(why: &str, octets: usize) -> &str {
+    &why[..why.floor_char_boundary(octets)]
 }
 
 fn bad_command(error: CommandError) -> (u16, EnhancedCode, Cow<'static, str>) {
@@ -440,6 +464,8 @@ mod tests {
             No::LacksExtension(Extension::RequireTls),
             No::LacksExtension(Extension::EightBitMime),
             No::Loop,
+            No::NoSuchRecipient,
+            No::RecipientUnproved("x".repeat(1000).into(), "this recipient was not seen before"),
             No::RoutingLocalPart,
             No::NotProved,
             No::NoRoom,
@@ -450,6 +476,7 @@ mod tests {
             No::ServerLost("x".into()),
             No::ServerSilent,
             No::ServerUnavailable,
+            No::ServerRefuses("x".into()),
             No::ServerUnreachable("x".into()),
             No::StorageFailed,
             No::TimedOut,

@@ -124,6 +124,20 @@ impl Capabilities {
         self.set >> (extension as u32) & 1 == 1
     }
 
+    /// What both offer, with the smaller limits; mechanisms and attributes are left out.
+    #[must_use]
+    pub fn shared_with(&self, other: &Self) -> Self {
+        let smaller = |one: Option<u64>, two: Option<u64>| one.into_iter().chain(two).min();
+        let fewer = |one: Option<u32>, two: Option<u32>| one.into_iter().chain(two).min();
+        Self {
+            set: self.set & other.set,
+            max_size: smaller(self.max_size, other.max_size),
+            max_recipients: fewer(self.max_recipients, other.max_recipients),
+            max_transactions: fewer(self.max_transactions, other.max_transactions),
+            ..Self::default()
+        }
+    }
+
     /// The keywords, in a fixed order: for pages and logs.
     pub fn keywords(&self) -> impl Iterator<Item = &'static str> + '_ {
         KEYWORDS.iter().filter(|(_, extension)| self.has(*extension)).map(|(keyword, _)| *keyword)
@@ -204,6 +218,18 @@ mod tests {
         let capabilities =
             read("mx\nAUTH PLAIN A\u{1b}[2J LOGIN,X AAAAAAAAAAAAAAAAAAAAA \u{b}LOGIN SCRAM-SHA-1");
         assert_eq!(capabilities.mechanisms, ["PLAIN".into(), "SCRAM-SHA-1".into()]);
+    }
+
+    #[test]
+    fn what_two_servers_share_is_what_either_can_be_given() {
+        let one = read("mx\nSIZE 1000\n8BITMIME\nSMTPUTF8\nLIMITS RCPTMAX=10");
+        let two = read("mx\nSIZE\n8BITMIME\nLIMITS RCPTMAX=100 MAILMAX=5");
+        let shared = one.shared_with(&two);
+        assert_eq!(shared.keywords().collect::<Vec<_>>(), ["8BITMIME", "LIMITS", "SIZE"]);
+        assert_eq!(
+            (shared.max_size, shared.max_recipients, shared.max_transactions),
+            (Some(1000), Some(10), Some(5))
+        );
     }
 
     #[test]

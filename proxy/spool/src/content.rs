@@ -78,6 +78,35 @@ impl Content {
         lengths.sum()
     }
 
+    /// The first octets, at most `most` of them.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read.
+    pub async fn beginning(&self, most: usize) -> io::Result<Vec<u8>> {
+        let mut beginning = Vec::new();
+        for piece in &self.pieces {
+            let room = most - beginning.len();
+            match piece {
+                Piece::Memory(bytes) => {
+                    let bytes = (**bytes).as_ref();
+                    beginning.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                }
+                Piece::File { file, offset, length } => {
+                    let (file, offset) = (Arc::clone(file), *offset);
+                    let read = move |bytes: &mut [u8]| file.read_exact_at(bytes, offset);
+                    beginning.extend(read_beginning(*length, room, read).await?);
+                }
+                Piece::Spooled { file, offset, length } => {
+                    let (file, offset) = (Arc::clone(file), *offset);
+                    let read = move |bytes: &mut [u8]| read_exact_at(&*file, bytes, offset);
+                    beginning.extend(read_beginning(*length, room, read).await?);
+                }
+            }
+        }
+        Ok(beginning)
+    }
+
     /// Gives all octets to `sink` in order, in pieces.
     pub(crate) fn pour(&self, sink: &mut dyn FnMut(&[u8]) -> io::Result<()>) -> Result<(), PourError> {
         for piece in &self.pieces {
@@ -93,6 +122,20 @@ impl Content {
         }
         Ok(())
     }
+}
+
+/// At most `room` octets of a piece that has `length`, read on a thread that may block.
+async fn read_beginning(
+    length: u64,
+    room: usize,
+    read: impl FnOnce(&mut [u8]) -> io::Result<()> + Send + 'static,
+) -> io::Result<Vec<u8>> {
+    let size = usize::try_from(length).unwrap_or(usize::MAX).min(room);
+    let read = move || {
+        let mut bytes = vec![0; size];
+        read(&mut bytes).map(|()| bytes)
+    };
+    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
 }
 
 /// Which side failed.

@@ -152,8 +152,10 @@ impl Index {
         if held.location.place == Place::Own {
             self.own += held.location.length;
         }
-        held.backend = self.name(&held.backend);
         held.domains = held.domains.iter().map(|domain| self.name(domain)).collect();
+        // A report's way is found by its recipient's domain.
+        let destination = if held.backend.is_empty() { held.line() } else { &held.backend };
+        held.backend = self.name(&Arc::clone(destination));
         self.enlist(id, &held);
         self.held.insert(id, held);
     }

@@ -134,6 +134,17 @@ async fn a_copy_of_what_is_in_the_spool_is_a_message_of_its_own() {
 }
 
 #[tokio::test]
+async fn what_postern_itself_writes_is_due_at_once() {
+    let spool = open(&SimulatedDisk::new(1), Settings::default());
+    let report = Entry { client: None, ..entry(1, 1) };
+    let reported = spool.store(report, Content::new().bytes(content_of(1))).await.unwrap();
+    let relayed = store(&spool, 2).await.unwrap();
+    let due = |id| spool.entry(id).unwrap().next_attempt;
+    assert!(due(reported.id()) < due(relayed.id()));
+    assert_eq!(due(reported.id()), spool.entry(reported.id()).unwrap().received_at);
+}
+
+#[tokio::test]
 async fn content_comes_from_memory_and_from_files() {
     let spool = open(&SimulatedDisk::new(0), Settings::default());
     let (mut file, bytes) = (tempfile::tempfile().unwrap(), vec![b'y'; 700_000]);

@@ -121,7 +121,11 @@ impl Writer {
             Job::Store(mut store) => {
                 let id = EntryId::from_bits(self.next_id);
                 self.next_id += 1;
-                store.state.next = self.schedule.next(id, 0, store.first_seen, store.first_seen);
+                store.state.next = match store.fixed.client {
+                    Some(_) => self.schedule.next(id, 0, store.first_seen, store.first_seen),
+                    // What Postern itself writes was not tried yet.
+                    None => store.first_seen,
+                };
                 Pending::Store { id, store, location: None, failed: None }
             }
             Job::Change { id, change, answer } => {

@@ -22,6 +22,9 @@ use crate::{BUFFER_LIMIT, Chain, Ladder, LegPolicy, Roots, Settings, TlsError, p
 /// Tickets remembered, 8 for each of 8 servers: a backend has a few. What servers send must not fill memory.
 const REMEMBERED_TICKETS: usize = 64;
 
+/// The same where there is a connector for each domain: 8 for each of 2 servers.
+const REMEMBERED_TICKETS_OF_A_DOMAIN: usize = 16;
+
 /// Begins TLS sessions with servers. Cheap to clone; a clone shares the memory of sessions.
 #[derive(Clone)]
 pub struct Connector {
@@ -66,6 +69,24 @@ impl Connector {
         let mut connector = Self::new(settings, &anybody, clock)?;
         Arc::make_mut(&mut connector.config).resumption = Resumption::disabled();
         Ok(connector)
+    }
+
+    /// The same policy for a library that makes its connections itself: the verifier in it ends a handshake that does not satisfy
+    /// the policy, under the name that the library asks for.
+    pub fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// For servers whose certificates may also be for this name ([`LegPolicy::also`]). What it takes another does not, so it has a
+    /// memory of sessions of its own.
+    #[must_use]
+    pub fn also(&self, name: &str) -> Self {
+        let verifier = Arc::new(self.verifier.also(name));
+        let mut config = ClientConfig::clone(&self.config);
+        config.dangerous().set_certificate_verifier(Arc::clone(&verifier) as _);
+        config.resumption = Resumption::in_memory_sessions(REMEMBERED_TICKETS_OF_A_DOMAIN)
+            .tls12_resumption(Tls12Resumption::Disabled);
+        Self { config: Arc::new(config), verifier, clock: Arc::clone(&self.clock), name: self.name.clone() }
     }
 
     /// Takes the client's part in a handshake with the server called `server_name`: its host name, or its IP address,

@@ -55,6 +55,8 @@ pub struct LegPolicy {
     pub ladder: Ladder,
     /// The name to ask for by SNI and to verify; `None`: the server's own.
     pub name: Option<String>,
+    /// A further name that proves as much as the one that is asked for, in A-labels; never sent by SNI.
+    pub also: Option<String>,
     /// The authorities that are trusted.
     pub roots: Roots,
     /// Keys that the server may have. Where there are any, they take the place of the chain, the name and the date at

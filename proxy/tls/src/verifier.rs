@@ -17,10 +17,12 @@ use crate::{Chain, LegPolicy, Pin, TlsError};
 
 /// The signature of the handshake is checked at every step: a certificate of anybody is one thing, a session with
 /// somebody who does not have its key another.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PolicyVerifier {
     demand: Demand,
     pins: Vec<Pin>,
+    /// Proves as much as the name that was asked for.
+    also: Option<ServerName<'static>>,
     /// `None`: there are no roots, so no chain ever proves anything.
     chain: Option<Arc<WebPkiServerVerifier>>,
     roots: Arc<RootCertStore>,
@@ -41,7 +43,13 @@ impl PolicyVerifier {
             return Err(TlsError::NoRoots);
         }
         let algorithms = provider.signature_verification_algorithms;
-        Ok(Self { demand, pins: policy.pins.clone(), chain, roots: policy.roots.store(), algorithms })
+        let also = policy.also.as_deref().and_then(host_name);
+        Ok(Self { demand, pins: policy.pins.clone(), also, chain, roots: policy.roots.store(), algorithms })
+    }
+
+    /// The same, with a further name that proves as much. What is no host name proves nothing.
+    pub(crate) fn also(&self, name: &str) -> Self {
+        Self { also: host_name(name), ..self.clone() }
     }
 
     /// What the certificates of an established session prove. Where the policy demanded a proof, the handshake (or, for a
@@ -93,7 +101,14 @@ impl PolicyVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let unknown = Error::InvalidCertificate(CertificateError::UnknownIssuer);
-        self.chain.as_ref().ok_or(unknown)?.verify_server_cert(own, others, name, &[], now)
+        let chain = self.chain.as_ref().ok_or(unknown)?;
+        let verified = chain.verify_server_cert(own, others, name, &[], now);
+        match (&verified, &self.also) {
+            (Err(error), Some(also)) if is_about_the_name(error) => {
+                chain.verify_server_cert(own, others, also, &[], now).or(verified)
+            }
+            _ => verified,
+        }
     }
 
     fn verify_pin(&self, own: &CertificateDer<'_>) -> Result<ServerCertVerified, Error> {
@@ -102,6 +117,20 @@ impl PolicyVerifier {
             _ => Err(CertificateError::ApplicationVerificationFailure.into()),
         }
     }
+}
+
+fn host_name(name: &str) -> Option<ServerName<'static>> {
+    ServerName::try_from(name).ok().map(|name| name.to_owned())
+}
+
+/// Everything else was in order.
+fn is_about_the_name(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }
+        )
+    )
 }
 
 impl ServerCertVerifier for PolicyVerifier {

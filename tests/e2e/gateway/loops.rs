@@ -1,7 +1,7 @@
 //! Mail that goes round, and mail that only seems to.
 
 use postern_tests::gateway::{self, LIMIT, names, smtp, submit, without_dns};
-use postern_tests::lab::{HIDDEN, LAB, Lab, WORLD};
+use postern_tests::lab::{HIDDEN, LAB, Lab, OUTSIDE, WORLD};
 use postern_tests::mail::Mail;
 use postern_tests::nameserver::{KNOT, NameServer, Signing, Zone};
 use postern_tests::needs;
@@ -10,6 +10,7 @@ use postern_tests::ports;
 use postern_tests::postern::{Options, Postern, backend};
 use postern_tests::postfix;
 use postern_tests::postfix::Postfix;
+use postern_tests::scripted::Client as Scripted;
 
 /// A Postfix that stores what is for `domain`, but sends what is for one recipient on to another, and what is for others to
 /// `next_hop`.
@@ -101,4 +102,34 @@ fn mail_that_goes_round_through_two_posterns_is_stopped_long_before_its_hops_are
     // In for the first and for the second time, but not for the third.
     let passed = first.log().matches("mail accepted").count();
     assert_eq!(passed, 4, "twice in and twice out:\n{}", first.log());
+}
+
+#[test]
+fn two_posterns_that_have_each_other_for_their_server_come_to_an_end_with_their_questions() {
+    needs!(LAB);
+    let lab = Lab::new();
+    without_dns(&lab);
+    let (near, far) = (smtp(OUTSIDE.v4), smtp(WORLD.v4));
+    let start = |host: &postern_tests::lab::Host, own, other, hostname| {
+        let config = backend(&["round.test"], other, "");
+        host.run(move || Postern::start(&Options { config, hostname, smtp: Some(own), ..Default::default() }))
+    };
+    let first = start(&lab.postern, near, far, "mx.first.test");
+    let second = start(&lab.world, far, near, "mx.second.test");
+    let told = lab.inside.run(move || {
+        let mut client = Scripted::greeted(near, None);
+        client.says("MAIL FROM:<a@any.test>", "250 ");
+        client.says("RCPT TO:<b@round.test>", "451")
+    });
+    assert!(told.contains("does it send its mail back here?"), "{told}");
+    // Each that was asked has put its identifier into the answer.
+    let asked = told.matches('(').count();
+    assert!((10..=110).contains(&asked), "{asked} times: {told}\n{}\n{}", first.log(), second.log());
+    // And the next one is answered as well: nothing is left over.
+    let again = lab.inside.run(move || {
+        let mut client = Scripted::greeted(near, None);
+        client.says("MAIL FROM:<a@any.test>", "250 ");
+        client.says("RCPT TO:<c@round.test>", "451")
+    });
+    assert!(again.contains("does it send its mail back here?"), "{again}");
 }

@@ -3,15 +3,17 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use postern_tests::certificate::Authority;
+use postern_tests::certificate::{Authority, Certificate};
 use postern_tests::clients::{Client, How, Security, deliver};
 use postern_tests::gateway::{self, LIMIT, names, smtp, submit, without_dns};
-use postern_tests::lab::{INSIDE, LAB, Lab, WORLD};
+use postern_tests::lab::{HIDDEN, INSIDE, LAB, Lab, WORLD};
 use postern_tests::mail::Mail;
 use postern_tests::nameserver::KNOT;
 use postern_tests::needs;
 use postern_tests::needs::{DOVECOT, POSTFIX};
+use postern_tests::ports;
 use postern_tests::postfix::{self, Postfix};
+use postern_tests::scripted::{self, Step, Tls, say};
 use postern_tests::servers::{Kind, Server, Trust};
 
 /// Further addresses of the world's machine.
@@ -148,7 +150,7 @@ fn one_relay_with_a_password_takes_everything_and_a_wrong_password_keeps_the_mai
     postern.reload();
     let log = || postern.log();
     let reloaded = || log().contains("reloaded").then_some(());
-    assert!(postern_tests::ports::wait_until(LIMIT, reloaded).is_some(), "{}", log());
+    assert!(ports::wait_until(LIMIT, reloaded).is_some(), "{}", log());
     let second = Mail::new("a@hidden.test", &["b@anywhere.test", "c@elsewhere.test"], "and again\n");
     let outcome = sent_by(&lab, &sender, &second);
     assert!(outcome.iter().all(|line| line.contains("status=sent")), "{outcome:#?}\n{}", log());
@@ -226,6 +228,91 @@ fn a_smarthost_of_the_servers_own_takes_mail_for_anybody_if_it_is_who_it_should_
     let outcome = sent_by(&lab, &sender, &mail);
     assert!(outcome.iter().all(|line| line.contains("status=sent")), "{outcome:#?}\n{}", postern.log());
     assert!(world.mailbox().wait_for_message(mail.message_id()).added.contains("using TLSv1.3"));
+}
+
+#[test]
+fn under_a_servers_own_address_a_far_side_is_greeted_with_the_name_that_it_gave_before() {
+    needs!(LAB, KNOT, POSTFIX);
+    let lab = lab();
+    let (_names, resolver) = names(&lab, &[("far.test", format!("@ MX 10 mx\nmx A {}\n", WORLD.v4))]);
+    let postern = gateway::start(&lab, &format!("{resolver}[outbound]\nsource = \"server\"\nhide = false\n"));
+    let (far, sender) = (in_the_world(&lab, WORLD.v4), sender(&lab, WORLD.v4));
+    let greeted_by = || {
+        let mail = Mail::new("a@hidden.test", &["b@far.test"], "from whom?\n");
+        let outcome = sent_by(&lab, &sender, &mail);
+        assert!(outcome[0].contains("status=sent"), "{outcome:?}\n{}", postern.log());
+        let stored = far.mailbox().wait_for_message(mail.message_id());
+        assert!(stored.added.contains(&format!("[{}]", HIDDEN.v4)), "{}", stored.added);
+        stored.added
+    };
+    // Nothing is known of it yet.
+    let first = greeted_by();
+    assert!(first.contains("from mx.postern.test "), "{first}");
+    // The session before ends a moment after its mail has arrived.
+    let own = || Some(greeted_by()).filter(|added| added.contains("from postfix.test "));
+    assert!(ports::wait_until(LIMIT, own).is_some(), "{}\n{}", far.log(), postern.log());
+}
+
+/// A server of the world's that takes an envelope, is gone when the content is to come, and does not come back.
+fn gone_before_the_content(lab: &Lab, address: Ipv4Addr, tls: Option<Tls>) -> scripted::Server {
+    let offer = "250-far.test\r\n250-STARTTLS\r\n250 PIPELINING\r\n";
+    let in_clear = "250-far.test\r\n250 PIPELINING\r\n";
+    let mut script = vec![say("220 far.test ESMTP\r\n"), Step::Expect("EHLO")];
+    if tls.is_some() {
+        script.extend([say(offer), Step::Expect("STARTTLS"), say("220 go on\r\n"), Step::Tls]);
+        script.push(Step::Expect("EHLO"));
+    }
+    script.extend([say(in_clear), Step::Expect("MAIL"), Step::Expect("RCPT")]);
+    script.extend([say("250 ok\r\n250 ok\r\n"), Step::Expect("DATA")]);
+    let address = smtp(address);
+    lab.world.run(move || scripted::Server::start_at(address, vec![script, Vec::new()], tls))
+}
+
+/// In the place of a server that is gone.
+fn back_again(lab: &Lab, gone: scripted::Server, certificate: Option<Certificate>) -> Server {
+    let address = gone.address();
+    lab.world.run(move || {
+        drop(gone);
+        let free = || std::net::TcpStream::connect(address).is_err().then_some(());
+        assert!(ports::wait_until(LIMIT, free).is_some(), "{address} is still in use");
+        Server::storing(Kind::Postfix, address, certificate)
+    })
+}
+
+#[test]
+fn what_waits_in_the_queue_for_the_world_is_looked_up_anew_and_what_waits_for_a_relay_goes_there() {
+    needs!(LAB, KNOT, POSTFIX);
+    let lab = lab();
+    lab.postern.etc("hosts", &format!("127.0.0.1 localhost\n{SECOND} relay.world.test\n"));
+    let (_names, resolver) = names(&lab, &[("far.test", format!("@ MX 10 mx\nmx A {}\n", WORLD.v4))]);
+    let authority = Authority::new();
+    let certificate = || authority.certify(&["relay.world.test"]);
+    let config = format!(
+        "{resolver}[outbound]\nrelays = [\"relay.world.test:25\"]\nca_file = {:?}\n",
+        authority.file()
+    );
+    let postern = gateway::start(&lab, &config);
+    let far = gone_before_the_content(&lab, WORLD.v4, None);
+    let relay = gone_before_the_content(&lab, SECOND, Some(certificate().server_tls()));
+    let mails = [(WORLD.v4, "b@far.test"), (SECOND, "b@no.such.domain")].map(|(next_hop, recipient)| {
+        let mail = Mail::new("a@hidden.test", &[recipient], "to somebody who is gone\n");
+        let sender = sender(&lab, next_hop);
+        let outcome = sent_by(&lab, &sender, &mail);
+        assert!(outcome[0].contains("status=sent"), "{outcome:?}\n{}", postern.log());
+        mail
+    });
+    let stands = [back_again(&lab, far, None), back_again(&lab, relay, Some(certificate()))];
+    for (server, mail) in stands.iter().zip(mails) {
+        // The first attempt is made after a minute, give or take a quarter.
+        let stored = || server.mailbox().read().into_iter().next();
+        let stored = ports::wait_until(LIMIT * 3, stored);
+        let stored = stored.unwrap_or_else(|| panic!("{}\n{}", server.log(), postern.log()));
+        let (field, rest) = stored.one_hop_before();
+        assert!(field.contains(&format!("for <{}>", mail.to[0])), "{field}");
+        assert_eq!(String::from_utf8_lossy(rest), String::from_utf8_lossy(&mail.content));
+    }
+    let delivered = || (postern.log().matches("delivered from the queue").count() == 2).then_some(());
+    assert!(ports::wait_until(LIMIT, delivered).is_some(), "{}", postern.log());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The scripted server.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -55,8 +55,17 @@ impl Server {
     ///
     /// If it cannot listen.
     pub fn start_with(scripts: Vec<Vec<Step>>, tls: Option<Tls>) -> Self {
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), scripts, tls)
+    }
+
+    /// Starts one at an address of the machine where this runs.
+    ///
+    /// # Panics
+    ///
+    /// If it cannot listen.
+    pub fn start_at(address: SocketAddr, scripts: Vec<Vec<Step>>, tls: Option<Tls>) -> Self {
         let listener =
-            TcpListener::bind("127.0.0.1:0").unwrap_or_else(|error| panic!("a scripted server: {error}"));
+            TcpListener::bind(address).unwrap_or_else(|error| panic!("a scripted server: {error}"));
         let address = listener.local_addr().unwrap_or_else(|error| panic!("a scripted server: {error}"));
         let server =
             Self { address, outcomes: Arc::default(), accepted: Arc::default(), stop: Arc::default() };

@@ -92,6 +92,7 @@ async fn certified(serving: &Serving, server: SocketAddr) -> Vec<Domain> {
         session: TraceId::from_bits(0),
         destination: server,
         client: server,
+        helo: "".into(),
         implicit_tls: server.port() == 465,
     };
     let side = delivery::FarSide { transparent: false, ..intercepting.far_side.clone() };

@@ -119,7 +119,7 @@ impl Lane {
                 self.queue.sends(&self.destination);
                 let offered = offer(&mut kept.leg, &entry, opened.content).await;
                 kept.carried += 1;
-                self.offered(&*way, &claim, &entry, opened.attempts, kept, offered).await;
+                self.offered(&claim, &entry, opened.attempts, kept, offered).await;
             }
             // The message waits on as it was: nobody has looked at it.
             Err(NoOffer::Unreached(words)) => self.queue.failed(&self.destination, words),
@@ -133,7 +133,6 @@ impl Lane {
 
     async fn offered(
         &mut self,
-        way: &dyn WayOut,
         claim: &Claim,
         entry: &Entry,
         attempts: u32,
@@ -152,7 +151,7 @@ impl Lane {
             Err(lost) => {
                 // Servers end kept connections whenever they like: that says nothing.
                 if kept.carried <= 1 || lost.in_content {
-                    self.doubt(way, &kept, &lost.words);
+                    self.doubt(&kept, &lost.words);
                 }
                 if !lost.in_content && lost.outcome.delivered.is_none() && lost.outcome.refused.is_empty() {
                     // It waits on as it was: the message was not looked at.
@@ -165,10 +164,10 @@ impl Lane {
     }
 
     /// The next connection goes to another server, if there is one, and not before the gate opens.
-    fn doubt(&self, way: &dyn WayOut, kept: &Kept, words: &Reply) {
+    fn doubt(&self, kept: &Kept, words: &Reply) {
         let far = &kept.leg.far;
         if let Some(server) = far.backend().server_at(far.leg().server) {
-            server.failed(Instant::now(), way.opener().clock.now(), &words.to_string());
+            server.doubted(Instant::now());
         }
         self.queue.failed(&self.destination, words.clone());
     }
@@ -227,6 +226,9 @@ async fn backend_of(way: &dyn WayOut, entry: &Entry) -> Result<Arc<Backend>, NoO
     let named = way.routing().backends().iter().find(|backend| backend.name() == &*entry.backend);
     if let Some(backend) = named {
         return Ok(Arc::clone(backend));
+    }
+    if let Some(relay) = way.destinations().and_then(|all| all.relay_named(&entry.backend)) {
+        return Ok(relay);
     }
     let none = || NoOffer::NoWay(No::NoServerThere.reply(entry.transaction));
     let first = entry.recipients.iter().next().and_then(|index| entry.envelope.recipients.get(index));

@@ -71,6 +71,12 @@ impl World {
     }
 
     fn on(disk: SimulatedDisk, settle: impl FnOnce(&mut Settings)) -> Self {
+        // Somebody always has something to do: time moves by hand only.
+        tokio::spawn(async {
+            loop {
+                tokio::task::yield_now().await;
+            }
+        });
         let clock = SimulatedClock::starting_at(EPOCH);
         let shared: Arc<dyn Clock> = Arc::new(clock);
         let spool =
@@ -144,7 +150,7 @@ impl World {
         let end = self.clock.now() + HOUR;
         while !is(self) {
             assert!(self.clock.now() < end, "{what}: {:?}", self.spool.entries());
-            self.pass(Duration::from_millis(20), Duration::from_millis(5)).await;
+            self.pass(Duration::from_millis(250), Duration::from_millis(250)).await;
         }
     }
 

@@ -9,12 +9,13 @@ use std::task::{Context, Poll};
 
 use delivery::{OpenError, OpenLeg, OpenProbe, Stream};
 use record::{TlsFacts, TlsOutcome};
-use route::Backend;
-use smtp::No;
+use route::{Backend, Listing};
 use smtp::address::Host;
+use smtp::{Mailbox, No};
 use spool::{ClientFacts, Content, Entry, Folder, SenderProof, Spool, SpoolError, Spooled, TlsWords};
 
-use crate::session::{LegId, SpoolRequest};
+use crate::senders::{Claim, Senders};
+use crate::session::{Carriage, LegId, SpoolRequest};
 
 /// Something under way.
 pub(super) struct Job {
@@ -29,6 +30,7 @@ pub(super) enum Done {
     Opened(LegId, Result<Box<OpenLeg>, OpenError>),
     Probed(LegId, Result<Box<OpenProbe>, OpenError>),
     Located(Host, Result<Arc<Backend>, No>),
+    LookedUp(Mailbox, Listing),
     Stored(io::Result<()>),
     Fetched(LegId, io::Result<Vec<u8>>),
     Spooled(usize, Result<Spooled, SpoolError>),
@@ -53,26 +55,40 @@ impl Job {
     }
 }
 
-/// Makes a message durable as it would have been delivered: Postern's fields on it, forged ones off it.
-pub(super) fn spool(spool: Spool, request: SpoolRequest, file: Option<Arc<File>>) -> Job {
+/// Makes a message durable as it would have been delivered: Postern's fields on it, forged ones off it. Whether its sender may
+/// be told what becomes of it is found out now, while the DNS says what it said when the message came.
+pub(super) fn spool(
+    spool: Spool,
+    senders: Option<Arc<dyn Senders>>,
+    request: SpoolRequest,
+    file: Option<Arc<File>>,
+) -> Job {
     Job::new(async move {
-        let content = content(&request, file);
+        let content = content_of(&request.carriage, file);
         let group = request.group;
-        Done::Spooled(group, spool.store(entry(request), content).await)
+        let sender = match senders.filter(|_| !request.sender.allows_report()) {
+            Some(senders) => senders.prove(claim(&request, &content)).await,
+            None => request.sender,
+        };
+        Done::Spooled(group, spool.store(entry(request, sender), content).await)
     })
 }
 
-fn entry(request: SpoolRequest) -> Entry {
+fn claim<'a>(request: &'a SpoolRequest, content: &'a Content) -> Claim<'a> {
+    Claim {
+        client: request.client.address.ip(),
+        helo: &request.client.helo,
+        reverse_path: &request.envelope.mail.reverse_path,
+        content,
+    }
+}
+
+fn entry(request: SpoolRequest, sender: SenderProof) -> Entry {
     let tls = match &request.tls {
         TlsOutcome::Established { facts, .. } => {
             Some(TlsWords { version: facts.version.name().into(), suite: facts.suite.into() })
         }
         TlsOutcome::Plain | TlsOutcome::Failed(_) => None,
-    };
-    // SPF and DMARC are not asked yet.
-    let sender = match request.authenticated {
-        true => SenderProof::Authenticated,
-        false => SenderProof::Unknown,
     };
     let client = ClientFacts {
         address: request.client.address,
@@ -95,24 +111,25 @@ fn entry(request: SpoolRequest) -> Entry {
 }
 
 /// The content between the cuts, from the file and from memory.
-fn content(request: &SpoolRequest, file: Option<Arc<File>>) -> Content {
-    let outgoing = &request.outgoing;
+pub(crate) fn content_of(carriage: &Carriage, file: Option<Arc<File>>) -> Content {
+    let Carriage { outgoing, stored, tail } = carriage;
+    let stored = *stored;
     let mut content = Content::new().bytes(outgoing.added.clone());
     let mut position = 0;
     let ends =
         outgoing.cuts.iter().map(|cut| (cut.start, cut.end)).chain([(outgoing.length, outgoing.length)]);
     for (start, next) in ends {
-        if position < start.min(request.stored)
+        if position < start.min(stored)
             && let Some(file) = &file
         {
-            let length = start.min(request.stored) - position;
+            let length = start.min(stored) - position;
             content = content.file(Arc::clone(file), position, length);
             position += length;
         }
         if position < start {
-            let from = usize::try_from(position - request.stored).unwrap_or(usize::MAX);
-            let to = usize::try_from(start - request.stored).unwrap_or(usize::MAX);
-            content = content.bytes(request.tail.get(from..to).unwrap_or_default().to_vec());
+            let from = usize::try_from(position - stored).unwrap_or(usize::MAX);
+            let to = usize::try_from(start - stored).unwrap_or(usize::MAX);
+            content = content.bytes(tail.get(from..to).unwrap_or_default().to_vec());
         }
         position = next;
     }

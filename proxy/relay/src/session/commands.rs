@@ -61,7 +61,13 @@ impl Session {
         });
         let own = format!("{} ESMTP", settings.hostname);
         let far_sides = self.common.far_side.banner().map(ToOwned::to_owned);
-        let words = far_sides.as_deref().or(servers.as_deref()).unwrap_or(&own);
+        let remembered = match &self.common.arrival {
+            Arrival::Inbound(backend) if servers.is_none() && backend.banner() == Banner::Server => {
+                backend.remembered_greeting(self.common.client.destination)
+            }
+            _ => None,
+        };
+        let words = far_sides.as_deref().or(servers.as_deref()).or(remembered.as_deref()).unwrap_or(&own);
         self.common.answer(Answer::Greeting { words });
         self.common.await_command();
         self
@@ -294,9 +300,13 @@ impl Common {
         let max_size = settings.limits.message_size;
         let connected =
             self.legs.first().filter(|_| self.has_sole_server()).map(|own| own.far.capabilities());
-        let mut offer = match self.far_side.capabilities().or(connected) {
-            Some(server) => offer_of(server, max_size),
-            None => settings.routing.offer(max_size),
+        let mut offer = match (self.far_side.capabilities().or(connected), &self.arrival) {
+            (Some(server), _) => offer_of(server, max_size),
+            // The server is away: what it is known to take it will take later (law 4).
+            (None, Arrival::Inbound(backend)) => {
+                offer_of(&backend.remembered().unwrap_or_default(), max_size)
+            }
+            (None, _) => settings.routing.offer(max_size),
         };
         if self.can_encrypt() && !self.is_encrypted() {
             offer.insert(Extension::StartTls);

@@ -182,14 +182,15 @@ impl Receipt {
 
     pub(super) fn lost(&mut self, leg: LegId, common: &mut Common) {
         if let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) {
-            group.lost(No::ServerLost("the connection was lost while the message came in".into()), common);
+            let no = No::ServerLost("the connection was lost while the message came in".into());
+            group.lost(no, self.receiving.envelope(), common);
         }
     }
 
     /// A server that says something now says that it closes.
     pub(super) fn spoke(&mut self, leg: LegId, input: &[u8], common: &mut Common) {
         let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) else { return };
-        if group.spoke(input, common).1.is_some() {
+        if group.spoke(input, self.receiving.envelope(), common).1.is_some() {
             self.lost(leg, common);
         }
     }

@@ -3,16 +3,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use route::Backend;
+use route::{Backend, Listing};
 use smtp::address::Host;
 use smtp::command::BodyType;
 use smtp::receiver::{Open, Ready, Receiving};
-use smtp::{Answer, ForwardPath, No, Rcpt, Refusal, Reply};
+use smtp::{Answer, ForwardPath, Mailbox, No, Rcpt, Refusal, Reply};
 use tokio::time::Instant;
 
-use super::group::Group;
+use super::group::{Group, GroupLeg};
 use super::settle::Story;
-use super::{Arrival, Common, LegId, Phase, Session};
+use super::{Action, Arrival, Common, LegId, Phase, Session};
 
 /// In `Owed`, a recipient too many: it is answered and not kept.
 const NOBODY: usize = usize::MAX;
@@ -28,6 +28,8 @@ pub(super) struct Naming {
     owed: VecDeque<Owed>,
     /// Recipients whose domain is being looked up.
     unlocated: Vec<(usize, Host)>,
+    /// Recipients that are looked for in a directory.
+    unlisted: Vec<(usize, Arc<Backend>, Mailbox)>,
     /// The server refused MAIL where MAIL has a reply of its own.
     refused: bool,
     /// RCPTs so far, those too many among them.
@@ -62,8 +64,9 @@ impl Naming {
     /// to each RCPT. A submission session has its server already.
     pub(super) fn begin(open: Open, common: &mut Common) -> Self {
         let carried = Carried { began: common.now, groups: Vec::new(), told: Vec::new() };
+        let (unlocated, unlisted) = (Vec::new(), Vec::new());
         let mut naming =
-            Self { open, carried, owed: VecDeque::new(), unlocated: Vec::new(), refused: false, named: 0 };
+            Self { open, carried, owed: VecDeque::new(), unlocated, unlisted, refused: false, named: 0 };
         let server = common.legs.first().filter(|_| common.has_sole_server());
         if let Some(backend) = server.map(|own| Arc::clone(own.far.backend())) {
             let mut group = Group::connect(backend, common);
@@ -112,9 +115,9 @@ impl Naming {
         self.carried.told.push(None);
         let reply = match place {
             Err(no) => Some(no.reply(self.open.id())),
-            Ok(Place::At(backend)) => self.ask(index, &backend, common),
+            Ok(Place::At(backend)) => self.admit(index, &backend, common),
             Ok(Place::Of(host)) => match common.locate(&host) {
-                Some(backend) => self.ask(index, &backend, common),
+                Some(backend) => self.admit(index, &backend, common),
                 None => {
                     self.unlocated.push((index, host));
                     None
@@ -133,7 +136,7 @@ impl Naming {
         for (index, _) in known {
             let reply = match found {
                 Err(no) => Some(no.reply(self.open.id())),
-                Ok(backend) => self.ask(index, backend, common),
+                Ok(backend) => self.admit(index, backend, common),
             };
             if let Some(reply) = reply {
                 self.note(Some(index), reply);
@@ -142,7 +145,57 @@ impl Naming {
         self.pay(common);
     }
 
-    fn ask(&mut self, index: usize, backend: &Arc<Backend>, common: &mut Common) -> Option<Reply> {
+    /// Where the administrator has a list, who is not on it is not asked of the server.
+    fn admit(&mut self, index: usize, backend: &Arc<Backend>, common: &mut Common) -> Option<Reply> {
+        let rcpt = self.open.envelope().recipients.get(index)?;
+        let listing = match backend.recipients().filter(|_| !common.is_submission()) {
+            Some(recipients) => recipients.listing(&rcpt.forward_path),
+            None => Listing::NoList,
+        };
+        if let (Listing::MustAsk, ForwardPath::Mailbox(mailbox)) = (listing, &rcpt.forward_path) {
+            let is_asked = self.unlisted.iter().any(|(.., asked)| asked == mailbox);
+            self.unlisted.push((index, Arc::clone(backend), mailbox.clone()));
+            if !is_asked {
+                common.act(Action::LookUp(Arc::clone(backend), mailbox.clone()));
+            }
+            return None;
+        }
+        self.ask_listed(index, backend, listing, common)
+    }
+
+    fn ask_listed(
+        &mut self,
+        index: usize,
+        backend: &Arc<Backend>,
+        listing: Listing,
+        common: &mut Common,
+    ) -> Option<Reply> {
+        match listing {
+            Listing::NotListed => Some(No::NoSuchRecipient.reply(self.open.id())),
+            listing => self.ask(index, backend, listing == Listing::Listed, common),
+        }
+    }
+
+    /// The directory has answered.
+    fn looked_up(&mut self, mailbox: &Mailbox, listing: Listing, common: &mut Common) {
+        let all = std::mem::take(&mut self.unlisted);
+        let (known, unknown) = all.into_iter().partition::<Vec<_>, _>(|(.., asked)| asked == mailbox);
+        self.unlisted = unknown;
+        for (index, backend, _) in known {
+            if let Some(reply) = self.ask_listed(index, &backend, listing, common) {
+                self.note(Some(index), reply);
+            }
+        }
+        self.pay(common);
+    }
+
+    fn ask(
+        &mut self,
+        index: usize,
+        backend: &Arc<Backend>,
+        listed: bool,
+        common: &mut Common,
+    ) -> Option<Reply> {
         let groups = &mut self.carried.groups;
         let at = match groups.iter().position(|group| Arc::ptr_eq(&group.backend, backend)) {
             Some(at) => at,
@@ -151,7 +204,7 @@ impl Naming {
                 groups.len() - 1
             }
         };
-        groups[at].ask(index, self.open.envelope(), common)
+        groups[at].ask(index, listed, self.open.envelope(), common)
     }
 
     /// Where a recipient's mailbox is, and whether this client may write there (DECISIONS 10, 17).
@@ -193,6 +246,9 @@ impl Naming {
     pub(super) fn opened(&mut self, leg: LegId, far: delivery::Far<delivery::Proven>, common: &mut Common) {
         let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) else { return };
         let answers = group.opened(leg, far, self.open.envelope(), common);
+        if self.owed.iter().any(|owed| owed.recipient.is_none() && owed.reply.is_none()) {
+            group.say_mail(self.open.envelope(), common);
+        }
         answers.into_iter().for_each(|(index, reply)| self.note(Some(index), reply));
         self.pay(common);
     }
@@ -200,15 +256,23 @@ impl Naming {
     pub(super) fn lost(&mut self, leg: LegId, no: No, common: &mut Common) {
         let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) else { return };
         let reply = no.reply(self.open.id());
-        let answers = group.lost(no, common);
+        let answers = group.lost(no, self.open.envelope(), common);
+        let to_mail = match &group.leg {
+            GroupLeg::Gone(no) if group.can_do_without(no, common) => {
+                Some(Answer::SenderOk.reply(self.open.id()))
+            }
+            GroupLeg::Gone(_) => Some(reply),
+            // It is asked elsewhere.
+            _ => None,
+        };
         answers.into_iter().for_each(|(index, reply)| self.note(Some(index), reply));
-        self.note(None, reply);
+        to_mail.into_iter().for_each(|reply| self.note(None, reply));
         self.pay(common);
     }
 
     pub(super) fn spoke(&mut self, leg: LegId, input: &[u8], common: &mut Common) {
         let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) else { return };
-        let (answers, fault) = group.spoke(input, common);
+        let (answers, fault) = group.spoke(input, self.open.envelope(), common);
         answers.into_iter().for_each(|(to, reply)| self.note(to, reply));
         match fault {
             Some(no) => self.lost(leg, no, common),
@@ -248,10 +312,10 @@ impl Naming {
 
     /// DATA or BDAT, if somebody is there to receive for.
     pub(super) fn receive(self: Box<Self>) -> Result<(Receiving, Carried), Box<Self>> {
-        let Self { open, carried, owed, unlocated, refused, named } = *self;
+        let Self { open, carried, owed, unlocated, unlisted, refused, named } = *self;
         match open.receive() {
             Ok(receiving) => Ok((receiving, carried)),
-            Err(open) => Err(Box::new(Self { open, carried, owed, unlocated, refused, named })),
+            Err(open) => Err(Box::new(Self { open, carried, owed, unlocated, unlisted, refused, named })),
         }
     }
 
@@ -270,6 +334,16 @@ impl Naming {
 }
 
 impl Session {
+    /// What the directory says of a recipient.
+    pub(super) fn looked_up(self, mailbox: &Mailbox, listing: Listing) -> Self {
+        self.behind_discarding(|mut session| {
+            if let Phase::Naming(naming) = &mut session.phase {
+                naming.looked_up(mailbox, listing, &mut session.common);
+            }
+            session
+        })
+    }
+
     /// A server did not answer in time: it is given up (law 3), and who was asked about gets to know.
     pub(super) fn naming_deadline(mut self) -> Self {
         let Phase::Naming(mut naming) = self.phase else { return self };

@@ -81,6 +81,7 @@ impl Common {
             session: self.id,
             destination: self.client.destination,
             client: self.client.address,
+            helo: self.client.helo.clone(),
             implicit_tls: self.protocol == record::Protocol::Submissions,
         };
         self.act(Action::Probe(leg, Box::new(request)));

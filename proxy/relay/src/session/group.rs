@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use delivery::{Answered, Far, Proven, timeouts};
 use record::{FarProof, TlsOutcome};
-use route::{ADDED_FIELDS, Backend};
+use route::{ADDED_FIELDS, Backend, Standing};
 use smtp::command::{BodyType, Envelope};
 use smtp::dialogue::Sent;
-use smtp::{Extension, Mail, No, RecipientSet, Reply};
+use smtp::{Answer, Capabilities, Extension, Mail, No, RecipientSet, Reply, TransactionId};
 use tokio::time::Instant;
 
 use super::{Action, Common, LegId};
@@ -19,9 +19,11 @@ pub(super) struct Group {
     pub(super) leg: GroupLeg,
     /// Those it took.
     pub(super) accepted: RecipientSet,
+    /// Those on the administrator's list.
+    listed: RecipientSet,
     /// Those whose reply is not there yet.
     asked: Vec<usize>,
-    /// A pooled connection that had gone away was replaced already.
+    /// A connection that had gone away was replaced already.
     replaced: bool,
     deadline: Instant,
 }
@@ -72,6 +74,7 @@ impl Group {
             backend,
             leg,
             accepted: RecipientSet::new(),
+            listed: RecipientSet::new(),
             asked: Vec::new(),
             replaced: false,
             deadline: common.now + timeouts::ALL_SERVERS * 2,
@@ -105,6 +108,9 @@ impl Group {
     /// MAIL alone, where its reply is passed on by itself.
     pub(super) fn say_mail(&mut self, envelope: &Envelope, common: &mut Common) {
         let GroupLeg::Live(live) = &mut self.leg else { return };
+        if !matches!(live.mail, MailState::Unsaid) {
+            return;
+        }
         let mut out = Vec::new();
         live.far.mail(&envelope.mail, raised_size(&envelope.mail), &mut out);
         live.mail = MailState::Said;
@@ -113,9 +119,21 @@ impl Group {
     }
 
     /// Asks the server about a recipient; `Some` is the answer where it is known at once.
-    pub(super) fn ask(&mut self, index: usize, envelope: &Envelope, common: &mut Common) -> Option<Reply> {
+    pub(super) fn ask(
+        &mut self,
+        index: usize,
+        listed: bool,
+        envelope: &Envelope,
+        common: &mut Common,
+    ) -> Option<Reply> {
+        if listed {
+            self.listed.insert(index);
+        }
         match &mut self.leg {
-            GroupLeg::Gone(no) => return Some(no.reply(common.id)),
+            GroupLeg::Gone(no) => {
+                let no = no.clone();
+                return Some(self.answer_without_server(index, &no, envelope, common));
+            }
             GroupLeg::Opening(_) => self.asked.push(index),
             GroupLeg::Live(live) => {
                 if let MailState::Refused(reply) = &live.mail {
@@ -160,22 +178,71 @@ impl Group {
         Vec::new()
     }
 
-    /// The connection is gone. A pooled one that had died in the pool is replaced; else those asked about are
-    /// answered with the reason.
-    pub(super) fn lost(&mut self, no: No, common: &mut Common) -> Vec<(usize, Reply)> {
-        let was_pooled = matches!(&self.leg, GroupLeg::Live(live) if live.far.leg().reused);
+    /// The connection is gone. It is replaced once, by one to another server where the backend has one: what was asked is
+    /// asked there. Otherwise those asked about are answered by what is known of them.
+    pub(super) fn lost(&mut self, no: No, envelope: &Envelope, common: &mut Common) -> Vec<(usize, Reply)> {
+        // The world's servers are not asked twice for one client, but where a connection died while it waited in the pool.
+        let may_replace = match &self.leg {
+            GroupLeg::Live(live) => self.backend.world().is_none() || live.far.leg().reused,
+            _ => false,
+        };
         if let GroupLeg::Live(live) = &self.leg {
             common.act(Action::Close(live.id, false));
+            common.doubt(&live.far, &no);
         }
-        if was_pooled && !self.replaced {
+        // Who has waited for minutes already has no time for another server. An authenticated session cannot be opened
+        // again: the password is not kept.
+        let in_time = !matches!(no, No::ServerSilent) && !common.is_submission();
+        if may_replace && in_time && !self.replaced {
             self.replaced = true;
             self.deadline = common.now + timeouts::ALL_SERVERS * 2;
             self.leg = GroupLeg::Opening(common.open_leg(&self.backend, false, false));
             return Vec::new();
         }
-        let reply = no.reply(common.id);
-        self.leg = GroupLeg::Gone(no);
-        std::mem::take(&mut self.asked).into_iter().map(|index| (index, reply.clone())).collect()
+        self.leg = GroupLeg::Gone(no.clone());
+        let asked = std::mem::take(&mut self.asked);
+        let answer = |index| (index, self.answer_without_server(index, &no, envelope, common));
+        asked.into_iter().map(answer).collect()
+    }
+
+    /// Whether mail can be taken without the server: it is away, not unwilling, and recipients are known.
+    pub(super) fn can_do_without(&self, no: &No, common: &Common) -> bool {
+        let away = matches!(no, No::ServerUnreachable(_) | No::ServerLost(_) | No::ServerSilent);
+        let known = self.backend.recipients().is_some_and(|recipients| !recipients.are_unknown());
+        away && known && !common.is_submission()
+    }
+
+    /// The server is away: what it said of the recipient before, or what the administrator's list says, is its answer. The
+    /// message is kept for it, if what MAIL asks for can be kept, too (law 4).
+    fn answer_without_server(
+        &mut self,
+        index: usize,
+        no: &No,
+        envelope: &Envelope,
+        common: &Common,
+    ) -> Reply {
+        let rcpt = envelope.recipients.get(index).filter(|_| self.can_do_without(no, common));
+        let Some(rcpt) = rcpt else { return no.reply(common.id) };
+        let remembered = self.backend.remembered().unwrap_or_default();
+        if let Some(no) = missing(&remembered, self.backend.is_proved(), envelope) {
+            return no.reply(common.id);
+        }
+        let seen = self.backend.recipients_with(&rcpt.forward_path);
+        let standing = match seen.map(|seen| seen.standing(&rcpt.forward_path, common.wall_now())) {
+            Some(Standing::Refused) => Standing::Refused,
+            _ if self.listed.contains(index) => Standing::Listed,
+            standing => standing.unwrap_or(Standing::Unknown),
+        };
+        if standing.is_good() {
+            self.accepted.insert(index);
+            let id = TransactionId { session: common.id, number: common.transactions };
+            return Answer::RecipientOk.reply(id);
+        }
+        let why = match no {
+            No::ServerUnreachable(why) | No::ServerLost(why) => why.clone(),
+            _ => "it did not answer in time".into(),
+        };
+        No::RecipientUnproved(why, standing.words()).reply(common.id)
     }
 
     /// What the server said: answers to recipients, and to MAIL under `None`; and why it is to be left, if it is. What
@@ -183,10 +250,11 @@ impl Group {
     pub(super) fn spoke(
         &mut self,
         input: &[u8],
+        envelope: &Envelope,
         common: &mut Common,
     ) -> (Vec<(Option<usize>, Reply)>, Option<No>) {
         let mut answers = Vec::new();
-        let fault = self.read_answers(input, &mut answers, common).err();
+        let fault = self.read_answers(input, &mut answers, envelope, common).err();
         (answers, fault)
     }
 
@@ -194,6 +262,7 @@ impl Group {
         &mut self,
         mut input: &[u8],
         answers: &mut Vec<(Option<usize>, Reply)>,
+        envelope: &Envelope,
         common: &mut Common,
     ) -> Result<(), No> {
         let GroupLeg::Live(live) = &mut self.leg else { return Ok(()) };
@@ -217,7 +286,10 @@ impl Group {
                     // A RCPT behind a refused MAIL is refused as out of sequence: MAIL's words say more.
                     let reply = match &live.mail {
                         MailState::Refused(refusal) => refusal.clone(),
-                        _ => reply,
+                        _ => {
+                            remember(&self.backend, envelope, index, &reply, common);
+                            reply
+                        }
                     };
                     if let Some(at) = self.asked.iter().position(|&asked| asked == index) {
                         self.asked.remove(at);
@@ -269,10 +341,24 @@ fn raised_size(mail: &Mail) -> Option<u64> {
     mail.size.map(|size| size.saturating_add(ADDED_FIELDS))
 }
 
+/// What a server said of a recipient, for the time when it is away. What it says to authenticated users speaks of other
+/// servers' mailboxes.
+fn remember(backend: &Backend, envelope: &Envelope, index: usize, reply: &Reply, common: &Common) {
+    if let Some(rcpt) = envelope.recipients.get(index).filter(|_| !common.is_submission())
+        && let Some(recipients) = backend.recipients_with(&rcpt.forward_path)
+    {
+        recipients.answered(&rcpt.forward_path, reply, common.wall_now());
+    }
+}
+
 /// Why this server cannot take the message although another could (DECISIONS 2).
 fn lacking(far: &Far<Proven>, envelope: &Envelope) -> Option<No> {
+    missing(far.capabilities(), is_proved(far), envelope)
+}
+
+/// What MAIL asks for and these offers do not have.
+fn missing(offers: &Capabilities, is_proved: bool, envelope: &Envelope) -> Option<No> {
     let mail = &envelope.mail;
-    let offers = far.capabilities();
     let used = [
         (mail.body == Some(BodyType::EightBitMime), Extension::EightBitMime),
         (mail.body == Some(BodyType::BinaryMime), Extension::BinaryMime),
@@ -283,7 +369,7 @@ fn lacking(far: &Far<Proven>, envelope: &Envelope) -> Option<No> {
     if let Some((_, extension)) = used.iter().find(|(used, extension)| *used && !offers.has(*extension)) {
         return Some(No::LacksExtension(*extension));
     }
-    if mail.requiretls && !is_proved(far) {
+    if mail.requiretls && !is_proved {
         return Some(No::LacksExtension(Extension::RequireTls));
     }
     let limit = offers.max_size?.saturating_sub(ADDED_FIELDS);

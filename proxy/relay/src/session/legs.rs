@@ -8,7 +8,7 @@ use route::Backend;
 use smtp::No;
 use tokio::time::Instant;
 
-use super::{Action, Common, LegId, Phase, Session};
+use super::{Action, Arrival, Common, LegId, Phase, Session};
 
 /// A connection that is this client's own: its facts were told on it, or it authenticated on it.
 #[derive(Debug)]
@@ -60,6 +60,10 @@ impl Session {
             return self;
         }
         match self.phase {
+            Phase::Connecting(ready, awaited) if awaited == leg && self.common.can_do_without(&no) => {
+                // Greeting and offers come from memory; the recipients' server is looked for again at each RCPT.
+                Self { common: self.common, phase: Phase::Idle(ready) }.greet()
+            }
             Phase::Connecting(_, awaited) if awaited == leg => {
                 let end = SessionEnd::Ended("no server".into());
                 self.phase = Phase::Idle(smtp::Ready::new(self.common.id));
@@ -188,6 +192,28 @@ impl Common {
             return None;
         }
         Some(own)
+    }
+
+    /// A server went in the middle of a transaction. A connection that had waited in the pool may have been closed for that
+    /// alone.
+    pub(super) fn doubt(&mut self, far: &Far<Proven>, no: &No) {
+        let reason = match no {
+            No::ServerLost(reason) => reason.clone(),
+            No::ServerSilent => "it did not answer in time".into(),
+            _ => return,
+        };
+        if !far.leg().reused {
+            let (backend, server) = (Arc::clone(far.backend()), far.leg().server);
+            self.act(Action::Doubt { backend, server, reason });
+        }
+    }
+
+    /// Whether a session on its way in can go on without its server: it is away, not unwilling, and something is known of
+    /// its recipients.
+    fn can_do_without(&self, no: &No) -> bool {
+        let Arrival::Inbound(backend) = &self.arrival else { return false };
+        let known = backend.recipients().is_some_and(|recipients| !recipients.are_unknown());
+        known && !self.is_submission() && matches!(no, No::ServerUnreachable(_))
     }
 
     fn keep_leg(&mut self, id: LegId, far: Far<Proven>) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use delivery::{Answered, ContentWriter, Delivered, Far, Outgoing, Proven, timeouts};
 use record::{GroupOutcome, Leg};
-use route::Backend;
+use route::{Backend, denies_mailbox};
 use smtp::command::Envelope;
 use smtp::dialogue::Sent;
 use smtp::{Extension, No, RecipientSet, Refusal, Reply, TransactionId};
@@ -31,6 +31,8 @@ pub(super) struct Sending {
     leg: Option<Leg>,
     /// It said something that answers nothing, behind its answer.
     spoiled: bool,
+    /// Why it was given to the disk.
+    spooled_for: Option<Reply>,
 }
 
 /// How far a copy is.
@@ -81,6 +83,7 @@ impl Sending {
             deadline: common.now,
             leg: None,
             spoiled: false,
+            spooled_for: None,
         };
         match leg {
             GroupLeg::Live(live) if sending.is_fresh(&live, common) => {
@@ -270,8 +273,8 @@ impl Sending {
     /// more; after it nobody knows.
     pub(super) fn lost(&mut self, no: No, common: &mut Common) {
         if let Some(live) = self.live_mut() {
-            let leg = live.id;
-            common.act(Action::Close(leg, false));
+            common.act(Action::Close(live.id, false));
+            common.doubt(&live.far, &no);
         }
         match std::mem::replace(&mut self.progress, Progress::SpoolFailed) {
             Progress::Final(_) => self.progress = Progress::Unknown(no),
@@ -294,7 +297,8 @@ impl Sending {
     }
 
     /// The disk has it next; a server that said no is given back in step.
-    pub(super) fn spool_until(&mut self, until: Instant, common: &mut Common) {
+    pub(super) fn spool_until(&mut self, until: Instant, reason: Reply, common: &mut Common) {
+        self.spooled_for = Some(reason);
         let refused = std::mem::replace(&mut self.progress, Progress::Spooling { until });
         if let Progress::Refused(Some(live), _) = refused {
             give_back(live, self.spoiled, common);
@@ -401,13 +405,24 @@ impl Sending {
                 GroupOutcome::Refused { leg: self.leg.clone(), reply: no.reply("-") }
             }
             Progress::Spooled(spooled) => {
-                GroupOutcome::Spooled { folder: spooled.folder().name(), reason: No::NotProved.reply("-") }
+                let reason = self.spooled_for.clone().unwrap_or_else(|| No::NotProved.reply("-"));
+                GroupOutcome::Spooled { folder: spooled.folder().name(), reason }
             }
             _ => GroupOutcome::Refused { leg: self.leg.clone(), reply: No::StorageFailed.reply("-") },
         }
     }
 
     /// The evidence, if there is any; the connection is given back.
+    /// What the server said who has the message, if it is one that sends no reports.
+    pub(super) fn without_reports(&self) -> Option<(&Self, &Delivered)> {
+        match &self.progress {
+            Progress::Delivered(live, delivered) if !live.far.capabilities().has(Extension::Dsn) => {
+                Some((self, delivered))
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn into_part(self, common: &mut Common) -> Option<Part> {
         match self.progress {
             Progress::Delivered(live, delivered) => {
@@ -420,6 +435,25 @@ impl Sending {
             }
             Progress::Spooled(spooled) => Some(Part::Spooled(spooled)),
             _ => None,
+        }
+    }
+
+    /// What the server's last word says of its recipients, for the time when it is away. A refusal of the content that denies
+    /// a mailbox speaks of a recipient only where there is one.
+    pub(super) fn remember(&self, envelope: &Envelope, common: &Common) {
+        if common.is_submission() {
+            return;
+        }
+        let (named, now) = (&envelope.recipients, common.wall_now());
+        for rcpt in self.recipients.iter().filter_map(|index| named.get(index)) {
+            let Some(recipients) = self.backend.recipients_with(&rcpt.forward_path) else { continue };
+            match &self.progress {
+                Progress::Delivered(..) => recipients.delivered(&rcpt.forward_path, now),
+                Progress::Refused(_, reply) if self.recipients.len() == 1 && denies_mailbox(reply) => {
+                    recipients.answered(&rcpt.forward_path, reply, now);
+                }
+                _ => {}
+            }
         }
     }
 

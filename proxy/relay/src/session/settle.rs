@@ -8,18 +8,19 @@ use delivery::{Far, Outgoing, Proven};
 use record::{Event, GroupOutcome, RecipientOutcome, SessionEnd, Verdict};
 use smtp::command::Envelope;
 use smtp::receiver::Awaiting;
-use smtp::{No, Refusal, Reply, TransactionId};
-use spool::{Recalled, ReceiptKey};
+use smtp::{No, Proof, Refusal, Reply, ReversePath, TransactionId};
+use spool::{Recalled, ReceiptKey, SenderProof};
 use tokio::time::{Duration, Instant};
 
 use super::envelope::Carried;
 use super::group::Group;
 use super::sending::{Progress, Sending};
-use super::{Action, Common, LegId, Phase, Session, SpoolRequest};
+use super::{Action, Arrival, Carriage, Common, LegId, Phase, Session, SpoolRequest};
 use crate::body::Body;
 use crate::budget::Share;
 use crate::kept::{Kept, Part};
 use crate::received::{Direction, Received};
+use crate::reporting::{HandedOn, Relayed};
 
 /// For the spool to make a message durable; disks that need longer are broken.
 const SPOOLING: Duration = Duration::from_secs(60);
@@ -46,6 +47,8 @@ pub(super) struct Settling {
     key: Option<ReceiptKey>,
     /// The evidence that this is such a next try.
     recalled: Option<Recalled>,
+    /// Of content that went to the spool: octets that are stored, and those behind them.
+    shared: Option<(u64, Arc<[u8]>)>,
 }
 
 impl Settling {
@@ -76,6 +79,7 @@ impl Settling {
             content_ended: common.now,
             key,
             recalled,
+            shared: None,
         };
         for group in wanted {
             let added = settling.received(&group, common);
@@ -230,7 +234,7 @@ impl Session {
             self.phase = Phase::Settling(settling);
             return self;
         }
-        match settling.judge() {
+        match settling.judge(self.common.is_submission()) {
             Judgement::Spool(groups) => {
                 settling.spool(&groups, &mut self.common);
                 Self { phase: Phase::Settling(settling), ..self }
@@ -240,8 +244,9 @@ impl Session {
         }
     }
 
-    fn answer(mut self, settling: Settling, outcome: Result<(), Refusal>) -> Self {
+    fn answer(mut self, mut settling: Settling, outcome: Result<(), Refusal>) -> Self {
         let common = &mut self.common;
+        let relayed = settling.relayed(common);
         let Settling { awaiting, began, told, sendings, body, content_ended, key, recalled, .. } = settling;
         let id = awaiting.id();
         let mut story = Story {
@@ -256,6 +261,7 @@ impl Session {
             reply: None,
             groups: sendings.iter().map(Sending::outcome).collect(),
         };
+        sendings.iter().for_each(|sending| sending.remember(awaiting.envelope(), common));
         let silent = sendings.iter().any(Sending::is_silent_after_content);
         let mut parts: Vec<Part> =
             sendings.into_iter().filter_map(|sending| sending.into_part(common)).collect();
@@ -274,6 +280,9 @@ impl Session {
         story.reply = Some(reply.clone());
         common.record_transaction(&story);
         common.say(&reply);
+        if let Some(relayed) = relayed.filter(|_| reply.code().is_positive()) {
+            common.act(Action::Report(Box::new(relayed)));
+        }
         common.act(Action::Forget);
         if let Some(key) = key.filter(|_| delivered && reply.code().is_positive()) {
             common.act(Action::Promised(key, reply));
@@ -297,7 +306,9 @@ impl Session {
 impl Settling {
     /// 250 when each group is delivered or stored. Refused only if nobody has it: once one server has the message,
     /// what the others did not take is kept for them, never bounced and never sent again by the client.
-    fn judge(&self) -> Judgement {
+    ///
+    /// A submission is not kept: without the user's password, which is not, its server takes it from nobody.
+    fn judge(&self, is_submission: bool) -> Judgement {
         let id = self.awaiting.id();
         if self.sendings.iter().any(|sending| matches!(sending.progress, Progress::SpoolFailed)) {
             return Judgement::Refuse(No::StorageFailed.refusal(id));
@@ -308,7 +319,7 @@ impl Settling {
         if open.is_empty() {
             return Judgement::Accept;
         }
-        let may_be_spooled = |&index: &usize| self.sendings[index].was_never_answered();
+        let may_be_spooled = |&index: &usize| !is_submission && self.sendings[index].was_never_answered();
         if somebody_has_it || open.iter().all(may_be_spooled) {
             return Judgement::Spool(open);
         }
@@ -320,13 +331,52 @@ impl Settling {
         Judgement::Refuse(refusal.unwrap_or_else(|| No::NotProved.refusal(id)))
     }
 
-    fn spool(&mut self, groups: &[usize], common: &mut Common) {
+    /// The content, for whoever outlives the session.
+    fn share(&mut self) -> (u64, Arc<[u8]>) {
+        if let Some(shared) = &self.shared {
+            return shared.clone();
+        }
         let body = std::mem::take(&mut self.body);
-        let stored = body.stored();
-        let length = body.len();
-        let tail: Arc<[u8]> = body.into_tail().into();
+        let (stored, length) = (body.stored(), body.len());
+        let shared = (stored, body.into_tail().into());
         // The length stays known to the record.
         self.body = Body::of_length(length);
+        self.shared = Some(shared.clone());
+        shared
+    }
+
+    /// Recipients whose servers have the message and send no reports, where the client asked for one (RFC 3461 §5.2.2).
+    fn relayed(&mut self, common: &Common) -> Option<Relayed> {
+        let envelope = self.awaiting.envelope();
+        let asks = |index: usize| {
+            envelope.recipients.get(index).and_then(|rcpt| rcpt.notify).is_some_and(|notify| notify.success)
+        };
+        let mut outgoing = None;
+        let mut handed_on = Vec::new();
+        for (sending, delivered) in self.sendings.iter().filter_map(|sending| sending.without_reports()) {
+            let server = sending.backend.world().map(|_| delivered.leg().server.ip().to_string().into());
+            for recipient in delivered.recipients().iter().filter(|&index| asks(index)) {
+                let (reply, server) = (delivered.reply().clone(), Option::clone(&server));
+                handed_on.push(HandedOn { recipient, reply, server });
+                outgoing.get_or_insert_with(|| Arc::clone(&sending.outgoing));
+            }
+        }
+        let outgoing = outgoing.filter(|_| envelope.mail.reverse_path != ReversePath::Null)?;
+        let (transaction, envelope) = (self.awaiting.id(), envelope.clone());
+        let (stored, tail) = self.share();
+        Some(Relayed {
+            transaction,
+            envelope,
+            client: (common.client.address.ip(), common.client.helo.clone()),
+            sender: common.known_sender(),
+            received: common.wall_now(),
+            carriage: Carriage { outgoing, stored, tail },
+            handed_on,
+        })
+    }
+
+    fn spool(&mut self, groups: &[usize], common: &mut Common) {
+        let (stored, tail) = self.share();
         for &index in groups {
             let Some(sending) = self.sendings.get_mut(index) else { continue };
             let reason = sending.reason(self.awaiting.id());
@@ -339,16 +389,30 @@ impl Settling {
                 protocol: common.protocol,
                 tls: common.tls.clone(),
                 authenticated: common.authenticated,
+                sender: common.known_sender(),
                 backend: sending.backend.name().into(),
                 deliverable: !reason.code().is_permanent(),
-                reason,
+                reason: reason.clone(),
                 received: common.wall_now(),
-                outgoing: Arc::clone(&sending.outgoing),
-                stored,
-                tail: Arc::clone(&tail),
+                carriage: Carriage {
+                    outgoing: Arc::clone(&sending.outgoing),
+                    stored,
+                    tail: Arc::clone(&tail),
+                },
             };
-            sending.spool_until(common.now + SPOOLING, common);
+            sending.spool_until(common.now + SPOOLING, reason, common);
             common.act(Action::Spool(Box::new(request)));
+        }
+    }
+}
+
+impl Common {
+    /// What is known of the sender without asking anybody.
+    pub(super) fn known_sender(&self) -> SenderProof {
+        match self.arrival {
+            _ if self.authenticated => SenderProof::Authenticated,
+            Arrival::Here { may_relay: true } | Arrival::Outbound(_) => SenderProof::Inside,
+            Arrival::Here { may_relay: false } | Arrival::Inbound(_) => SenderProof::Unknown,
         }
     }
 }

@@ -7,11 +7,16 @@ use std::time::Duration;
 
 use delivery::{Far, Proven};
 use record::{Event, Leg, Protocol, SystemClock, TlsOutcome};
-use relay::{Action, Beginning, Budget, Input, LegId, Limits, Session, Settings, SpoolRequest, Wants, step};
-use route::{Backend, BackendSettings, Banner, ClientAddress, Routing};
+use relay::{
+    Action, Beginning, Budget, Input, LegId, Limits, Relayed, Session, Settings, SpoolRequest, Wants, step,
+};
+use route::{
+    Backend, BackendSettings, Banner, ClientAddress, Directory, Known, List, Listing, LookingUp, Recipients,
+    Routing,
+};
 use smtp::dialogue::Sent;
-use smtp::{Domain, TraceId};
-use spool::{ClientFacts, Content, Entry, Folder, SenderProof, SimulatedDisk, Spool};
+use smtp::{Domain, ForwardPath, Mailbox, No, Reply, ReplyCode, TraceId};
+use spool::{ClientFacts, Content, Entry, Folder, SimulatedDisk, Spool};
 use tls::{Connector, Ladder, LegPolicy};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
@@ -32,6 +37,8 @@ pub(crate) enum Opening {
     /// It is there, with this offered and this voice.
     Opens(&'static [&'static str], Voice),
     Fails,
+    /// The server does not want this client.
+    Refused,
     /// Nothing is heard of it.
     Hangs,
 }
@@ -52,6 +59,7 @@ enum Due {
     Stored,
     Fetch(LegId, u64, usize),
     Spool(Box<SpoolRequest>),
+    LookUp(Mailbox),
 }
 
 /// A message that is durable.
@@ -62,6 +70,61 @@ pub(crate) struct Stored {
     pub(crate) content: Vec<u8>,
     pub(crate) is_deliverable: bool,
 }
+
+/// What a play begins with beside its doors.
+pub(crate) struct Stage {
+    pub(crate) limits: Limits,
+    /// What is known of recipients; plays that share it follow each other.
+    pub(crate) known: Arc<Known>,
+    pub(crate) list: List,
+    /// What a probe has seen the servers offer.
+    pub(crate) remembered: &'static [&'static str],
+    /// The client was on its way to the first backend's server, whose banner it sees.
+    pub(crate) is_inbound: bool,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        let limits = Limits { message_size: 2 << 20, errors: 1000, ..Limits::default() };
+        Self { limits, known: Arc::default(), list: List::Ask, remembered: MODERN, is_inbound: false }
+    }
+}
+
+impl Stage {
+    /// These recipients were accepted by their servers lately.
+    pub(crate) fn knowing(recipients: &[&str]) -> Self {
+        let stage = Self::default();
+        let ok = Reply::new(ReplyCode::new(250).unwrap_or_else(|| unreachable!()), None, "ok");
+        for recipient in recipients {
+            let Ok(mailbox) = recipient.parse::<Mailbox>() else { panic!("no address: {recipient}") };
+            let backend = if recipient.ends_with("@one.example") { "one" } else { "two" };
+            let recipients = Recipients::new(backend, Arc::clone(&stage.known), List::Ask);
+            recipients.answered(&ForwardPath::Mailbox(mailbox), &ok, WALL);
+        }
+        stage
+    }
+}
+
+/// A directory that is asked by hand.
+#[derive(Debug)]
+pub(crate) struct Desk;
+
+impl Directory for Desk {
+    fn recall(&self, _: &Mailbox) -> Option<Listing> {
+        None
+    }
+
+    fn look_up(&self, _: Mailbox) -> LookingUp<'_> {
+        Box::pin(async { Listing::Unanswered })
+    }
+
+    fn trouble(&self) -> Box<str> {
+        "".into()
+    }
+}
+
+/// When all plays are, since 1970.
+pub(crate) const WALL: Duration = Duration::from_secs(1_795_288_205);
 
 pub(crate) struct Play {
     session: Option<Session>,
@@ -83,9 +146,15 @@ pub(crate) struct Play {
     disk: Option<(Runtime, Spool)>,
     pub(crate) is_disk_full: bool,
     pub(crate) spooled: Vec<Stored>,
+    /// What senders are to be told.
+    pub(crate) relayed: Vec<Relayed>,
     pub(crate) ledger: Ledger,
     pub(crate) events: Vec<Event>,
     pub(crate) misbehaved: usize,
+    /// Why servers were doubted.
+    pub(crate) doubts: Vec<String>,
+    /// Recipients that are on the directory's list; of others it does not answer, or says no.
+    pub(crate) listed: Vec<&'static str>,
     pub(crate) is_finished: bool,
     /// Backends whose replies are on their way for now.
     pub(crate) held: Vec<&'static str>,
@@ -94,33 +163,42 @@ pub(crate) struct Play {
     budget: Arc<Budget>,
 }
 
-static ROUTING: LazyLock<Arc<Routing>> = LazyLock::new(|| {
-    let backends = ["one", "two"].map(backend);
-    match Routing::new(backends.into()) {
+fn plain() -> LegPolicy {
+    LegPolicy { ladder: Ladder::Off, ..LegPolicy::default() }
+}
+
+static CONNECTOR: LazyLock<Connector> =
+    LazyLock::new(|| match Connector::new(&tls::Settings::default(), &plain(), Arc::new(SystemClock)) {
+        Ok(connector) => connector,
+        Err(error) => panic!("{error}"),
+    });
+
+fn routing(stage: &Stage) -> Arc<Routing> {
+    match Routing::new(["one", "two"].map(|name| backend(name, stage)).into()) {
         Ok(routing) => Arc::new(routing),
         Err(error) => panic!("{error}"),
     }
-});
+}
 
-fn backend(name: &str) -> Backend {
-    let plain = LegPolicy { ladder: Ladder::Off, ..LegPolicy::default() };
-    let connector = Connector::new(&tls::Settings::default(), &plain, Arc::new(SystemClock));
-    let (Ok(connector), Ok(domain)) = (connector, format!("{name}.example").parse::<Domain>()) else {
-        panic!("no backend {name}");
-    };
+fn backend(name: &str, stage: &Stage) -> Backend {
+    let Ok(domain) = format!("{name}.example").parse::<Domain>() else { panic!("no backend {name}") };
     let server = route::Server::new(([127, 0, 0, 1], 25).into(), name);
-    server.learn(route::Offered { plain: capabilities(MODERN), ..route::Offered::default() });
-    Backend::new(BackendSettings {
+    let (greeting, plain_offer) =
+        (format!("{name}.example remembered").into(), capabilities(stage.remembered));
+    server.learn(route::Offered { greeting, plain: plain_offer, ..route::Offered::default() });
+    let recipients = Recipients::new(name, Arc::clone(&stage.known), stage.list.clone());
+    let backend = Backend::new(BackendSettings {
         name: name.into(),
         domains: vec![domain],
         servers: vec![server],
         submission: Vec::new(),
-        tls: plain,
-        connector,
+        tls: plain(),
+        connector: CONNECTOR.clone(),
         client_address: ClientAddress::None,
-        banner: Banner::Postern,
+        banner: if stage.is_inbound { Banner::Server } else { Banner::Postern },
         world: None,
-    })
+    });
+    backend.with_recipients(recipients)
 }
 
 fn capabilities(extensions: &[&str]) -> smtp::Capabilities {
@@ -169,13 +247,19 @@ impl Play {
     }
 
     pub(crate) fn new(doors: Doors, choices: Choices) -> Self {
-        Self::with_limits(doors, choices, Limits { message_size: 2 << 20, errors: 1000, ..Limits::default() })
+        Self::on(Stage::default(), doors, choices)
     }
 
-    pub(crate) fn with_limits(doors: Doors, choices: Choices, limits: Limits) -> Self {
+    pub(crate) fn on(stage: Stage, doors: Doors, choices: Choices) -> Self {
+        let routing = routing(&stage);
+        let limits = stage.limits;
+        let arrival = match stage.is_inbound {
+            true => relay::Arrival::Inbound(Arc::clone(&routing.backends()[0])),
+            false => relay::Arrival::Here { may_relay: false },
+        };
         let settings = Settings {
             hostname: HOSTNAME.into(),
-            routing: Arc::clone(&ROUTING),
+            routing,
             limits,
             inbound_plain: relay::InboundPlain::Accept,
             offers_tls: false,
@@ -187,13 +271,13 @@ impl Play {
         };
         let budget = Budget::new(limits.in_flight);
         let beginning = Beginning {
-            arrival: relay::Arrival::Here { may_relay: false },
+            arrival,
             id: TraceId::new(1_795_288_205_000, 5),
             settings: Arc::new(settings),
             protocol: Protocol::Smtp,
             client: ([192, 0, 2, 1], 40_000).into(),
             destination: ([192, 0, 2, 2], 25).into(),
-            wall: Duration::from_secs(1_795_288_205),
+            wall: WALL,
             budget: Arc::clone(&budget),
         };
         let now = Instant::now();
@@ -213,9 +297,12 @@ impl Play {
             disk: None,
             is_disk_full: false,
             spooled: Vec::new(),
+            relayed: Vec::new(),
             ledger: Arc::new(Mutex::new(Vec::new())),
             events: Vec::new(),
             misbehaved: 0,
+            doubts: Vec::new(),
+            listed: Vec::new(),
             is_finished: false,
             held: Vec::new(),
             pieces: (usize::MAX, usize::MAX),
@@ -280,9 +367,12 @@ impl Play {
             Action::Spool(request) => self.due.push_back(Due::Spool(request)),
             // The receipt for a client that could not be told is the driver's.
             Action::Promised(..) => {}
+            Action::Report(relayed) => self.relayed.push(*relayed),
             Action::Forget => self.file.clear(),
             Action::Record(event) => self.events.push(event),
             Action::Misbehaved => self.misbehaved += 1,
+            Action::Doubt { reason, .. } => self.doubts.push(reason.into()),
+            Action::LookUp(_, mailbox) => self.due.push_back(Due::LookUp(mailbox)),
             Action::StartTls(_) => panic!("TLS is not offered"),
             Action::Probe(..) | Action::Locate(_) => panic!("nothing goes out"),
             Action::Finish => self.is_finished = true,
@@ -361,6 +451,14 @@ impl Play {
                 }
             }
             Due::Spool(request) => self.spool(*request),
+            Due::LookUp(mailbox) => {
+                let listing = match self.listed.contains(&mailbox.as_str()) {
+                    true => Listing::Listed,
+                    false if self.choices.once_in(4) => Listing::Unanswered,
+                    false => Listing::NotListed,
+                };
+                self.step(Input::LookedUp(mailbox, listing));
+            }
         }
     }
 
@@ -382,7 +480,10 @@ impl Play {
                 self.legs.push((leg, server));
                 self.step(Input::Opened(leg, Box::new(proven(backend, extensions))));
             }
-            Opening::Fails => self.step(Input::OpenFailed(leg, "nobody answers".into())),
+            Opening::Fails => {
+                self.step(Input::OpenFailed(leg, No::ServerUnreachable("nobody answers".into())));
+            }
+            Opening::Refused => self.step(Input::OpenFailed(leg, No::ServerRefuses("554 go away".into()))),
             Opening::Hangs => {}
         }
     }
@@ -412,9 +513,9 @@ impl Play {
             return self.step(Input::SpoolFailed(group));
         }
         let mut content = self.file.clone();
-        assert_eq!(content.len() as u64, request.stored);
-        content.extend_from_slice(&request.tail);
-        let content = leaving(&content, &request.outgoing);
+        assert_eq!(content.len() as u64, request.carriage.stored);
+        content.extend_from_slice(&request.carriage.tail);
+        let content = leaving(&content, &request.carriage.outgoing);
         let (runtime, spool) = self.disk.get_or_insert_with(open_disk);
         let (transaction, is_deliverable) = (request.transaction.to_string(), request.deliverable);
         let stored = runtime.block_on(spool.store(entry(request), Content::new().bytes(content)));
@@ -530,7 +631,7 @@ fn entry(request: SpoolRequest) -> Entry {
             tls: None,
             authenticated: request.authenticated,
         }),
-        sender: SenderProof::Unknown,
+        sender: request.sender,
         folder: if request.deliverable { Folder::Queue } else { Folder::Expired },
         backend: request.backend,
         reason: request.reason,

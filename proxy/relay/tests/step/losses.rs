@@ -24,11 +24,24 @@ fn breaks_at(verb: &'static str, extensions: &'static [&'static str], then_opens
 }
 
 #[test]
-fn a_connection_lost_in_the_envelope_refuses_its_recipients_for_now() {
+fn a_connection_lost_in_the_envelope_is_opened_again_and_what_was_asked_is_asked_there() {
     for verb in ["Mail", "Rcpt"] {
         let mut play = breaks_at(verb, MODERN, true);
+        play.client(NAMED).client("RCPT TO:<b@one.example>\r\nDATA\r\n\r\ntext\r\n.\r\n");
+        assert_eq!(play.codes(), [220, 250, 250, 250, 250, 354, 250], "lost at {verb}");
+        assert_eq!((play.taken().len(), play.taken()[0].recipients.len(), play.opened()), (1, 2, 2));
+        assert_eq!(play.doubts, ["the server closed the connection"]);
+        play.end();
+    }
+}
+
+#[test]
+fn a_connection_lost_in_the_envelope_that_cannot_be_had_again_refuses_its_recipients_for_now() {
+    for verb in ["Mail", "Rcpt"] {
+        let mut play = breaks_at(verb, MODERN, false);
         play.client(NAMED).client("RCPT TO:<b@one.example>\r\nDATA\r\n");
         assert_eq!(play.codes(), [220, 250, 250, 451, 451, 554], "lost at {verb}");
+        assert_eq!(play.opened(), 2, "it is tried once more, not again and again");
         play.end();
     }
 }
@@ -168,7 +181,7 @@ fn large_content_is_given_away_fetched_again_and_arrives_whole() {
 }
 
 #[test]
-fn a_connection_lost_while_a_chunk_is_skipped_is_known_to_be_gone_behind_it() {
+fn a_connection_lost_while_a_chunk_is_skipped_is_opened_again_behind_it() {
     let refuses = |asked: Asked<'_>| match asked {
         Asked::Rcpt(path) if path.starts_with('x') => Says::reply("550 5.1.1 unknown"),
         asked => yes(asked),
@@ -178,7 +191,7 @@ fn a_connection_lost_while_a_chunk_is_skipped_is_known_to_be_gone_behind_it() {
         .codes();
     play.lose("one");
     play.client("cdRCPT TO:<a@one.example>\r\n");
-    assert_eq!(play.codes(), [554, 451]);
+    assert_eq!((play.codes(), play.opened()), (vec![554, 250], 2));
     play.end();
 }
 

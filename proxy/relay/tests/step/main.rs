@@ -8,6 +8,7 @@ mod differential;
 mod harness;
 mod server;
 
+mod absence;
 mod chunking;
 mod deadlines;
 mod groups;
@@ -16,3 +17,4 @@ mod losses;
 mod out_of_step;
 mod pipelining;
 mod random;
+mod reports;

@@ -27,9 +27,10 @@ fn a_354_to_mail_or_rcpt_does_not_reach_the_client() {
     for verb in ["Mail", "Rcpt"] {
         let mut play = says(verb, "354 go ahead", MODERN);
         play.client(NAMED);
-        assert_eq!(play.codes(), [220, 250, 250, 451], "354 to {verb}");
+        assert_eq!(play.codes(), [220, 250, 250, 250], "354 to {verb}: another connection is asked");
+        assert_eq!((play.opened(), play.doubts.len()), (2, 1));
         play.end();
-        assert_eq!(play.pooled(), 0);
+        assert_eq!(play.pooled(), 1, "the second one");
     }
 }
 

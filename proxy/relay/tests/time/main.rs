@@ -9,6 +9,8 @@ mod choices;
 #[path = "../step/server.rs"]
 #[allow(dead_code, reason = "the tests of step use the rest")]
 mod server;
+
+mod senders;
 mod timeouts;
 mod weather;
 mod world;

@@ -39,6 +39,12 @@ async fn play(seed: u64) -> usize {
     let voices =
         move |_: &str| (moods.below(10) != 9).then(|| voice(Choices::of_seed(moods.below(1 << 20) as u64)));
     let world = World::new(Box::new(voices), weather, seed);
+    // Of some recipients it is known that they exist: without their server mail for them is kept.
+    for known in ["a@one.example", "b@two.example"] {
+        if choices.below(2) == 0 {
+            world.knows(known);
+        }
+    }
     let (client, session) = world.session().await;
     let (mut reader, mut writer) = tokio::io::split(client);
     let writing = tokio::spawn(async move {

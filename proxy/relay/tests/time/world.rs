@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
+use delivery::notification::Reporter;
 use delivery::{Connecting, Network, Opener, Pool, Stream};
 use intercept::{ConnectError, Source};
 use record::{Clock, Event, Protocol, Recorder, SimulatedClock, SystemClock};
-use relay::{Beginning, Budget, Driver, Limits, Settings, drive};
-use route::{Backend, BackendSettings, Banner, ClientAddress, Routing};
-use smtp::{Domain, TraceId};
-use spool::{SimulatedDisk, Spool};
+use relay::{Beginning, Budget, Claim, Driver, Limits, Proving, Reporting, Senders, Settings, drive};
+use route::{Backend, BackendSettings, Banner, ClientAddress, List, Recipients, Routing};
+use smtp::{Domain, ForwardPath, Mailbox, Reply, ReplyCode, TraceId};
+use spool::{SenderProof, SimulatedDisk, Spool};
 use tls::{Connector, Ladder, LegPolicy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::watch;
@@ -100,6 +101,21 @@ async fn serve(mut server: Server, mut stream: DuplexStream, weather: Weather, m
     }
 }
 
+/// Knows after some seconds that SPF passes for whoever is called so.
+struct Vouching;
+
+impl Senders for Vouching {
+    fn prove<'a>(&'a self, claim: Claim<'a>) -> Proving<'a> {
+        Box::pin(async move {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            match claim.reverse_path.as_str().starts_with("spf@") {
+                true => SenderProof::Spf,
+                false => SenderProof::Unknown,
+            }
+        })
+    }
+}
+
 /// Events, and whether the disk owes an answer: its thread is outside of simulated time, which must not pass meanwhile.
 #[derive(Default)]
 pub(crate) struct Record {
@@ -177,6 +193,13 @@ impl World {
             acceptor: None,
             destinations: None,
             interception: None,
+            reporting: Some(Arc::new(Reporting::new(
+                Reporter {
+                    hostname: "mx.postern.example".into(),
+                    postmaster: "postmaster@one.example".into(),
+                },
+                Arc::new(Vouching),
+            ))),
             spill: std::env::temp_dir(),
         };
         let backends = vec![backend("one", 1), backend("two", 2)];
@@ -189,6 +212,15 @@ impl World {
             connections,
             drain: watch::Sender::new(false),
         }
+    }
+
+    /// Servers accepted this recipient lately.
+    pub(crate) fn knows(&self, recipient: &str) {
+        let mailbox: Mailbox = recipient.parse().unwrap();
+        let backend = self.routing.backend_of(mailbox.domain().unwrap()).unwrap();
+        let ok = Reply::new(ReplyCode::new(250).unwrap(), None, "ok");
+        let now = Duration::from_secs(1_795_288_205);
+        backend.recipients().unwrap().answered(&ForwardPath::Mailbox(mailbox), &ok, now);
     }
 
     /// A session whose client has waited for the greeting; its end is the task's.
@@ -245,7 +277,7 @@ async fn awake(driven: impl Future<Output = ()>, record: Arc<Record>) {
 fn backend(name: &str, port: u16) -> Backend {
     let plain = LegPolicy { ladder: Ladder::Off, ..LegPolicy::default() };
     let connector = Connector::new(&tls::Settings::default(), &plain, Arc::new(SystemClock)).unwrap();
-    Backend::new(BackendSettings {
+    let backend = Backend::new(BackendSettings {
         name: name.into(),
         domains: vec![format!("{name}.example").parse::<Domain>().unwrap()],
         servers: vec![route::Server::new(([127, 0, 0, 1], port).into(), name)],
@@ -255,5 +287,6 @@ fn backend(name: &str, port: u16) -> Backend {
         client_address: ClientAddress::None,
         banner: Banner::Postern,
         world: None,
-    })
+    });
+    backend.with_recipients(Recipients::new(name, Arc::default(), List::Ask))
 }

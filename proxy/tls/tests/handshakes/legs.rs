@@ -59,6 +59,35 @@ async fn verify_takes_the_right_name_from_a_known_authority() {
 }
 
 #[tokio::test]
+async fn a_further_name_proves_as_much_and_nothing_that_is_wrong_otherwise() {
+    let authority = Authority::new();
+    let policy = LegPolicy { also: Some("example.net".to_owned()), ..verifying(&authority) };
+    for named in [NAME, "example.net"] {
+        assert_eq!(leg(&authority.issue(&[named]), &policy, NAME).await.unwrap(), FarProof::Verified);
+    }
+    let expired = authority.issue_until(&["example.net"], &p256(), now() - Duration::from_secs(86_400));
+    let wrong = [
+        authority.issue(&["other.test"]),
+        authority.issue(&["mail.example.net"]),
+        Authority::new().issue(&["example.net"]),
+        expired,
+    ];
+    for identity in wrong {
+        assert!(matches!(leg(&identity, &policy, NAME).await, Err(TlsError::Certificate(_))));
+    }
+    // A connector that another was made from takes no more than before, also of a session that the other one had.
+    let plain = connector(&verifying(&authority));
+    let also = plain.also("example.net");
+    let acceptor = acceptor(&Settings::default(), vec![authority.issue(&["example.net"])]);
+    for _ in 0..2 {
+        let (_near, far) = between(&acceptor, &also, NAME).await;
+        assert_eq!(far.unwrap().2, FarProof::Verified);
+        let (_near, far) = between(&acceptor, &plain, NAME).await;
+        assert!(matches!(far, Err(TlsError::Certificate(_))));
+    }
+}
+
+#[tokio::test]
 async fn verify_refuses_the_wrong_name_and_the_server_hears_of_it() {
     let authority = Authority::new();
     let acceptor = acceptor(&Settings::default(), vec![authority.issue(&["other.test"])]);

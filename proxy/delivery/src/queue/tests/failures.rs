@@ -8,7 +8,7 @@ use super::*;
 const FOREVER: &str = "550 5.1.1 no such user";
 const LATER: &str = "452 4.2.2 mailbox full";
 
-fn reports(world: &World) -> Vec<super::server::Taken> {
+fn reports(world: &World) -> Vec<server::Taken> {
     world.servers.taken().into_iter().filter(|taken| taken.from.is_empty()).collect()
 }
 
@@ -112,7 +112,9 @@ async fn in_disaster_mode_nothing_expires_and_that_outlives_a_restart() {
 
 #[tokio::test(start_paused = true)]
 async fn a_backend_may_have_a_lifetime_of_its_own() {
-    let world = World::new(|settings| drop(settings.lifetimes.insert("hidden".into(), HOUR)));
+    let world = World::new(|settings| {
+        settings.lifetimes.insert("hidden".into(), HOUR);
+    });
     world.servers.are(at(INSIDE), Mood::Up);
     world.store(1, &["a@hidden.test"]).await;
     world.pass(HOUR + Duration::from_secs(120), Duration::from_secs(5)).await;

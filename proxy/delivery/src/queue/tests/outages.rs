@@ -23,12 +23,12 @@ async fn after_five_days_without_a_server_everything_arrives_once_over_at_most_t
     world.servers.are(at(FIRST), Mood::Up);
     world.until("the drain", |world| world.waiting() == 0).await;
     let taken = world.servers.taken();
-    let counts = counted(taken.iter().map(super::server::Taken::number));
+    let counts = counted(taken.iter().map(server::Taken::number));
     assert!((1..=many).all(|number| counts.get(&number) == Some(&1)), "each once");
     let (_, opened, most) = world.servers.connections();
     assert!(most <= 20, "{most} connections at the same time");
     assert!(opened <= many as usize / 50 + 40, "{opened} connections for {many} messages: they are kept");
-    let ages: Vec<_> = taken.iter().map(super::server::Taken::number).collect();
+    let ages: Vec<_> = taken.iter().map(server::Taken::number).collect();
     let late = ages.iter().enumerate().filter(|(at, number)| (*at as u32).abs_diff(**number) > 200).count();
     assert!(late < ages.len() / 100, "the oldest first");
 }
@@ -85,7 +85,7 @@ async fn a_flood_to_one_domain_does_not_hold_up_the_others_of_its_server() {
     world.store(301, &["a@other.test"]).await;
     world.servers.are(at(FIRST), Mood::Up);
     world.until("the drain", |world| world.waiting() == 0).await;
-    let order: Vec<_> = world.servers.taken().iter().map(super::server::Taken::number).collect();
+    let order: Vec<_> = world.servers.taken().iter().map(server::Taken::number).collect();
     let place = order.iter().position(|number| *number == 301).unwrap();
     assert!(place < 10, "behind {place} others");
 }

@@ -1,0 +1,185 @@
+//! Asking, within a deadline and within bounds.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use dns::Resolver;
+use mail_auth::dkim::Signature;
+use mail_auth::dmarc::verify::DmarcParameters;
+use mail_auth::spf::verify::SpfParameters;
+use mail_auth::{
+    AuthenticatedMessage, DkimOutput, DkimResult, DmarcResult, MessageAuthenticator, SpfOutput, SpfResult,
+};
+use smtp::ReversePath;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use crate::result::{Authenticity, Dkim, Dmarc, Spf, Verdict};
+
+/// Evaluations under way at most; the others wait, within their own deadlines. Each holds sockets, and up to [`MAX_MESSAGE`]
+/// octets.
+pub const EVALUATIONS_AT_ONCE: usize = 32;
+/// Octets of a message whose signatures are looked at; of a larger one it is not known who signed it.
+pub const MAX_MESSAGE: usize = 2 * 1024 * 1024;
+/// Octets of its header section: each signature is compared with every field.
+pub const MAX_HEADER: usize = 128 * 1024;
+/// Signatures that are looked at. Forwarders and lists add some; each costs a lookup and a public-key operation.
+pub const MAX_SIGNATURES: usize = 8;
+/// Fields that one signature may name; each is searched for.
+const MAX_SIGNED_FIELDS: usize = 200;
+
+/// Who is said to have sent a message.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender<'a> {
+    /// The client's address.
+    pub client: IpAddr,
+    /// What it called itself.
+    pub helo: &'a str,
+    /// `MAIL FROM`.
+    pub reverse_path: &'a ReversePath,
+}
+
+impl Sender<'_> {
+    /// The address that SPF speaks of, in A-labels; with a null reverse-path it is made from HELO (RFC 7208 §2.4).
+    fn identity(&self) -> Option<String> {
+        match self.reverse_path {
+            ReversePath::Null => Some(format!("postmaster@{}", self.helo)),
+            ReversePath::Mailbox(mailbox) => {
+                mailbox.domain().map(|domain| format!("{}@{domain}", mailbox.local_part()))
+            }
+        }
+    }
+
+    fn domain(&self) -> &str {
+        match self.reverse_path {
+            ReversePath::Null => self.helo,
+            ReversePath::Mailbox(mailbox) => mailbox.domain().map_or("", |domain| domain.as_str()),
+        }
+    }
+}
+
+/// Asks. One for the whole program, shared by reference.
+pub struct Authenticator {
+    mail_auth: MessageAuthenticator,
+    /// Postern's own name, for SPF's macros.
+    hostname: Box<str>,
+    turns: Semaphore,
+}
+
+impl Authenticator {
+    /// Asks the name servers that this resolver asks. `hostname` is Postern's own.
+    pub fn new(resolver: &Resolver, hostname: &str) -> Self {
+        let mail_auth = MessageAuthenticator(resolver.hickory());
+        Self { mail_auth, hostname: hostname.into(), turns: Semaphore::new(EVALUATIONS_AT_ONCE) }
+    }
+
+    /// Whether the client may send for the reverse-path (RFC 7208). [`Verdict::TempError`] at the deadline.
+    pub async fn spf(&self, sender: Sender<'_>, deadline: Instant) -> Spf {
+        let domain: Box<str> = sender.domain().into();
+        let Some(identity) = sender.identity() else { return Spf { verdict: Verdict::None, domain } };
+        let verdict = timeout_at(deadline, async {
+            // It is never closed; were it, nothing would be limited.
+            let _turn = self.turns.acquire().await;
+            let client = sender.client.to_canonical();
+            let question = SpfParameters::verify_mail_from(client, sender.helo, &self.hostname, &identity);
+            spf_verdict(self.mail_auth.verify_spf(question).await.result())
+        });
+        Spf { verdict: verdict.await.unwrap_or(Verdict::TempError), domain }
+    }
+
+    /// Who signed a message, and whether the domain in `From` stands behind it. `message` is all of it, and `spf` what came out
+    /// for its sender. What is too large is not looked at.
+    pub async fn authenticity(
+        &self,
+        sender: Sender<'_>,
+        spf: &Spf,
+        message: &[u8],
+        deadline: Instant,
+    ) -> Authenticity {
+        let unknown =
+            |verdict| Authenticity { dkim: Vec::new(), dmarc: Dmarc { verdict, domain: "".into() } };
+        if message.len() > MAX_MESSAGE || header_length(message) > MAX_HEADER {
+            return unknown(Verdict::None);
+        }
+        let asked = timeout_at(deadline, async {
+            let _turn = self.turns.acquire().await;
+            let mut parsed = AuthenticatedMessage::parse(message)?;
+            parsed.dkim_headers.retain(|header| is_bounded(&header.header));
+            parsed.dkim_headers.truncate(MAX_SIGNATURES);
+            parsed.errors.truncate(MAX_SIGNATURES);
+            let dkim = self.mail_auth.verify_dkim(&parsed).await;
+            let output = SpfOutput::new(spf.domain.to_string()).with_result(spf_result(spf.verdict));
+            let question = DmarcParameters::new(&parsed, &dkim, sender.domain(), &output);
+            let dmarc = self.mail_auth.verify_dmarc(question).await;
+            let domain = dmarc.domain().into();
+            let dmarc = Dmarc { verdict: dmarc_verdict(&dmarc.result()), domain };
+            Some(Authenticity { dkim: dkim.iter().take(MAX_SIGNATURES).map(signature).collect(), dmarc })
+        });
+        match asked.await {
+            Ok(Some(authenticity)) => authenticity,
+            Ok(None) => unknown(Verdict::None),
+            Err(_) => unknown(Verdict::TempError),
+        }
+    }
+}
+
+impl fmt::Debug for Authenticator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authenticator").field("hostname", &self.hostname).finish_non_exhaustive()
+    }
+}
+
+fn header_length(message: &[u8]) -> usize {
+    memchr::memmem::find(message, b"\r\n\r\n").unwrap_or(message.len())
+}
+
+fn is_bounded(signature: &Signature) -> bool {
+    signature.h.len() <= MAX_SIGNED_FIELDS
+}
+
+fn signature(output: &DkimOutput<'_>) -> Dkim {
+    let (verdict, reason) = match output.result() {
+        DkimResult::Pass => (Verdict::Pass, None),
+        DkimResult::None => (Verdict::None, None),
+        DkimResult::Neutral(error) => (Verdict::Neutral, Some(error)),
+        DkimResult::Fail(error) => (Verdict::Fail, Some(error)),
+        DkimResult::PermError(error) => (Verdict::PermError, Some(error)),
+        DkimResult::TempError(error) => (Verdict::TempError, Some(error)),
+    };
+    let domain = output.signature().map_or("", |signature| &signature.d).into();
+    Dkim { verdict, domain, reason: reason.map(|error| error.to_string().into()) }
+}
+
+fn spf_verdict(result: SpfResult) -> Verdict {
+    match result {
+        SpfResult::Pass => Verdict::Pass,
+        SpfResult::Fail => Verdict::Fail,
+        SpfResult::SoftFail => Verdict::SoftFail,
+        SpfResult::Neutral => Verdict::Neutral,
+        SpfResult::TempError => Verdict::TempError,
+        SpfResult::PermError => Verdict::PermError,
+        SpfResult::None => Verdict::None,
+    }
+}
+
+fn spf_result(verdict: Verdict) -> SpfResult {
+    match verdict {
+        Verdict::Pass => SpfResult::Pass,
+        Verdict::Fail => SpfResult::Fail,
+        Verdict::SoftFail => SpfResult::SoftFail,
+        Verdict::Neutral => SpfResult::Neutral,
+        Verdict::TempError => SpfResult::TempError,
+        Verdict::PermError => SpfResult::PermError,
+        Verdict::None => SpfResult::None,
+    }
+}
+
+fn dmarc_verdict(result: &DmarcResult) -> Verdict {
+    match result {
+        DmarcResult::Pass => Verdict::Pass,
+        DmarcResult::Fail(_) => Verdict::Fail,
+        DmarcResult::TempError(_) => Verdict::TempError,
+        DmarcResult::PermError(_) => Verdict::PermError,
+        DmarcResult::None => Verdict::None,
+    }
+}

@@ -1,0 +1,246 @@
+//! The store against a model of itself, and against what disks do.
+
+#![allow(clippy::unwrap_used, reason = "a test's own functions may panic, too")]
+
+use std::io;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use proptest::prelude::*;
+use record::SystemClock;
+use store::{Change, Engine, Memory, Settings, SledEngine, Store, StoreError, Table, counter};
+
+const PEOPLE: Table = Table("people");
+const TALLIES: Table = Table("tallies");
+
+fn put(key: &str, value: &str) -> Change {
+    Change::Put(key.as_bytes().into(), value.as_bytes().into())
+}
+
+fn start(folder: &Path) -> Store {
+    Store::start(Settings::in_folder(folder.to_owned()), Arc::new(SystemClock)).unwrap()
+}
+
+async fn value(store: &Store, key: &str) -> Option<String> {
+    let value = store.get(PEOPLE, key.as_bytes()).await.unwrap()?;
+    Some(String::from_utf8(value.into()).unwrap())
+}
+
+fn damaged_beside(folder: &Path) -> usize {
+    let entries = std::fs::read_dir(folder.parent().unwrap()).unwrap();
+    entries
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains(".damaged-"))
+        .count()
+}
+
+#[tokio::test]
+async fn what_was_flushed_is_there_after_a_restart_in_the_order_of_its_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = start(&folder.path().join("store"));
+    store.apply(PEOPLE, vec![put("b", "2"), put("a", "1"), put("c", "3")]).await.unwrap();
+    store.apply(PEOPLE, vec![Change::Remove(b"c".as_slice().into())]).await.unwrap();
+    store.flush().await.unwrap();
+    drop(store);
+    // The thread closes its file behind the last handle.
+    let reopened = loop {
+        let store = start(&folder.path().join("store"));
+        if store.scan(PEOPLE, None).await.is_ok() {
+            break store;
+        }
+        tokio::task::yield_now().await;
+    };
+    let all = reopened.scan(PEOPLE, None).await.unwrap();
+    let keys: Vec<&[u8]> = all.iter().map(|(key, _)| &**key).collect();
+    assert_eq!(keys, [b"a", b"b"]);
+    assert_eq!(reopened.scan(PEOPLE, Some(b"a")).await.unwrap().len(), 1);
+    assert!(reopened.scan(PEOPLE, Some(b"b")).await.unwrap().is_empty());
+    assert_eq!(reopened.epoch(), 0);
+}
+
+#[tokio::test]
+async fn a_damaged_store_is_moved_aside_and_an_empty_one_takes_its_place() {
+    for damage in [b"\0".repeat(4096), b"no database at all".repeat(400)] {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("store");
+        std::fs::create_dir(&place).unwrap();
+        std::fs::write(place.join("conf"), &damage).unwrap();
+        std::fs::write(place.join("db"), &damage).unwrap();
+        let store = start(&place);
+        store.apply(PEOPLE, vec![put("a", "1")]).await.unwrap();
+        assert_eq!(value(&store, "a").await.as_deref(), Some("1"));
+        assert_eq!((store.epoch(), damaged_beside(&place)), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_another_process_has_open_is_neither_used_nor_moved() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("store");
+    let _open = SledEngine::open(&place, 1 << 20, 1 << 30).unwrap();
+    let second = start(&place);
+    let refused = second.apply(PEOPLE, vec![put("a", "1")]).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    assert_eq!((second.epoch(), damaged_beside(&place)), (0, 0));
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = start(folder.path());
+    let too_large = [put(&"k".repeat(store::MAX_KEY + 1), "v"), put("k", &"v".repeat(store::MAX_VALUE + 1))];
+    for change in too_large {
+        let refused = store.apply(PEOPLE, vec![put("a", "1"), change]).await;
+        assert!(matches!(refused, Err(StoreError::TooLarge(_))));
+    }
+    let many = vec![put("a", "1"); store::MAX_CHANGES + 1];
+    assert!(matches!(store.apply(PEOPLE, many).await, Err(StoreError::TooLarge(_))));
+    assert_eq!(value(&store, "a").await, None);
+}
+
+#[tokio::test]
+async fn a_full_store_still_forgets() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings { max_octets: 1, ..Settings::in_folder(folder.path().to_owned()) };
+    let store = Store::start(settings, Arc::new(SystemClock)).unwrap();
+    store.apply(PEOPLE, vec![put("a", "1")]).await.unwrap();
+    store.flush().await.unwrap();
+    assert!(matches!(store.apply(PEOPLE, vec![put("b", "2")]).await, Err(StoreError::Full(1))));
+    store.apply(PEOPLE, vec![Change::Remove(b"a".as_slice().into())]).await.unwrap();
+    assert_eq!(value(&store, "a").await, None);
+}
+
+/// Does once what it is told, then works.
+struct Moody {
+    memory: Memory,
+    mood: Option<fn() -> StoreError>,
+}
+
+impl Engine for Moody {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Box<[u8]>>, StoreError> {
+        self.memory.get(table, key)
+    }
+
+    fn apply(&mut self, table: Table, changes: &[Change]) -> Result<(), StoreError> {
+        match self.mood.take() {
+            Some(mood) => Err(mood()),
+            None => self.memory.apply(table, changes),
+        }
+    }
+
+    fn scan(&self, table: Table, from: Bound<&[u8]>) -> Result<store::Pairs, StoreError> {
+        self.memory.scan(table, from)
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+fn moody(folder: &Path, mood: fn() -> StoreError) -> (Store, Arc<AtomicUsize>) {
+    let opened = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&opened);
+    let open = move |folder: &Path| {
+        std::fs::create_dir_all(folder).unwrap();
+        let first = count.fetch_add(1, Ordering::Relaxed) == 0;
+        let engine = Moody { memory: Memory::default(), mood: first.then_some(mood) };
+        Ok(Box::new(engine) as Box<dyn Engine>)
+    };
+    (Store::with_engine(folder.to_owned(), Arc::new(SystemClock), open).unwrap(), opened)
+}
+
+#[tokio::test]
+async fn an_engine_that_panics_is_taken_for_damaged_and_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("store");
+    let (store, _) = moody(&place, || panic!("tried to serialize Uninitialized"));
+    let refused = store.apply(PEOPLE, vec![put("a", "1")]).await;
+    assert!(
+        matches!(&refused, Err(StoreError::Damaged(words)) if words.contains("Uninitialized")),
+        "{refused:?}"
+    );
+    store.apply(PEOPLE, vec![put("a", "1")]).await.unwrap();
+    assert_eq!((store.epoch(), damaged_beside(&place)), (1, 1));
+}
+
+#[tokio::test]
+async fn an_engine_whose_disk_fails_is_opened_again_where_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("store");
+    let (store, opened) = moody(&place, || StoreError::Unavailable(io::ErrorKind::StorageFull.into()));
+    assert!(store.apply(PEOPLE, vec![put("a", "1")]).await.is_err());
+    store.apply(PEOPLE, vec![put("a", "1")]).await.unwrap();
+    assert_eq!((opened.load(Ordering::Relaxed), store.epoch(), damaged_beside(&place)), (2, 0, 0));
+}
+
+#[tokio::test]
+async fn only_the_last_damaged_stores_are_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path().join("store");
+    for seconds in 1..=5 {
+        std::fs::create_dir(folder.path().join(format!("store.damaged-{seconds}"))).unwrap();
+    }
+    let (store, _) = moody(&place, || panic!("again"));
+    assert!(store.apply(PEOPLE, vec![put("a", "1")]).await.is_err());
+    store.flush().await.unwrap();
+    assert_eq!(damaged_beside(&place), 3);
+    assert!(folder.path().join("store.damaged-5").exists());
+}
+
+fn changes() -> impl Strategy<Value = Vec<(bool, Change)>> {
+    let key = || prop::collection::vec(0_u8..4, 0..3).prop_map(Vec::into_boxed_slice);
+    let change = prop_oneof![
+        (key(), prop::collection::vec(any::<u8>(), 0..10)).prop_map(|(k, v)| Change::Put(k, v.into())),
+        (key(), prop_oneof![any::<i64>(), -3_i64..4]).prop_map(|(k, delta)| Change::Add(k, delta)),
+        key().prop_map(Change::Remove),
+    ];
+    prop::collection::vec((any::<bool>(), change), 0..30)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn sled_and_the_model_agree(batches in prop::collection::vec(changes(), 1..6)) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sled = SledEngine::open(folder.path(), 1 << 20, 1 << 30).unwrap();
+        let mut model = Memory::default();
+        for batch in batches {
+            for table in [PEOPLE, TALLIES] {
+                let batch: Vec<Change> = batch
+                    .iter()
+                    .filter(|(people, _)| *people == (table == PEOPLE))
+                    .map(|(_, change)| change.clone())
+                    .collect();
+                prop_assert_eq!(sled.apply(table, &batch).is_ok(), model.apply(table, &batch).is_ok());
+            }
+        }
+        sled.flush().unwrap();
+        for table in [PEOPLE, TALLIES] {
+            let all = sled.scan(table, Bound::Unbounded).unwrap();
+            prop_assert_eq!(&all, &model.scan(table, Bound::Unbounded).unwrap());
+            for (key, value) in &all {
+                let got = sled.get(table, key).unwrap();
+                prop_assert_eq!(got.as_ref(), Some(value));
+                prop_assert_eq!(
+                    sled.scan(table, Bound::Excluded(key)).unwrap(),
+                    model.scan(table, Bound::Excluded(key)).unwrap()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn counters_add_up_and_stay_within_their_ends() {
+    let mut memory = Memory::default();
+    let add = |delta| Change::Add(b"n".as_slice().into(), delta);
+    memory.apply(TALLIES, &[add(5), add(-7)]).unwrap();
+    let read = |memory: &Memory| counter(&memory.get(TALLIES, b"n").unwrap().unwrap()).unwrap();
+    assert_eq!(read(&memory), -2);
+    memory.apply(TALLIES, &[add(i64::MIN), add(-1)]).unwrap();
+    assert_eq!(read(&memory), i64::MIN);
+    memory.apply(TALLIES, &[put("n", "words")]).unwrap();
+    assert!(matches!(memory.apply(TALLIES, &[add(1)]), Err(StoreError::NoCounter)));
+}

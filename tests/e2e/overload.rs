@@ -1,0 +1,140 @@
+//! When more is wanted than there is: refused before the promise, and those whose mail was taken before come first.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use postern_tests::needs;
+use postern_tests::needs::Need;
+use postern_tests::ports::{connect_from, wait_until};
+use postern_tests::postern::{Options, Postern, backend};
+use postern_tests::scratch::Scratch;
+use postern_tests::sink::Sink;
+
+const SINK: &[Need] = &[Need::Program("smtp-sink")];
+const SINK_AND_MOUNT: &[Need] = &[Need::Root, Need::Program("smtp-sink"), Need::Program("mount")];
+/// The backend's own address is nobody special here.
+const STRANGERS: &str = "[outbound]\nnetworks = [\"203.0.113.0/24\"]";
+const LIMIT: Duration = Duration::from_secs(30);
+
+fn address(last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(127, 0, 0, last)
+}
+
+/// What comes until `wanted` does, or until the end.
+fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let (mut text, mut buffer) = (String::new(), [0; 4096]);
+    while !text.contains(wanted) {
+        match stream.read(&mut buffer) {
+            Ok(length @ 1..) => text.push_str(&String::from_utf8_lossy(&buffer[..length])),
+            _ => break,
+        }
+    }
+    text
+}
+
+/// A session from there that has its greeting, and the first words said to it.
+fn knock(postern: &Postern, last: u8) -> (TcpStream, String) {
+    let mut stream = connect_from(address(last), postern.smtp());
+    let greeting = read_until(&mut stream, "\r\n");
+    (stream, greeting)
+}
+
+fn send_mail(postern: &Postern, last: u8) {
+    let (mut stream, greeting) = knock(postern, last);
+    assert!(greeting.starts_with("220 "), "{greeting}");
+    for (said, wanted) in [
+        ("EHLO client.test", "250 "),
+        ("MAIL FROM:<a@source.test>", "250 "),
+        ("RCPT TO:<b@bench.test>", "250 "),
+        ("DATA", "354 "),
+        ("Subject: x\r\n\r\nx\r\n.", "250 "),
+        ("QUIT", "221 "),
+    ] {
+        stream.write_all(format!("{said}\r\n").as_bytes()).unwrap();
+        let heard = read_until(&mut stream, wanted);
+        assert!(heard.contains(wanted), "{said}: {heard}\n{}", postern.log());
+    }
+}
+
+#[test]
+fn the_last_tenth_of_the_sessions_is_for_those_whose_mail_was_taken_before() {
+    needs!(SINK);
+    let sink = Sink::start(&[]);
+    let config = format!("{}{STRANGERS}", backend(&["bench.test"], sink.address(), ""));
+    let limits = "sessions = 20\nsessions_per_ip = 40".to_owned();
+    let postern = Postern::start(&Options { config, limits, ..Default::default() });
+    send_mail(&postern, 2);
+    let open = || postern.metric("postern_open_sessions");
+    assert!(wait_until(LIMIT, || (open() == 0.0).then_some(())).is_some(), "{}", open());
+
+    let held: Vec<_> = (0..18).map(|_| knock(&postern, 3)).collect();
+    assert!(held.iter().all(|(_, greeting)| greeting.starts_with("220 ")), "{:?}", held.last());
+    let (_, stranger) = knock(&postern, 4);
+    assert!(stranger.starts_with("421 4.3.2"), "{stranger}");
+    send_mail(&postern, 2);
+    let known: Vec<_> = (0..2).map(|_| knock(&postern, 2)).collect();
+    assert!(known.iter().all(|(_, greeting)| greeting.starts_with("220 ")), "{known:?}");
+    let (_, one_too_many) = knock(&postern, 2);
+    assert!(one_too_many.starts_with("421 4.3.2"), "{one_too_many}");
+    assert_eq!(postern.metric("postern_strain{resource=\"sessions\"}"), 2.0);
+    let status = postern.ask(&["status"]).output;
+    assert!(status.contains("no more open sessions"), "{status}");
+
+    drop((held, known));
+    assert!(wait_until(LIMIT, || (open() == 0.0).then_some(())).is_some(), "{}", open());
+    send_mail(&postern, 4);
+}
+
+/// A small file system of the test's own.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> Self {
+        std::fs::create_dir_all(at).unwrap();
+        let options = ["-t", "tmpfs", "-o", "size=64m,mode=755", "tmpfs"];
+        assert!(Command::new("mount").args(options).arg(at).status().unwrap().success());
+        Self(at.into())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[test]
+fn with_a_full_disk_nobody_is_let_in_until_there_is_room_again() {
+    needs!(SINK_AND_MOUNT);
+    let scratch = Scratch::new("small");
+    let disk = SmallDisk::mount(&scratch.join("disk"));
+    let sink = Sink::start(&[]);
+    let config = format!("{}{STRANGERS}", backend(&["bench.test"], sink.address(), ""));
+    let state = Some(disk.0.join("state"));
+    let postern = Postern::start(&Options { config, state, ..Default::default() });
+    let strain = || postern.metric("postern_strain{resource=\"disk\"}");
+    let becomes = |wanted: f64| {
+        let there = wait_until(LIMIT, || (strain() == wanted).then_some(()));
+        assert!(there.is_some(), "{} instead of {wanted}\n{}", strain(), postern.log());
+    };
+    send_mail(&postern, 2);
+    // 64 MiB: below 3.2 free only known senders are let in, below 1.28 nobody is.
+    let filling = disk.0.join("filling");
+    std::fs::write(&filling, vec![0; 61 << 20]).unwrap();
+    becomes(1.0);
+    send_mail(&postern, 2);
+    let (_, stranger) = knock(&postern, 3);
+    assert!(stranger.starts_with("421 4.3.2"), "{stranger}");
+    std::fs::write(&filling, vec![0; 63 << 20]).unwrap();
+    becomes(2.0);
+    let (_, known) = knock(&postern, 2);
+    assert!(known.starts_with("421 4.3.2"), "{known}");
+    std::fs::remove_file(&filling).unwrap();
+    becomes(0.0);
+    send_mail(&postern, 3);
+    drop(postern);
+}
