@@ -1,24 +1,28 @@
 //! The administrator's HTTP server: the status page, its JSON, `/metrics` and the questions of load balancers.
 //!
-//! Read only, without state of its own, on loopback only in this version. Whoever connects can hold at most one of
+//! Without state of its own, on loopback only in this version. Whoever connects can hold at most one of
 //! `MAX_CONNECTIONS` places, for `MAX_LIFE` at most; names in `Host` are checked, so that no web site can read it
-//! through a visitor's browser (DNS rebinding).
+//! through a visitor's browser (DNS rebinding). What changes something is a POST: from a browser of this page alone, or in
+//! JSON, which no other site's form can send.
 
 mod answers;
 mod chart;
 mod desk;
 mod guard;
 mod page;
+mod queue;
 mod tables;
 mod told;
+mod waiting;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::routing::{get, post};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -36,6 +40,8 @@ const HEADER_TIME: Duration = Duration::from_secs(10);
 const MAX_LIFE: Duration = Duration::from_secs(300);
 /// Request line and header fields together.
 const MAX_HEADER: usize = 16 << 10;
+/// An order for some ten thousand messages by name.
+const MAX_BODY: usize = 256 << 10;
 
 /// Serves until `stop` is done; open connections are then closed.
 pub async fn serve(listener: TcpListener, desk: Arc<Desk>, stop: impl Future<Output = ()> + Send) {
@@ -95,6 +101,12 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/api/v1/transactions/{id}", get(answers::transaction))
         .route("/api/v1/sessions", get(answers::sessions))
         .route("/api/v1/sessions/{id}", get(answers::session))
+        .route("/queue", get(queue::page))
+        .route("/queue/{id}", get(queue::message_page).post(queue::button))
+        .route("/api/v1/queue", get(queue::list))
+        .route("/api/v1/queue/disaster", post(queue::disaster))
+        .route("/api/v1/queue/{id}", get(queue::message).post(queue::order))
+        .layer(DefaultBodyLimit::max(MAX_BODY))
         .route("/interception-ca.pem", get(answers::authority))
         .route("/metrics", get(answers::metrics))
         .route("/healthz", get(answers::healthz))
@@ -104,5 +116,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .with_state(desk)
 }
 
+#[cfg(test)]
+mod queue_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,6 +1,9 @@
-//! `postern status` and `postern trace`: they ask the running Postern and tell its answer.
+//! `postern status`, `postern trace` and `postern queue`: they ask the running Postern and tell its answer.
 
+mod queue;
 mod words;
+
+pub use queue::queue;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -105,14 +108,24 @@ fn query(wanted: &Trace) -> String {
 }
 
 async fn ask(line: &CommandLine, path: &str) -> Result<Answer, Exit> {
-    let address = admin_address(line).map_err(|error| {
+    client::get(address(line)?, path).await.map_err(|error| unreachable(&error))
+}
+
+/// Sends an order.
+async fn order(line: &CommandLine, path: &str, order: &serde_json::Value) -> Result<Answer, Exit> {
+    client::post(address(line)?, path, order).await.map_err(|error| unreachable(&error))
+}
+
+fn address(line: &CommandLine) -> Result<SocketAddr, Exit> {
+    admin_address(line).map_err(|error| {
         output::diagnosis(&error.to_string());
         Exit::Wrong
-    })?;
-    client::get(address, path).await.map_err(|error: AskError| {
-        output::diagnosis(&error.to_string());
-        Exit::Unreachable
     })
+}
+
+fn unreachable(error: &AskError) -> Exit {
+    output::diagnosis(&error.to_string());
+    Exit::Unreachable
 }
 
 /// From the config; without one from the defaults, so that `status` finds a `demo`.

@@ -1,4 +1,4 @@
-//! Asks a running Postern: a GET to the administrator's API, bounded in time and size.
+//! Asks a running Postern, by the administrator's API, bounded in time and size.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,6 +9,8 @@ use tokio::time::timeout;
 
 /// It runs on the same machine.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// An order may change the whole queue, durably.
+const ORDER_PATIENCE: Duration = Duration::from_secs(120);
 /// A thousand transactions of a hundred recipients, with room; more is not from Postern.
 const MAX_ANSWER: u64 = 64 << 20;
 
@@ -45,17 +47,34 @@ pub struct Answer {
 ///
 /// Nobody answers there within ten seconds, or somebody who does not speak HTTP.
 pub async fn get(address: SocketAddr, path: &str) -> Result<Answer, AskError> {
+    // HTTP/1.0: the answer ends where the connection does.
+    ask(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"), PATIENCE).await
+}
+
+/// Sends an order in JSON to `path`.
+///
+/// # Errors
+///
+/// As for [`get`]; an order for many messages has two minutes.
+pub async fn post(address: SocketAddr, path: &str, order: &serde_json::Value) -> Result<Answer, AskError> {
+    let body = order.to_string();
+    let request = format!(
+        "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    ask(address, &request, ORDER_PATIENCE).await
+}
+
+async fn ask(address: SocketAddr, request: &str, patience: Duration) -> Result<Answer, AskError> {
     let unreachable = |reason: String| AskError::Unreachable { address, reason };
-    let answer = timeout(PATIENCE, exchange(address, path)).await;
-    let answer = answer.map_err(|_| unreachable("no answer within 10 s".to_owned()))?;
+    let answer = timeout(patience, exchange(address, request)).await;
+    let answer = answer.map_err(|_| unreachable(format!("no answer within {} s", patience.as_secs())))?;
     let bytes = answer.map_err(|error| unreachable(error.to_string()))?;
     parse(&bytes).ok_or(AskError::Other(address))
 }
 
-async fn exchange(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
+async fn exchange(address: SocketAddr, request: &str) -> std::io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).await?;
-    // HTTP/1.0: the answer ends where the connection does.
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;

@@ -53,6 +53,9 @@ pub enum Command {
     Backup(Backup),
     /// Put back what a backup has.
     Restore(Restore),
+    /// Look at what waits, and say what is to become of it.
+    #[command(subcommand)]
+    Queue(QueueAction),
     /// Show, load or remove the nftables rule set; ban networks.
     #[command(subcommand)]
     Firewall(FirewallAction),
@@ -205,6 +208,73 @@ pub struct Restore {
     pub resume: bool,
 }
 
+/// `postern queue`
+#[derive(Clone, Debug, Subcommand)]
+pub enum QueueAction {
+    /// List messages, the oldest first, and why each waits.
+    List(QueueList),
+    /// Tell all that is known of one message.
+    Show {
+        /// As `list` names it.
+        id: String,
+    },
+    /// Try now what waits for its next attempt.
+    Retry(QueueWhom),
+    /// Hold back: not tried, and not expired, until released.
+    Hold(QueueWhom),
+    /// Let go what is held back; put what lies in another folder into the queue.
+    Release(QueueWhom),
+    /// Throw away.
+    Remove(QueueWhom),
+    /// Stop expiry, or let it go on.
+    Disaster {
+        /// `on` or `off`.
+        #[arg(value_enum)]
+        switch: Switch,
+    },
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// `postern queue list`
+#[derive(Clone, Debug, Default, Args)]
+pub struct QueueList {
+    /// Only of this folder: queue, quarantine, reports, traps, expired [default: all].
+    #[arg(long, value_name = "F")]
+    pub folder: Option<String>,
+    /// Only for recipients in this domain, or for this backend.
+    #[arg(long, value_name = "D")]
+    pub domain: Option<String>,
+    /// At most so many [default: 100, at most 1000].
+    #[arg(long, value_name = "N")]
+    pub last: Option<usize>,
+}
+
+/// Which messages are meant.
+#[derive(Clone, Debug, Default, Args)]
+#[group(id = "whom", required = true, multiple = false, args = ["ids", "domain", "all"])]
+pub struct QueueWhom {
+    /// As `list` names them.
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// All for recipients in this domain, or for this backend.
+    #[arg(long, value_name = "D")]
+    pub domain: Option<String>,
+    /// All.
+    #[arg(long)]
+    pub all: bool,
+    /// With --domain or --all: of this folder [default: queue].
+    #[arg(long, value_name = "F", conflicts_with = "ids")]
+    pub folder: Option<String>,
+}
+
 /// `postern firewall`
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub enum FirewallAction {
@@ -308,6 +378,29 @@ mod tests {
         ] {
             assert_eq!(action(words), None, "{words:?}");
         }
+    }
+
+    #[test]
+    fn an_order_for_the_queue_says_for_whom() {
+        let whom = |words: &[&str]| {
+            let words = ["postern", "queue"].iter().chain(words);
+            CommandLine::try_parse_from(words).map(|line| line.command)
+        };
+        for words in [
+            &["remove"][..],
+            &["remove", "1", "--all"],
+            &["hold", "--domain", "a.example", "--all"],
+            &["release", "1", "--folder", "expired"],
+            &["disaster", "perhaps"],
+        ] {
+            assert!(whom(words).is_err(), "{words:?}");
+        }
+        let Ok(Command::Queue(QueueAction::Release(whom))) =
+            whom(&["release", "--all", "--folder", "expired"])
+        else {
+            panic!();
+        };
+        assert!(whom.all && whom.folder.as_deref() == Some("expired"));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use problem::{ConfigError, Problem};
 pub use resolved::{
     Acme, Admin, Backend, CertificateFiles, Config, Directory, DkimSigning, DnsList, DnsUpdate,
     ExternalAccount, Http, Judge, Limits, Listener, Log, Network, OnFailures, Outbound, Queue, Recipients,
-    Relay, Resolver, StoreEngine, Tls, Tsig,
+    Relay, Resolver, StoreEngine, Throttle, Tls, Tsig,
 };
 pub use secret::Secret;
 pub(crate) use units::duration as parse_duration;

@@ -40,6 +40,7 @@ pub use error::EngineError;
 use generation::Base;
 pub(crate) use generation::{leg, state_lock, tls_settings};
 use live::Present;
+use queue::Draining;
 use workers::{Bound, Workers};
 
 /// How long sessions have to end after SIGTERM: the longest wait for a server's final reply is longer, but service
@@ -137,6 +138,7 @@ struct Engine {
     addresses: Mutex<Vec<SocketAddr>>,
     arming: Arc<Arming>,
     roles: Arc<Roles>,
+    draining: Draining,
 }
 
 impl Engine {
@@ -159,12 +161,14 @@ impl Engine {
         let relay =
             Relay::new(generation.serving.clone(), Budget::new(config.limits.in_flight), Arc::clone(&clock));
         let arming = Arming::new(config, generation.names, Arc::clone(&relay), Arc::clone(&roles));
+        let draining = Draining::start(config, &relay, Arc::clone(&clock));
         let present = Arc::new(Present::new(
             Arc::clone(&relay),
             generation.certificates,
             states(&listeners),
             Arc::clone(&arming),
             Arc::clone(&roles),
+            (Arc::clone(&draining.queue), clock),
         ));
         roles.attend(&relay);
 
@@ -175,13 +179,13 @@ impl Engine {
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(&arming).keep());
         tokio::spawn(strain::keep_measuring(Arc::clone(&relay), config.state_dir.clone()));
-        tokio::spawn(queue::drain(Arc::clone(&relay), clock, base.schedule()));
         let desk = Desk::new(
             config.hostname.to_string(),
             admin_address,
             config.admin.networks.clone(),
             Arc::clone(&present) as _,
             Arc::clone(&recording),
+            Arc::clone(&draining.queue),
         );
         let (stop_admin, stopped) = oneshot::channel();
         tokio::spawn(admin::serve(admin, Arc::new(desk), async {
@@ -189,7 +193,19 @@ impl Engine {
         }));
         let workers = Mutex::new(vec![workers::start(&relay, listeners)?]);
         let admin = admin_address;
-        Ok(Self { base, relay, present, recording, admin, stop_admin, workers, addresses, arming, roles })
+        Ok(Self {
+            base,
+            relay,
+            present,
+            recording,
+            admin,
+            stop_admin,
+            workers,
+            addresses,
+            arming,
+            roles,
+            draining,
+        })
     }
 
     /// The first listener's address, as bound.
@@ -213,6 +229,7 @@ impl Engine {
                 self.present.certificates_are(generation.certificates);
                 self.relay.replace(generation.serving);
                 self.arming.config_is(&config, generation.names);
+                self.draining.config_is(&config);
                 if let Err(error) = self.listen_too(&config) {
                     tracing::error!(%error, "a new listener cannot be had");
                 }
@@ -247,6 +264,7 @@ impl Engine {
         if left > 0 {
             tracing::warn!(sessions = left, "closed before they were done");
         }
+        self.draining.end().await;
         let _ = self.stop_admin.send(());
         let workers = self.workers.into_inner().unwrap_or_else(PoisonError::into_inner);
         workers.into_iter().for_each(Workers::stop);

@@ -48,6 +48,7 @@ async fn perform(line: &CommandLine) -> Exit {
         Command::Trace(wanted) => ask::trace(line, wanted).await,
         Command::Backup(options) => backup::backup(line, options).await,
         Command::Restore(options) => backup::restore(line, options).await,
+        Command::Queue(action) => ask::queue(line, action).await,
         Command::Firewall(action) => firewall::firewall(line, action).await,
         Command::FirstBoot(options) => {
             first_boot::first_boot(options.step, options.root.clone(), line.json).await

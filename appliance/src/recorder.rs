@@ -7,6 +7,7 @@ mod journal;
 mod memory;
 mod metrics;
 mod networks;
+mod queue_metrics;
 mod statistics;
 
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -2,6 +2,7 @@
 //! commands `status` and `trace`, which read the same values back.
 
 mod live;
+mod queue;
 mod state;
 mod status;
 mod story;
@@ -9,6 +10,9 @@ mod story;
 pub use live::{
     ArmingState, AuthorityState, BackendState, CertificateSource, CertificateState, Health, ListenerState,
     Live, RecipientsState, RoleState, RolesState, ServerState, Strain, StrainState, VerifyingState,
+};
+pub use queue::{
+    AGES, FolderCount, QueueDestination, QueueDomain, QueueState, QueuedMessage, QueuedRecipient,
 };
 pub use state::{Level, State};
 pub use status::{Count, NetworkCount, NotReached, Period, Status, TlsCount, Totals};

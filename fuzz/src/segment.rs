@@ -57,7 +57,8 @@ impl Segment {
 pub fn message_meta(id: u64) -> Vec<u8> {
     let mut meta = Vec::new();
     meta.extend_from_slice(&id.to_le_bytes());
-    // State: revision, folder, the recipients that remain, attempts, when it is due, last words.
+    // State: revision, folder, the recipients that remain, attempts, when it is due, last words, since when, neither held nor
+    // told, no words about single recipients.
     meta.extend_from_slice(&1_u64.to_le_bytes());
     meta.push(1);
     text(&mut meta, &[1]);
@@ -66,6 +67,9 @@ pub fn message_meta(id: u64) -> Vec<u8> {
     meta.extend_from_slice(&451_u16.to_le_bytes());
     meta.extend_from_slice(&[4, 4, 0, 1, 0]);
     text(&mut meta, b"later");
+    time(&mut meta, 1_800_000_000);
+    meta.push(0);
+    meta.extend_from_slice(&0_u32.to_le_bytes());
     // Session, transaction, when it came, the backend, the client, the envelope.
     meta.extend_from_slice(&5_u64.to_le_bytes());
     meta.extend_from_slice(&1_u32.to_le_bytes());

@@ -16,6 +16,7 @@ mod notification;
 mod overload;
 mod peers;
 mod personalities;
+mod queue;
 mod receipts;
 mod roles;
 mod smuggling;

@@ -22,10 +22,10 @@ use crate::report::{self, SessionStory, Status, TransactionStory};
 const MAX_LAST: usize = 1000;
 const DEFAULT_LAST: usize = 20;
 
-type Office = State<Arc<Desk>>;
+pub(super) type Office = State<Arc<Desk>>;
 
 /// An answer that is no: a status and a sentence.
-pub(super) struct No(StatusCode, &'static str);
+pub(super) struct No(pub(super) StatusCode, pub(super) &'static str);
 
 impl IntoResponse for No {
     fn into_response(self) -> Response {
@@ -59,7 +59,7 @@ fn found(desk: &Desk, id: &str) -> Option<TransactionStory> {
     desk.kept(|kept| kept.memory.transaction(id)).map(|entry| TransactionStory::from(&*entry))
 }
 
-fn html(markup: maud::Markup) -> Response {
+pub(super) fn html(markup: maud::Markup) -> Response {
     ([(CONTENT_TYPE, "text/html; charset=utf-8")], markup.into_string()).into_response()
 }
 
@@ -157,7 +157,7 @@ pub(super) async fn session(State(desk): Office, Path(id): Path<String>) -> Resu
 }
 
 pub(super) async fn metrics(State(desk): Office) -> Response {
-    let text = desk.recording().metrics().encode(desk.live());
+    let text = desk.recording().metrics().encode(desk.live(), desk.now());
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
 }
 

@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use delivery::Queue;
 use ipnet::IpNet;
 
 use crate::recorder::{Kept, Recording};
@@ -19,6 +20,7 @@ pub struct Desk {
     networks: Vec<IpNet>,
     live: Arc<dyn Live>,
     recording: Arc<Recording>,
+    queue: Arc<Queue>,
     started: Duration,
 }
 
@@ -31,9 +33,10 @@ impl Desk {
         networks: Vec<IpNet>,
         live: Arc<dyn Live>,
         recording: Arc<Recording>,
+        queue: Arc<Queue>,
     ) -> Self {
         let started = recording.clock().now();
-        Self { hostname, listen, networks, live, recording, started }
+        Self { hostname, listen, networks, live, recording, queue, started }
     }
 
     pub(super) fn admits(&self, address: IpAddr) -> bool {
@@ -52,6 +55,14 @@ impl Desk {
 
     pub(super) fn now(&self) -> Duration {
         self.recording.clock().now()
+    }
+
+    pub(super) fn hostname(&self) -> &str {
+        &self.hostname
+    }
+
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
     }
 
     pub(super) fn live(&self) -> &dyn Live {
@@ -90,6 +101,7 @@ impl Desk {
             arming: self.live.arming(),
             authority: self.live.authority(),
             verifying: self.live.verifying(),
+            queue: self.live.queue(),
             roles: self.live.roles(),
             without_tls,
             not_reached,

@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::{chart, tables};
+use super::{chart, tables, waiting};
 use crate::config::{duration_in_words, size_in_words};
 use crate::report::{Level, Period, SessionStory, State, Status, TransactionStory};
 
@@ -68,6 +68,7 @@ pub(super) fn front(status: &Status, transactions: &[TransactionStory], sessions
             }
         }
         (tables::backends(&status.backends))
+        (waiting::summary(&status.queue, status.now))
         (tables::transactions(transactions))
         (tables::tls("client-tls", "TLS with clients", &days.client_tls))
         (tables::tls("server-tls", "TLS with servers", &days.server_tls))

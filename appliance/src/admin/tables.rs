@@ -13,7 +13,7 @@ use crate::report::{
 };
 
 /// A section of the page that the script renews.
-fn section(id: &str, title: &str, content: Markup) -> Markup {
+pub(super) fn section(id: &str, title: &str, content: Markup) -> Markup {
     html! {
         section id=(id) data-live aria-labelledby=(format!("{id}-title")) {
             h2 id=(format!("{id}-title")) { (title) }
@@ -23,7 +23,7 @@ fn section(id: &str, title: &str, content: Markup) -> Markup {
 }
 
 /// A section that takes the page's whole width.
-fn wide(id: &str, title: &str, content: Markup) -> Markup {
+pub(super) fn wide(id: &str, title: &str, content: Markup) -> Markup {
     html! {
         section.wide id=(id) data-live aria-labelledby=(format!("{id}-title")) {
             h2 id=(format!("{id}-title")) { (title) }
@@ -32,7 +32,7 @@ fn wide(id: &str, title: &str, content: Markup) -> Markup {
     }
 }
 
-fn none(words: &str) -> Markup {
+pub(super) fn none(words: &str) -> Markup {
     html! { p.none { (words) } }
 }
 
@@ -43,7 +43,7 @@ pub(super) fn when(rfc3339: &str) -> Markup {
     html! { time datetime=(rfc3339) { span.date { (date) " " } (short) } }
 }
 
-fn when_seconds(since_1970: u64) -> Markup {
+pub(super) fn when_seconds(since_1970: u64) -> Markup {
     when(&record::rfc3339_date(Duration::from_secs(since_1970)))
 }
 

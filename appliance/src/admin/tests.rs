@@ -12,7 +12,7 @@ use super::{Desk, serve};
 use crate::recorder::{Recording, samples};
 use crate::report::{
     ArmingState, AuthorityState, BackendState, CertificateSource, CertificateState, Health, ListenerState,
-    Live, RoleState, RolesState, ServerState, Status, Strain, StrainState, VerifyingState,
+    Live, QueueState, RoleState, RolesState, ServerState, Status, Strain, StrainState, VerifyingState,
 };
 
 /// An engine with two backends, one of whose servers is down.
@@ -115,6 +115,10 @@ impl Live for FakeEngine {
         Some(AuthorityState { pem, sha256, expires: 1_900_000_000 })
     }
 
+    fn queue(&self) -> QueueState {
+        QueueState::default()
+    }
+
     fn verifying(&self) -> Vec<VerifyingState> {
         let (server, destination) = ("198.51.100.25".parse().unwrap(), "192.0.2.9:25".parse().unwrap());
         vec![VerifyingState { server, destination, times: 4 }]
@@ -130,7 +134,8 @@ pub(crate) async fn start(live: FakeEngine, fill: bool) -> (std::net::SocketAddr
     }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let desk = Desk::new("mx1.example.net".to_owned(), address, Vec::new(), Arc::new(live), recording);
+    let queue = super::queue_tests::queue(&recording, Arc::new(clock)).await;
+    let desk = Desk::new("mx1.example.net".to_owned(), address, Vec::new(), Arc::new(live), recording, queue);
     let (stop, stopped) = oneshot::channel::<()>();
     tokio::spawn(async move {
         serve(listener, Arc::new(desk), async {
@@ -161,16 +166,19 @@ async fn fill_with_mail(recording: &Recording) {
     }
 }
 
-async fn ask(address: std::net::SocketAddr, host: &str, path: &str) -> String {
+pub(super) async fn ask(address: std::net::SocketAddr, host: &str, path: &str) -> String {
+    say(address, &format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")).await
+}
+
+pub(super) async fn say(address: std::net::SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
 }
 
-const FINE: FakeEngine = FakeEngine { all_down: false, self_signed: false };
+pub(super) const FINE: FakeEngine = FakeEngine { all_down: false, self_signed: false };
 
 #[tokio::test]
 async fn the_page_shows_what_happened_and_trusts_nothing() {

@@ -31,6 +31,7 @@ pub(super) fn status(status: &Status) -> Vec<String> {
         ));
     }
     status.periods.iter().for_each(|period| lines.extend(sums(period)));
+    lines.extend(super::queue::summary(&status.queue, status.now));
     lines.push("backends:".to_owned());
     status.backends.iter().for_each(|one| lines.extend(backend(one)));
     lines.push("listeners:".to_owned());

@@ -88,6 +88,7 @@ pub(super) struct RawBackend {
     pub(super) banner: Option<RawBanner>,
     pub(super) arm: Option<Arm>,
     pub(super) recipients: Any,
+    pub(super) lifetime: Text,
 }
 
 /// A banner; the empty word stands for the mode's default.
@@ -288,6 +289,17 @@ pub(super) struct RawDnsList {
 pub(super) struct RawQueue {
     pub(super) lifetime: Text,
     pub(super) max_size: Text,
+    pub(super) tell_after: Text,
+    pub(super) keep_expired: Text,
+    pub(super) throttles: Option<Vec<RawThrottle>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawThrottle {
+    pub(super) domain: Spanned<String>,
+    pub(super) connections: Number,
+    pub(super) per_minute: Number,
 }
 
 #[derive(Debug, Default, Deserialize)]

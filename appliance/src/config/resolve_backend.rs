@@ -1,6 +1,7 @@
 //! `[[backend]]`: the servers behind, and what must agree between them.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -82,6 +83,7 @@ fn backend(
         banner: banner.unwrap_or(if mode == Mode::Front { Banner::Postern } else { Banner::Server }),
         arm: raw.arm.unwrap_or_default(),
         recipients,
+        lifetime: raw.lifetime.as_ref().map(|_| reading.duration(&raw.lifetime, Duration::ZERO)),
     })
 }
 

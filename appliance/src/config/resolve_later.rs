@@ -13,7 +13,7 @@ use super::raw::{
 };
 use super::resolved::{
     Acme, DkimSigning, DnsList, DnsUpdate, ExternalAccount, Http, Judge, Log, OnFailures, Outbound, Queue,
-    Relay, Resolver, StoreEngine, Tsig,
+    Relay, Resolver, StoreEngine, Throttle, Tsig,
 };
 use super::resolver::{Reading, mail_address};
 
@@ -214,7 +214,24 @@ fn queue(raw: &RawQueue, reading: &mut Reading<'_, '_>) -> Queue {
     Queue {
         lifetime: reading.duration(&raw.lifetime, Duration::from_secs(5 * 86_400)),
         max_size: reading.size(&raw.max_size, 10 << 30, 1 << 20..=1 << 50),
+        tell_after: reading.duration(&raw.tell_after, Duration::from_secs(4 * 3600)),
+        keep_expired: reading.duration(&raw.keep_expired, Duration::from_secs(30 * 86_400)),
+        throttles: throttles(raw, reading),
     }
+}
+
+/// The most connections to one destination, throttled or not.
+const MOST_CONNECTIONS: i64 = 20;
+
+fn throttles(raw: &RawQueue, reading: &mut Reading<'_, '_>) -> Vec<Throttle> {
+    let mut throttles = Vec::new();
+    for throttle in raw.throttles.iter().flatten() {
+        let domain = reading.domain(&Some(throttle.domain.clone()));
+        let connections = reading.number(&throttle.connections, 20, 1..=MOST_CONNECTIONS);
+        let per_minute = reading.number(&throttle.per_minute, 0, 0..=600_000);
+        throttles.extend(domain.map(|domain| Throttle { domain, connections, per_minute }));
+    }
+    throttles
 }
 
 fn http(raw: &RawHttp, reading: &mut Reading<'_, '_>) -> Http {

@@ -116,6 +116,8 @@ pub struct Backend {
     pub arm: Arm,
     /// Where its recipients are known from.
     pub recipients: Recipients,
+    /// How long delivery to it is tried, where that is not `queue.lifetime`.
+    pub lifetime: Option<Duration>,
 }
 
 /// Where a backend's recipients are known from.
@@ -348,6 +350,23 @@ pub struct Queue {
     pub lifetime: Duration,
     /// The most octets on disk.
     pub max_size: u64,
+    /// After this long the sender is told that a message waits.
+    pub tell_after: Duration,
+    /// How long what could not be delivered, and of which nobody may be told, is kept.
+    pub keep_expired: Duration,
+    /// Domains of the world that get mail slower than others.
+    pub throttles: Vec<Throttle>,
+}
+
+/// `[queue] throttles`
+#[derive(Clone, Debug)]
+pub struct Throttle {
+    /// Whose servers.
+    pub domain: Domain,
+    /// Connections at the same time.
+    pub connections: usize,
+    /// Messages within a minute; 0: as many as it takes.
+    pub per_minute: u32,
 }
 
 /// `[limits]`

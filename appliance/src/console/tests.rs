@@ -36,6 +36,7 @@ fn status(level: Level, sentence: &str, advice: &str) -> Status {
             source: CertificateSource::SelfSigned,
             fingerprint: fingerprint(&vec![1, 2, 3].into()),
         }],
+        queue: Default::default(),
         roles: RolesState {
             words: "separate processes".to_owned(),
             processes: vec![RoleState { role: "gate".to_owned(), pid: 7, restarts: 0, works: true }],

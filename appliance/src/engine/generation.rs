@@ -85,11 +85,6 @@ impl Base {
         &self.remembering
     }
 
-    /// When what waits in the queue is tried again, and for how long.
-    pub(super) fn schedule(&self) -> Schedule {
-        self.spool_settings.schedule
-    }
-
     pub(super) async fn generation(
         &self,
         config: &Config,

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use delivery::Queue;
+use record::Clock;
 use relay::Relay;
 use route::{Backend, ClientAddress, Server};
 use smtp::Extension;
@@ -10,7 +12,7 @@ use tokio::time::Instant;
 
 use super::arming::Arming;
 use crate::report::{
-    ArmingState, AuthorityState, BackendState, CertificateState, Health, ListenerState, Live,
+    ArmingState, AuthorityState, BackendState, CertificateState, Health, ListenerState, Live, QueueState,
     RecipientsState, RolesState, ServerState, StrainState, VerifyingState,
 };
 use crate::roles::Roles;
@@ -22,6 +24,8 @@ pub(super) struct Present {
     listeners: Mutex<Vec<ListenerState>>,
     arming: Arc<Arming>,
     roles: Arc<Roles>,
+    queue: Arc<Queue>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Present {
@@ -31,9 +35,10 @@ impl Present {
         listeners: Vec<ListenerState>,
         arming: Arc<Arming>,
         roles: Arc<Roles>,
+        (queue, clock): (Arc<Queue>, Arc<dyn Clock>),
     ) -> Self {
         let (certificates, listeners) = (Mutex::new(certificates), Mutex::new(listeners));
-        Self { relay, certificates, listeners, arming, roles }
+        Self { relay, certificates, listeners, arming, roles, queue, clock }
     }
 
     /// After a reload that brought new ones.
@@ -99,6 +104,10 @@ impl Live for Present {
             sha256: hexadecimal(&Chain::new(&[authority.certificate()]).digest()),
             expires: authority.not_after().as_secs(),
         })
+    }
+
+    fn queue(&self) -> QueueState {
+        QueueState::of(&self.queue, self.clock.now())
     }
 
     fn verifying(&self) -> Vec<VerifyingState> {

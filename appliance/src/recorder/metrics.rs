@@ -2,6 +2,7 @@
 //! nothing from the network makes a new time series (law 7).
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -12,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 use record::{Event, FarProof, GroupOutcome, Leg, Session, SessionEnd, TlsOutcome, Transaction};
 
 use super::outcome;
+use super::queue_metrics::QueueMetrics;
 use crate::report::{Health, Live, Strain, proof_name};
 
 /// All time series.
@@ -36,6 +38,7 @@ pub struct Metrics {
     strain: Family<ResourceLabel, Gauge>,
     servers_up: Family<ServerLabels, Gauge>,
     certificate_expiry: Family<NameLabel, Gauge>,
+    queue: QueueMetrics,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -120,6 +123,7 @@ impl Metrics {
             strain: Family::default(),
             servers_up: Family::default(),
             certificate_expiry: Family::default(),
+            queue: QueueMetrics::default(),
         };
         metrics.register();
         metrics
@@ -155,6 +159,7 @@ impl Metrics {
         r.register("server_up", "1 if the server answered last time", self.servers_up.clone());
         let help = "The last second of the certificate's validity, since 1970";
         r.register_with_unit("certificate_expiry", help, Unit::Seconds, self.certificate_expiry.clone());
+        self.queue.register(r);
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -229,10 +234,11 @@ impl Metrics {
     }
 
     /// All time series as OpenMetrics text, with the gauges as they are now.
-    pub fn encode(&self, live: &dyn Live) -> String {
+    pub fn encode(&self, live: &dyn Live, now: Duration) -> String {
         self.open_sessions.set(i64::try_from(live.sessions_now()).unwrap_or(i64::MAX));
         self.in_flight.set(i64::try_from(live.bytes_in_flight()).unwrap_or(i64::MAX));
         self.draining.set(i64::from(live.draining()));
+        let queue = live.queue();
         for state in live.strains() {
             let strain = match state.strain {
                 Strain::None => 0,
@@ -243,6 +249,7 @@ impl Metrics {
         }
         // Locked before the gauges are cleared, so that no other look sees them half filled.
         let registry = self.registry();
+        self.queue.show(&queue, now);
         self.servers_up.clear();
         for backend in live.backends() {
             for server in backend.servers {

@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+use super::queue::QueueState;
+
 /// Answers what is so now. Asked at every look at the page: must be quick and must not block.
 pub trait Live: Send + Sync + 'static {
     /// Where mail comes in, in the config's order.
@@ -28,6 +30,8 @@ pub trait Live: Send + Sync + 'static {
     fn authority(&self) -> Option<AuthorityState>;
     /// Hidden servers that verify far sides and do not trust the authority (DECISIONS 18).
     fn verifying(&self) -> Vec<VerifyingState>;
+    /// What waits.
+    fn queue(&self) -> QueueState;
 }
 
 /// How far something is used up of which there can be too little.

@@ -8,6 +8,7 @@ use super::live::{
     ArmingState, BackendState, CertificateSource, CertificateState, Health, ListenerState, Live, Strain,
     StrainState,
 };
+use super::queue::QueueState;
 use crate::config::duration_in_words;
 
 /// Below this somebody should look after a certificate.
@@ -39,13 +40,18 @@ pub enum Level {
 impl State {
     /// The worst thing that is so at `now`, since 1970.
     pub fn of(live: &dyn Live, now: Duration) -> Self {
-        let (backends, certificates) = (live.backends(), live.certificates());
+        let (backends, certificates, queue) = (live.backends(), live.certificates(), live.queue());
         draining(live)
             .or_else(|| listener_down(&live.listeners()))
+            .or_else(|| no_room(&queue))
             .or_else(|| runs_short(&live.strains()))
             .or_else(|| backend_down(&backends, now))
+            .or_else(|| waits_too_long(&queue, now))
             .or_else(|| certificate(&certificates, now))
             .or_else(|| server_down(&backends))
+            .or_else(|| set_aside(&queue))
+            .or_else(|| waits(&queue, now))
+            .or_else(|| disaster(&queue))
             .or_else(|| passes_unread(&live.arming()))
             .or_else(|| recipients_unknown(&backends))
             .or_else(|| self_signed(&certificates))
@@ -116,6 +122,81 @@ fn backend_down(backends: &[BackendState], now: Duration) -> Option<State> {
         listed(&down.domains)
     );
     Some(new(Level::Bad, sentence, advice))
+}
+
+/// From here on somebody should make room.
+const NEARLY_FULL: u64 = 80;
+/// A message that waits for so long is a matter of attention: everyday deferrals are over by then.
+const LONG: Duration = Duration::from_secs(3600);
+/// Here a part of its lifetime is gone, and senders have been told.
+const TOO_LONG: Duration = Duration::from_secs(86_400);
+/// So many messages are no everyday backlog.
+const MANY: usize = 10_000;
+
+fn no_room(queue: &QueueState) -> Option<State> {
+    let advice = "Make room on the disk, raise [queue] max_size, or release and remove what waits: `postern queue list`.";
+    if queue.full {
+        return Some(new(
+            Level::Bad,
+            "The spool is full: what cannot be delivered at once is refused for now.",
+            advice,
+        ));
+    }
+    let sentence = format!("Mail flows, but {} % of the spool's room is taken.", queue.percent);
+    (queue.percent >= NEARLY_FULL).then(|| new(Level::Attention, sentence, advice))
+}
+
+fn oldest(queue: &QueueState, now: Duration) -> Option<Duration> {
+    queue.oldest.map(|oldest| now.saturating_sub(Duration::from_secs(oldest)))
+}
+
+fn waits_too_long(queue: &QueueState, now: Duration) -> Option<State> {
+    let age = oldest(queue, now).filter(|age| *age >= TOO_LONG)?;
+    let sentence =
+        format!("{} messages wait in the queue, the oldest for {}.", queue.messages, duration_in_words(age));
+    Some(new(Level::Bad, sentence, why(queue)))
+}
+
+fn waits(queue: &QueueState, now: Duration) -> Option<State> {
+    let age = oldest(queue, now)?;
+    if age < LONG && queue.messages < MANY {
+        return None;
+    }
+    let sentence = format!(
+        "Mail flows, but {} messages wait in the queue, the oldest for {}.",
+        queue.messages,
+        duration_in_words(age)
+    );
+    Some(new(Level::Attention, sentence, why(queue)))
+}
+
+/// What the first destination that is not reached says.
+fn why(queue: &QueueState) -> String {
+    let away = queue.destinations.iter().find(|one| one.away_since.is_some());
+    match away {
+        Some(one) => format!("{} is not reached: {}. `postern queue list` tells more.", one.name, one.reason),
+        None => "`postern queue list` tells why each of them waits.".to_owned(),
+    }
+}
+
+fn set_aside(queue: &QueueState) -> Option<State> {
+    let expired = queue.in_folder(spool::Folder::Expired);
+    if expired > 0 {
+        let sentence =
+            format!("Mail flows; {expired} messages could not be delivered, and nobody may be told.");
+        let advice = "Look at them with `postern queue list --folder expired`, release or remove them. Each leaves by itself \
+                      at the time that is shown with it.";
+        return Some(new(Level::Attention, sentence, advice));
+    }
+    let sentence = format!("Mail flows; {} damaged records of the spool were set aside.", queue.damaged);
+    let advice = "They lie in the folder `spool/damaged` of state_dir; the log names them. Check the disk.";
+    (queue.damaged > 0).then(|| new(Level::Attention, sentence, advice))
+}
+
+fn disaster(queue: &QueueState) -> Option<State> {
+    queue.disaster?;
+    let advice = "When the servers are back and the queue is drained: `postern queue disaster off`.";
+    Some(new(Level::Attention, "Disaster mode is on: nothing in the queue expires.", advice))
 }
 
 fn server_down(backends: &[BackendState]) -> Option<State> {

@@ -6,6 +6,7 @@ use super::live::{
     ArmingState, AuthorityState, BackendState, CertificateState, ListenerState, RolesState, StrainState,
     VerifyingState,
 };
+use super::queue::QueueState;
 use super::state::State;
 
 /// Everything that the front of the page shows.
@@ -47,6 +48,9 @@ pub struct Status {
     /// Hidden servers that verify far sides and do not trust the authority.
     #[serde(default)]
     pub verifying: Vec<VerifyingState>,
+    /// What waits.
+    #[serde(default)]
+    pub queue: QueueState,
     /// The processes that Postern is made of.
     pub roles: RolesState,
     /// Client networks whose mail came without forward secrecy, most sessions first.

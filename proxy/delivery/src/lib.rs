@@ -18,7 +18,7 @@ mod pool;
 mod probe;
 mod probe_recipients;
 mod probed;
-mod queued;
+mod queue;
 pub mod timeouts;
 
 pub use delivered::Delivered;
@@ -30,4 +30,4 @@ pub use pool::Pool;
 pub use probe::probe;
 pub use probe_recipients::probe_recipients;
 pub use probed::{FarSide, NotProven, OpenProbe, ProbeRequest, Probed, Shown};
-pub use queued::{Attempt, Ways, attempt};
+pub use queue::{DestinationState, Pace, Present, Queue, Settings as QueueSettings, Totals, WayOut};

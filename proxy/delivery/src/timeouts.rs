@@ -18,6 +18,8 @@ pub const DATA_START: Duration = Duration::from_secs(2 * 60);
 pub const DATA_BLOCK: Duration = Duration::from_secs(3 * 60);
 /// For the reply to the content (§4.5.3.2.6).
 pub const DATA_END: Duration = Duration::from_secs(10 * 60);
+/// For what a server may still have said before it broke off.
+pub const LAST_WORDS: Duration = Duration::from_secs(5);
 /// A connection that was idle for longer is not trusted with a message (DECISIONS 3).
 pub const STALE: Duration = Duration::from_secs(60);
 /// How long a connection waits in the pool.

@@ -20,7 +20,17 @@ pub struct Content {
 
 enum Piece {
     Memory(Box<dyn AsRef<[u8]> + Send + Sync>),
-    File { file: Arc<File>, offset: u64, length: u64 },
+    File {
+        file: Arc<File>,
+        offset: u64,
+        length: u64,
+    },
+    /// Of another message in the spool.
+    Spooled {
+        file: Arc<dyn DiskFile>,
+        offset: u64,
+        length: u64,
+    },
 }
 
 impl Content {
@@ -45,6 +55,15 @@ impl Content {
         self
     }
 
+    /// Adds what is left of a message in the spool.
+    #[must_use]
+    pub fn spooled(mut self, content: ContentReader) -> Self {
+        let ContentReader { file, offset, left, .. } = content;
+        self.length = self.length.saturating_add(left);
+        self.pieces.push(Piece::Spooled { file, offset, length: left });
+        self
+    }
+
     /// Octets in all.
     pub fn length(&self) -> u64 {
         self.length
@@ -54,7 +73,7 @@ impl Content {
     pub(crate) fn in_memory(&self) -> u64 {
         let lengths = self.pieces.iter().map(|piece| match piece {
             Piece::Memory(bytes) => (**bytes).as_ref().len() as u64,
-            Piece::File { .. } => 0,
+            Piece::File { .. } | Piece::Spooled { .. } => 0,
         });
         lengths.sum()
     }
@@ -75,13 +94,13 @@ impl Content {
                 }
                 Piece::File { file, offset, length } => {
                     let (file, offset) = (Arc::clone(file), *offset);
-                    let size = usize::try_from(*length).unwrap_or(usize::MAX).min(room);
-                    let read = move || {
-                        let mut bytes = vec![0; size];
-                        file.read_exact_at(&mut bytes, offset).map(|()| bytes)
-                    };
-                    let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?;
-                    beginning.extend_from_slice(&read?);
+                    let read = move |bytes: &mut [u8]| file.read_exact_at(bytes, offset);
+                    beginning.extend(read_beginning(*length, room, read).await?);
+                }
+                Piece::Spooled { file, offset, length } => {
+                    let (file, offset) = (Arc::clone(file), *offset);
+                    let read = move |bytes: &mut [u8]| read_exact_at(&*file, bytes, offset);
+                    beginning.extend(read_beginning(*length, room, read).await?);
                 }
             }
         }
@@ -93,11 +112,30 @@ impl Content {
         for piece in &self.pieces {
             match piece {
                 Piece::Memory(bytes) => sink((**bytes).as_ref()).map_err(PourError::Sink)?,
-                Piece::File { file, offset, length } => pour_file(file, *offset, *length, sink)?,
+                Piece::File { file, offset, length } => {
+                    pour_file(&|piece, at| file.read_exact_at(piece, at), *offset, *length, sink)?;
+                }
+                Piece::Spooled { file, offset, length } => {
+                    pour_file(&|piece, at| read_exact_at(&**file, piece, at), *offset, *length, sink)?;
+                }
             }
         }
         Ok(())
     }
+}
+
+/// At most `room` octets of a piece that has `length`, read on a thread that may block.
+async fn read_beginning(
+    length: u64,
+    room: usize,
+    read: impl FnOnce(&mut [u8]) -> io::Result<()> + Send + 'static,
+) -> io::Result<Vec<u8>> {
+    let size = usize::try_from(length).unwrap_or(usize::MAX).min(room);
+    let read = move || {
+        let mut bytes = vec![0; size];
+        read(&mut bytes).map(|()| bytes)
+    };
+    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
 }
 
 /// Which side failed.
@@ -107,7 +145,7 @@ pub(crate) enum PourError {
 }
 
 fn pour_file(
-    file: &File,
+    read: &dyn Fn(&mut [u8], u64) -> io::Result<()>,
     mut offset: u64,
     mut left: u64,
     sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
@@ -115,7 +153,7 @@ fn pour_file(
     let mut buffer = vec![0; piece_of(left)];
     while left > 0 {
         let piece = &mut buffer[..piece_of(left)];
-        file.read_exact_at(piece, offset).map_err(PourError::Source)?;
+        read(piece, offset).map_err(PourError::Source)?;
         sink(piece).map_err(PourError::Sink)?;
         offset += piece.len() as u64;
         left -= piece.len() as u64;

@@ -13,7 +13,8 @@ use smtp::{Envelope, RecipientSet, Reply, ReplyCode, TraceId, TransactionId};
 
 use crate::disk::{Disk, DiskFile, Fault, SimulatedDisk};
 use crate::{
-    ClientFacts, Content, Entry, EntryId, Folder, ReceiptKey, SenderProof, Settings, Spool, SpoolError,
+    ClientFacts, Content, Deferral, Entry, EntryId, Folder, Order, ReceiptKey, SenderProof, Settings,
+    Settlement, Space, Spool, SpoolError,
 };
 
 /// Stands still: the schedule is not what these tests are about.
@@ -77,15 +78,23 @@ fn open(disk: impl Disk) -> Result<Spool, SpoolError> {
     Spool::open(small(), Arc::new(disk), Arc::new(Noon))
 }
 
-/// What may be found of one message: its folder and recipients, or nothing.
-type Fate = Option<(Folder, Vec<usize>)>;
+/// What may be found of one message: its folder, its recipients, and whether it is held back; or nothing.
+type Fate = Option<(Folder, Vec<usize>, bool)>;
 
 /// What was promised: for each message the fates that are allowed.
-#[derive(Default)]
 struct Promises {
     fates: BTreeMap<u32, Vec<Fate>>,
     ids: BTreeMap<u32, EntryId>,
     receipts: Vec<u32>,
+    /// Whether disaster mode may be on.
+    disaster: Vec<bool>,
+}
+
+impl Default for Promises {
+    fn default() -> Self {
+        let (fates, ids, receipts) = Default::default();
+        Self { fates, ids, receipts, disaster: vec![false] }
+    }
 }
 
 impl Promises {
@@ -106,7 +115,7 @@ impl Promises {
     }
 
     async fn store(&mut self, spool: &Spool, number: u32, recipients: usize) {
-        let fate = Some((Folder::Queue, (0..recipients).collect()));
+        let fate = Some((Folder::Queue, (0..recipients).collect(), false));
         let bytes = content_of(number);
         let middle = bytes.len() / 2;
         let content = Content::new().bytes(bytes[..middle].to_vec()).bytes(bytes[middle..].to_vec());
@@ -120,9 +129,37 @@ impl Promises {
         let Some(&id) = self.ids.get(&number) else { return };
         let Some(summary) = spool.entry(id) else { return };
         let rest: Vec<_> = summary.recipients.iter().filter(|&index| index != recipient).collect();
-        let fate = if rest.is_empty() { None } else { Some((summary.folder, rest)) };
+        let fate = if rest.is_empty() { None } else { Some((summary.folder, rest, summary.held)) };
         let one: RecipientSet = [recipient].into_iter().collect();
         self.change(number, fate, spool.delivered(id, &one)).await;
+    }
+
+    /// One recipient was refused for good and told of, the others wait on with words of their own.
+    async fn split(&mut self, spool: &Spool, number: u32, refused: usize) {
+        let Some(&id) = self.ids.get(&number) else { return };
+        let Some(summary) = spool.entry(id) else { return };
+        let rest: Vec<_> = summary.recipients.iter().filter(|&index| index != refused).collect();
+        let own_words = rest.iter().map(|&index| (index, words("mailbox busy"))).collect();
+        let fate = if rest.is_empty() { None } else { Some((summary.folder, rest, summary.held)) };
+        let gone = [refused].into_iter().collect();
+        let deferred = Some(Deferral { words: words("busy"), own_words, next: LATER });
+        self.change(number, fate, spool.settle(id, Settlement { gone, deferred })).await;
+    }
+
+    async fn hold(&mut self, spool: &Spool, number: u32, hold: bool) {
+        let Some(&id) = self.ids.get(&number) else { return };
+        let Some(summary) = spool.entry(id) else { return };
+        let order = if hold { Order::Hold } else { Order::Release(words("released")) };
+        let fate = Some((summary.folder, summary.recipients.iter().collect(), hold));
+        let ids = [id];
+        self.change(number, fate, spool.order(&ids, &order)).await;
+    }
+
+    async fn disaster(&mut self, spool: &Spool, on: bool) {
+        self.disaster.push(on);
+        if spool.set_disaster(on).await.is_ok() {
+            self.disaster = vec![on];
+        }
     }
 
     async fn remove(&mut self, spool: &Spool, number: u32) {
@@ -134,13 +171,14 @@ impl Promises {
     async fn quarantine(&mut self, spool: &Spool, number: u32) {
         let Some(&id) = self.ids.get(&number) else { return };
         let Some(summary) = spool.entry(id) else { return };
-        let fate = Some((Folder::Quarantine, summary.recipients.iter().collect()));
+        let fate = Some((Folder::Quarantine, summary.recipients.iter().collect(), false));
         self.change(number, fate, spool.move_to(id, Folder::Quarantine, words("held"))).await;
     }
 
     async fn defer(&mut self, spool: &Spool, number: u32) {
         if let Some(&id) = self.ids.get(&number) {
-            let _ = spool.deferred(id, words("still down"), NOON).await;
+            let deferred = Some(Deferral { words: words("still down"), own_words: Vec::new(), next: LATER });
+            let _ = spool.settle(id, Settlement { deferred, ..Settlement::default() }).await;
         }
     }
 
@@ -149,7 +187,7 @@ impl Promises {
         let mut found: BTreeMap<u32, Fate> = BTreeMap::new();
         for summary in spool.entries() {
             let number = summary.transaction.number;
-            let fate = Some((summary.folder, summary.recipients.iter().collect()));
+            let fate = Some((summary.folder, summary.recipients.iter().collect(), summary.held));
             if found.insert(number, fate).is_some() {
                 return Err(format!("{number} is there twice"));
             }
@@ -167,6 +205,9 @@ impl Promises {
         }
         if !found.is_empty() {
             return Err(format!("nobody stored {:?}", found.keys()));
+        }
+        if !self.disaster.contains(&spool.disaster().is_some()) {
+            return Err(format!("disaster mode is not {:?}", self.disaster));
         }
         for &number in &self.receipts {
             if spool.receipts().take(receipt_key(number)) != Some(words("taken")) {
@@ -200,12 +241,18 @@ async fn live(spool: &Spool, promises: &mut Promises) {
         promises.store(spool, number, 2).await;
         promises.defer(spool, number / 2).await;
     }
+    promises.hold(spool, 3, true).await;
+    promises.hold(spool, 11, true).await;
+    promises.disaster(spool, true).await;
     promises.quarantine(spool, 5).await;
+    promises.split(spool, 14, 1).await;
+    promises.hold(spool, 11, false).await;
     promises.deliver(spool, 2, 2).await;
     promises.remove(spool, 4).await;
     promises.deliver(spool, 12, 0).await;
     let _ = spool.tidy(LATER).await;
     promises.deliver(spool, 2, 1).await;
+    promises.disaster(spool, false).await;
     for number in 16..20 {
         promises.store(spool, number, 1).await;
         promises.remove(spool, number - 8).await;

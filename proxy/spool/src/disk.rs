@@ -7,6 +7,7 @@ mod simulated;
 use std::io;
 
 use crate::copying::Leave;
+use crate::space::Space;
 
 pub use real::RealDisk;
 pub use simulated::{Fault, SimulatedDisk};
@@ -42,6 +43,9 @@ pub trait Disk: Send + Sync + 'static {
     fn leave_to_move(&self) -> io::Result<Option<Leave>> {
         Ok(Some(Leave::default()))
     }
+
+    /// How much room there is.
+    fn space(&self) -> io::Result<Space>;
 }
 
 /// A file that only ever grows.

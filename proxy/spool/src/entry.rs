@@ -55,7 +55,8 @@ pub enum Folder {
 }
 
 impl Folder {
-    const ALL: [Self; 5] = [Self::Queue, Self::Quarantine, Self::Reports, Self::Traps, Self::Expired];
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Queue, Self::Quarantine, Self::Reports, Self::Traps, Self::Expired];
 
     /// As logs and pages write it.
     pub fn name(self) -> &'static str {
@@ -66,6 +67,11 @@ impl Folder {
             Self::Traps => "traps",
             Self::Expired => "expired",
         }
+    }
+
+    /// The folder of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|folder| folder.name() == name)
     }
 
     fn code(self) -> u8 {
@@ -215,7 +221,7 @@ impl Fixed {
     }
 }
 
-/// Transaction, arrival and backend: all that the index keeps, without reading the envelope.
+/// Transaction, arrival and backend.
 pub(crate) fn decode_head(from: &mut Decoder<'_>) -> Option<(TransactionId, Duration, Box<str>)> {
     let transaction = TransactionId { session: TraceId::from_bits(from.u64()?), number: from.u32()? };
     Some((transaction, from.duration()?, from.text()?))
@@ -261,7 +267,18 @@ pub(crate) struct State {
     /// When it is due next, since 1970.
     pub(crate) next: Duration,
     pub(crate) words: Reply,
+    /// When it came into its folder, since 1970: lifetimes and terms count from then.
+    pub(crate) since: Duration,
+    /// A person holds it back.
+    pub(crate) held: bool,
+    /// The sender was told that it waits, or is not to be told.
+    pub(crate) delay_told: bool,
+    /// What was said of single recipients, where it is not `words`.
+    pub(crate) own_words: Box<[(usize, Reply)]>,
 }
+
+const HELD: u8 = 1;
+const DELAY_TOLD: u8 = 2;
 
 impl State {
     pub(crate) fn encode(&self, out: &mut Encoder) {
@@ -271,18 +288,21 @@ impl State {
         out.u32(self.attempts);
         out.duration(self.next);
         out.reply(&self.words);
+        out.duration(self.since);
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        out.u8(flag(self.held, HELD) | flag(self.delay_told, DELAY_TOLD));
+        out.own_words(&self.own_words);
     }
 
     pub(crate) fn decode(from: &mut Decoder<'_>) -> Option<Self> {
-        Some(Self {
-            // Each change counts on: the greatest number has no successor, and no record of ours has it.
-            revision: from.u64().filter(|&revision| revision < u64::MAX)?,
-            folder: Folder::from_code(from.u8()?)?,
-            remaining: from.recipients()?,
-            attempts: from.u32()?,
-            next: from.duration()?,
-            words: from.reply()?,
-        })
+        // Each change counts on: the greatest number has no successor, and no record of ours has it.
+        let revision = from.u64().filter(|&revision| revision < u64::MAX)?;
+        let folder = Folder::from_code(from.u8()?)?;
+        let (remaining, attempts, next) = (from.recipients()?, from.u32()?, from.duration()?);
+        let (words, since, flags) = (from.reply()?, from.duration()?, from.u8()?);
+        let (held, delay_told) = (flags & HELD != 0, flags & DELAY_TOLD != 0);
+        let own_words = from.own_words()?;
+        Some(Self { revision, folder, remaining, attempts, next, words, since, held, delay_told, own_words })
     }
 }
 
@@ -292,7 +312,18 @@ impl Entry {
         let Self { transaction, envelope, recipients, client, sender, folder, backend, reason, received_at } =
             self;
         let words = bounded(reason);
-        let state = State { revision: 1, folder, remaining: recipients, attempts: 0, next, words };
+        let state = State {
+            revision: 1,
+            folder,
+            remaining: recipients,
+            attempts: 0,
+            next,
+            words,
+            since: received_at,
+            held: false,
+            delay_told: false,
+            own_words: Box::default(),
+        };
         (Fixed { transaction, received_at, backend, client, envelope, sender }, state)
     }
 

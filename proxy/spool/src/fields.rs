@@ -52,6 +52,15 @@ impl Encoder {
         self.bytes(&bits);
     }
 
+    pub(crate) fn own_words(&mut self, words: &[(usize, Reply)]) {
+        let words = &words[..words.len().min(MAX_OWN_WORDS)];
+        self.u32(u32::try_from(words.len()).unwrap_or_default());
+        for (index, reply) in words {
+            self.u32(u32::try_from(*index).unwrap_or(u32::MAX));
+            self.reply(reply);
+        }
+    }
+
     pub(crate) fn reply(&mut self, reply: &Reply) {
         self.u16(reply.code().get());
         let EnhancedCode(class, subject, detail) = reply.enhanced().unwrap_or(EnhancedCode(0, 0, 0));
@@ -120,6 +129,11 @@ impl<'a> Decoder<'a> {
         fits.then(|| (0..bits.len() * 8).filter(|i| bits[i / 8] >> (i % 8) & 1 == 1).collect())
     }
 
+    pub(crate) fn own_words(&mut self) -> Option<Box<[(usize, Reply)]>> {
+        let count = usize::try_from(self.u32()?).ok().filter(|&count| count <= MAX_OWN_WORDS)?;
+        (0..count).map(|_| Some((usize::try_from(self.u32()?).ok()?, self.reply()?))).collect()
+    }
+
     pub(crate) fn reply(&mut self) -> Option<Reply> {
         let code = ReplyCode::new(self.u16()?)?;
         let (class, subject, detail) = (self.u8()?, self.u16()?, self.u16()?);
@@ -132,15 +146,29 @@ fn text_of(reply: &Reply) -> Vec<u8> {
     reply.lines().collect::<Vec<_>>().join(&b'\n')
 }
 
+/// Of a message with more recipients than this, that each got words of their own, the others show the message's.
+pub(crate) const MAX_OWN_WORDS: usize = 100;
+/// What is kept of a single recipient's words, for each message that waits.
+const MAX_OWN: usize = 256;
+
 /// A server may answer half a mebibyte; of the words that are kept with every message that waits, this much is enough.
 const MAX_WORDS: usize = 1024;
 
 /// The reply, its text cut to [`MAX_WORDS`] octets.
 pub(crate) fn bounded(reply: Reply) -> Reply {
+    cut(reply, MAX_WORDS)
+}
+
+/// What was said of single recipients, as far as it is kept.
+pub(crate) fn bounded_own(words: Vec<(usize, Reply)>) -> Box<[(usize, Reply)]> {
+    words.into_iter().take(MAX_OWN_WORDS).map(|(index, reply)| (index, cut(reply, MAX_OWN))).collect()
+}
+
+fn cut(reply: Reply, length: usize) -> Reply {
     let mut text = text_of(&reply);
-    if text.len() <= MAX_WORDS {
+    if text.len() <= length {
         return reply;
     }
-    text.truncate(MAX_WORDS);
+    text.truncate(length);
     Reply::new(reply.code(), reply.enhanced(), text)
 }

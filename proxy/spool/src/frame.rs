@@ -31,8 +31,10 @@ const UNTAGGED: usize = 20;
 pub(crate) const TRAILER: usize = 16;
 /// Envelope and facts of one message: ten thousand long recipients fit. Stops a damaged length from asking for memory.
 pub(crate) const MAX_META: usize = 16 << 20;
-/// How much of a file is read at once.
+/// How much of a file is read at once, where all of it is read.
 const WINDOW: usize = 1 << 20;
+/// For a single frame: most messages are small.
+const SMALL_WINDOW: usize = 64 << 10;
 
 /// What the tags of one segment are made with.
 #[derive(Clone)]
@@ -189,17 +191,18 @@ impl Seal {
     }
 }
 
-/// A file seen through a window of at least [`WINDOW`] octets.
+/// A file seen through a window of at least `least` octets.
 struct Window<'f> {
     file: &'f dyn DiskFile,
     start: u64,
     bytes: Vec<u8>,
     length: u64,
+    least: usize,
 }
 
 impl<'f> Window<'f> {
-    fn new(file: &'f dyn DiskFile) -> io::Result<Self> {
-        Ok(Self { file, start: 0, bytes: Vec::new(), length: file.length()? })
+    fn new(file: &'f dyn DiskFile, least: usize) -> io::Result<Self> {
+        Ok(Self { file, start: 0, bytes: Vec::new(), length: file.length()?, least })
     }
 
     /// `wanted` octets from `offset`; fewer only at the file's end.
@@ -208,7 +211,7 @@ impl<'f> Window<'f> {
         let wanted = usize::try_from(available).unwrap_or(usize::MAX).min(wanted);
         let inside = offset >= self.start && offset + wanted as u64 <= self.start + self.bytes.len() as u64;
         if !inside {
-            let size = usize::try_from(available).unwrap_or(usize::MAX).min(wanted.max(WINDOW));
+            let size = usize::try_from(available).unwrap_or(usize::MAX).min(wanted.max(self.least));
             self.bytes.resize(size, 0);
             self.start = offset;
             if let Err(error) = read_exact_at(self.file, &mut self.bytes, offset) {
@@ -239,8 +242,22 @@ pub(crate) fn read_frame(
     offset: u64,
 ) -> io::Result<Option<(FrameHeader, Vec<u8>)>> {
     let mut meta = Vec::new();
-    let header = check(&mut Window::new(file)?, key, offset, &mut meta)?;
+    let header = check(&mut Window::new(file, SMALL_WINDOW)?, key, offset, &mut meta)?;
     Ok(header.map(|header| (header, meta)))
+}
+
+/// The meta of the frame at `offset`, of which only the header is checked: the content may be large.
+///
+/// # Errors
+///
+/// What the disk says.
+pub(crate) fn read_meta(file: &dyn DiskFile, key: &SegmentKey, offset: u64) -> io::Result<Option<Vec<u8>>> {
+    let mut header = [0; FRAME_HEADER];
+    read_exact_at(file, &mut header, offset)?;
+    let Some(header) = FrameHeader::read(&header, key, offset) else { return Ok(None) };
+    let mut meta = vec![0; header.meta as usize];
+    read_exact_at(file, &mut meta, offset + FRAME_HEADER as u64)?;
+    Ok(Some(meta))
 }
 
 fn check(
@@ -278,7 +295,7 @@ pub(crate) fn scan(
     file: &dyn DiskFile,
     visit: &mut dyn FnMut(&Frame<'_>) -> bool,
 ) -> io::Result<Vec<Range<u64>>> {
-    let mut window = Window::new(file)?;
+    let mut window = Window::new(file, WINDOW)?;
     let length = window.length;
     let Some(key) = read_segment_header(window.slice(0, SEGMENT_HEADER)?) else {
         return Ok(Vec::from_iter((length > 0).then_some(0..length)));

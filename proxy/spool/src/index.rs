@@ -1,14 +1,20 @@
 //! What the spool knows of its messages in memory: where each lies, its state, and what is due. Envelopes and contents stay on
 //! disk, so that a waiting message costs a few hundred octets here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use smtp::{RecipientSet, Reply, TransactionId};
+use tokio::sync::Notify;
 
-use crate::entry::{EntryId, Folder, State};
+use crate::backlog::Backlogs;
+use crate::entry::{EntryId, Fixed, Folder, State};
 use crate::receipts::Kept;
+use crate::space::KnownSpace;
+
+/// A message to more domains than this is not found by the others.
+const MAX_DOMAINS: usize = 32;
 
 /// Which file a message lies in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +56,9 @@ pub(crate) fn own_path(id: EntryId) -> String {
 pub(crate) struct Held {
     pub(crate) transaction: TransactionId,
     pub(crate) received_at: Duration,
-    pub(crate) backend: Box<str>,
+    pub(crate) backend: Arc<str>,
+    /// Of its recipients, without doubles.
+    pub(crate) domains: Box<[Arc<str>]>,
     /// Octets of content.
     pub(crate) size: u64,
     pub(crate) location: Location,
@@ -71,7 +79,9 @@ pub struct Summary {
     /// Where it waits.
     pub folder: Folder,
     /// The backend it is for.
-    pub backend: Box<str>,
+    pub backend: Arc<str>,
+    /// The domains of its recipients; the first 32.
+    pub domains: Box<[Arc<str>]>,
     /// The recipients that remain, by their index in the envelope.
     pub recipients: RecipientSet,
     /// Octets of content.
@@ -84,13 +94,28 @@ pub struct Summary {
     pub next_attempt: Duration,
     /// Why it waits, in the last words said about it.
     pub words: Reply,
+    /// What was said of single recipients, by their index, where it is something else.
+    pub own_words: Box<[(usize, Reply)]>,
+    /// When it came into its folder, since 1970.
+    pub since: Duration,
+    /// Whether a person holds it back.
+    pub held: bool,
+    /// Whether its sender was told that it waits, or is not to be told.
+    pub delay_told: bool,
 }
 
 /// Everything in memory.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     held: BTreeMap<EntryId, Held>,
-    due: BTreeSet<(Duration, EntryId)>,
+    /// What waits in the queue; not what is held back or claimed.
+    pub(crate) backlogs: Backlogs,
+    /// What is being tried, or otherwise dealt with.
+    claimed: BTreeSet<EntryId>,
+    /// What waits in the folder `expired`.
+    expired: BTreeSet<(Duration, EntryId)>,
+    /// Names of destinations and domains, each kept once.
+    names: HashSet<Arc<str>>,
     /// Octets of each segment on disk.
     pub(crate) segments: BTreeMap<u64, u64>,
     /// Octets of all messages' own files.
@@ -103,6 +128,14 @@ pub(crate) struct Index {
     pub(crate) receipts: BTreeMap<[u8; 32], Kept>,
     /// Octets and messages on their way to the writer.
     pub(crate) waiting: (u64, usize),
+    /// What the disk has left.
+    pub(crate) space: KnownSpace,
+    /// Since when nothing expires.
+    pub(crate) disaster: Option<Duration>,
+    /// Records and files in the folder `damaged`.
+    pub(crate) damaged: usize,
+    /// Rung when something may have become due.
+    pub(crate) changed: Arc<Notify>,
 }
 
 /// The index, between the writer and the callers. Held for moments, never over disk operations.
@@ -115,14 +148,75 @@ pub(crate) fn lock(shared: &Shared) -> MutexGuard<'_, Index> {
 
 impl Index {
     /// A message that is durable.
-    pub(crate) fn insert(&mut self, id: EntryId, held: Held) {
+    pub(crate) fn insert(&mut self, id: EntryId, mut held: Held) {
         if held.location.place == Place::Own {
             self.own += held.location.length;
         }
-        if held.state.folder == Folder::Queue {
-            self.due.insert((held.state.next, id));
-        }
+        held.domains = held.domains.iter().map(|domain| self.name(domain)).collect();
+        // A report's way is found by its recipient's domain.
+        let destination = if held.backend.is_empty() { held.line() } else { &held.backend };
+        held.backend = self.name(&Arc::clone(destination));
+        self.enlist(id, &held);
         self.held.insert(id, held);
+    }
+
+    /// The one copy of a name.
+    fn name(&mut self, name: &Arc<str>) -> Arc<str> {
+        if let Some(known) = self.names.get(name) {
+            return Arc::clone(known);
+        }
+        self.names.insert(Arc::clone(name));
+        Arc::clone(name)
+    }
+
+    /// Forgets names that nothing bears any more.
+    pub(crate) fn forget_names(&mut self) {
+        self.names.retain(|name| Arc::strong_count(name) > 1);
+    }
+
+    /// Enters it where its state says that it waits.
+    fn enlist(&mut self, id: EntryId, held: &Held) {
+        if held.removed || self.claimed.contains(&id) {
+            return;
+        }
+        match held.state.folder {
+            Folder::Queue if !held.state.held => {
+                self.backlogs.enter(id, &held.backend, held.line(), &held.state);
+            }
+            Folder::Expired => drop(self.expired.insert((held.state.since, id))),
+            _ => {}
+        }
+    }
+
+    /// The inverse, before its state changes.
+    fn delist(&mut self, id: EntryId, held: &Held) {
+        self.backlogs.leave(id, &held.backend, held.line(), &held.state);
+        self.expired.remove(&(held.state.since, id));
+    }
+
+    /// Takes a message out of all lists while it is dealt with; `false`: it is gone, or somebody else deals with it.
+    pub(crate) fn claim(&mut self, id: EntryId) -> bool {
+        let Some(held) = self.get(id).cloned() else { return false };
+        self.delist(id, &held);
+        self.claimed.insert(id)
+    }
+
+    /// It waits again, wherever its state says by now.
+    pub(crate) fn unclaim(&mut self, id: EntryId) {
+        self.claimed.remove(&id);
+        if let Some(held) = self.held.get(&id).cloned() {
+            self.enlist(id, &held);
+        }
+    }
+
+    /// How many are being dealt with.
+    pub(crate) fn claimed(&self) -> usize {
+        self.claimed.len()
+    }
+
+    /// Those in the folder `expired` since `before` or longer.
+    pub(crate) fn over(&self, before: Duration, limit: usize) -> Vec<EntryId> {
+        self.expired.iter().take_while(|(since, _)| *since <= before).take(limit).map(|&(_, id)| id).collect()
     }
 
     /// The message, unless it is gone.
@@ -152,14 +246,17 @@ impl Index {
 
     /// Changes a message's state in memory; it is durable only when [`Index::settle`] says so. `None`: it is gone.
     pub(crate) fn change(&mut self, id: EntryId, change: impl FnOnce(&mut Held)) -> Option<()> {
-        let held = self.held.get_mut(&id).filter(|held| !held.removed)?;
-        self.due.remove(&(held.state.next, id));
-        change(held);
+        let mut held = self.held.remove(&id)?;
+        if held.removed {
+            self.held.insert(id, held);
+            return None;
+        }
+        self.delist(id, &held);
+        change(&mut held);
         held.state.revision += 1;
         held.removed |= held.state.remaining.is_empty();
-        if !held.removed && held.state.folder == Folder::Queue {
-            self.due.insert((held.state.next, id));
-        }
+        self.enlist(id, &held);
+        self.held.insert(id, held);
         Some(())
     }
 
@@ -193,31 +290,44 @@ impl Index {
     pub(crate) fn used(&self) -> u64 {
         self.segments.values().sum::<u64>() + self.own + self.waiting.0
     }
+}
 
-    /// What is due at `now`, what has waited longest past its time first.
-    pub(crate) fn due(&self, now: Duration, limit: usize) -> Vec<EntryId> {
-        self.due.iter().take_while(|(next, _)| *next <= now).take(limit).map(|&(_, id)| id).collect()
+/// Of those recipients that it is kept for.
+pub(crate) fn domains_of(fixed: &Fixed, recipients: &RecipientSet) -> Box<[Arc<str>]> {
+    let mut domains: Vec<Arc<str>> = Vec::new();
+    for index in recipients.iter() {
+        let rcpt = fixed.envelope.recipients.get(index);
+        let Some(domain) = rcpt.and_then(|rcpt| rcpt.forward_path.domain()) else { continue };
+        if domains.len() < MAX_DOMAINS && !domains.iter().any(|known| **known == *domain.as_str()) {
+            domains.push(domain.as_str().into());
+        }
     }
-
-    /// When something is due next.
-    pub(crate) fn next_due(&self) -> Option<Duration> {
-        self.due.first().map(|&(next, _)| next)
-    }
+    domains.into()
 }
 
 impl Held {
+    /// The line in which it waits at its destination.
+    fn line(&self) -> &Arc<str> {
+        self.domains.first().unwrap_or(&self.backend)
+    }
+
     pub(crate) fn summary(&self, id: EntryId) -> Summary {
         Summary {
             id,
             transaction: self.transaction,
             folder: self.state.folder,
-            backend: self.backend.clone(),
+            backend: Arc::clone(&self.backend),
+            domains: self.domains.clone(),
             recipients: self.state.remaining.clone(),
             size: self.size,
             received_at: self.received_at,
             attempts: self.state.attempts,
             next_attempt: self.state.next,
             words: self.state.words.clone(),
+            own_words: self.state.own_words.clone(),
+            since: self.state.since,
+            held: self.state.held,
+            delay_told: self.state.delay_told,
         }
     }
 }

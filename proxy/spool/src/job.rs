@@ -31,13 +31,36 @@ pub(crate) struct Store {
     pub(crate) answer: Answer<Spooled>,
 }
 
+/// What an attempt came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settlement {
+    /// These recipients are done with: a server took the message for them, or they were told of elsewhere. With the last of
+    /// them the message is gone.
+    pub gone: RecipientSet,
+    /// The others wait on.
+    pub deferred: Option<Deferral>,
+}
+
+/// Why and until when the recipients that remain wait. Counts as an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deferral {
+    /// What was said of the message. Cut to 1 KiB.
+    pub words: Reply,
+    /// What was said of single recipients, where it is something else. The first 100 are kept, each cut to 256 octets.
+    pub own_words: Vec<(usize, Reply)>,
+    /// Not to be tried before, since 1970.
+    pub next: Duration,
+}
+
 /// What happened to a message.
 pub(crate) enum Change {
-    Delivered(RecipientSet),
-    Deferred {
-        words: Reply,
-        now: Duration,
-    },
+    Settled(Settlement),
+    /// A person holds it back, or lets it go.
+    Held(bool),
+    /// It is due now.
+    Hastened(Duration),
+    /// Nobody is to be told again that it waits.
+    DelayTold,
     Moved {
         folder: Folder,
         words: Reply,

@@ -13,11 +13,12 @@ use std::time::Duration;
 use smtp::TransactionId;
 
 use crate::content::piece_of;
+use crate::disaster;
 use crate::disk::{Disk, DiskFile, read_exact_at};
-use crate::entry::{EntryId, State, decode_head};
+use crate::entry::{EntryId, Fixed, State, decode_head};
 use crate::fields::Decoder;
 use crate::frame::{Frame, Kind, scan};
-use crate::index::{Held, Index, Location, Place, own_path, segment_path};
+use crate::index::{Held, Index, Location, Place, domains_of, own_path, segment_path};
 use crate::receipts::Kept;
 
 /// Own files are many and small: opening them is waiting, so several threads do it.
@@ -58,6 +59,8 @@ pub(crate) fn recover(disk: &Arc<dyn Disk>, now: Duration) -> io::Result<Recover
     // be undone by a power cut.
     disk.sync_folder("log")?;
     disk.sync_folder("own")?;
+    index.damaged = disk.list("damaged")?.len();
+    index.disaster = disaster::read(&**disk)?;
     let last = found.last_id();
     found.settle(&mut index);
     let next_id = last.saturating_add(1).max(u64::try_from(now.as_millis()).unwrap_or_default() << 20);
@@ -84,6 +87,7 @@ struct Found {
 
 struct Message {
     head: (TransactionId, Duration, Box<str>),
+    domains: Box<[Arc<str>]>,
     size: u64,
     location: Location,
 }
@@ -100,10 +104,14 @@ impl Found {
             Kind::Message => {
                 let id = meta.entry_id()?;
                 let state = State::decode(&mut meta)?;
+                let mut envelope = Decoder(meta.0);
                 let head = decode_head(&mut meta)?;
+                // What makes no sense further on is found when the message is opened.
+                let fixed = Fixed::decode(&mut envelope);
+                let domains = fixed.map(|fixed| domains_of(&fixed, &state.remaining)).unwrap_or_default();
                 let location = Location { place, offset: frame.offset, length: frame.header.total() };
                 // A file of its own is read last and stands; the segment's copy is about to go.
-                self.messages.insert(id, Message { head, size: frame.header.content, location });
+                self.messages.insert(id, Message { head, domains, size: frame.header.content, location });
                 self.state(id, state, segment);
             }
             Kind::State => {
@@ -145,7 +153,8 @@ impl Found {
     }
 
     fn settle(mut self, index: &mut Index) {
-        for (id, Message { head: (transaction, received_at, backend), size, location }) in self.messages {
+        for (id, message) in self.messages {
+            let Message { head: (transaction, received_at, backend), domains, size, location } = message;
             let Some((state, state_in)) = self.states.remove(&id) else { continue };
             if self.removed.contains(&id) || state.remaining.is_empty() {
                 if location.place == Place::Own {
@@ -153,8 +162,9 @@ impl Found {
                 }
                 continue;
             }
+            let (backend, removed) = (Arc::from(backend), false);
             let held =
-                Held { transaction, received_at, backend, size, location, state, state_in, removed: false };
+                Held { transaction, received_at, backend, domains, size, location, state, state_in, removed };
             index.insert(id, held);
         }
         for (id, _) in self

@@ -16,12 +16,13 @@ use crate::error::SpoolError;
 use crate::fields::{Decoder, bounded};
 use crate::frame::{MAX_META, key_of, read_frame};
 use crate::index::{Index, Location, Shared, Summary, lock};
-use crate::job::{Answer, Change, Job, Store};
+use crate::job::{Answer, Change, Job, Settlement, Store};
 use crate::receipts::Receipts;
 use crate::recovery::{Recovered, recover, set_aside};
 use crate::schedule::Schedule;
+use crate::space::Room;
 use crate::spooled::Spooled;
-use crate::writer::Writer;
+use crate::writer::{Writer, look_at_space};
 
 /// What a message costs besides its content, in the bounds.
 const OVERHEAD: u64 = 1024;
@@ -68,7 +69,7 @@ pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) shared: Shared,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     /// One at a time.
     pub(crate) tidying: Mutex<()>,
     jobs: Option<Sender<Job>>,
@@ -106,6 +107,7 @@ impl Spool {
         let Recovered { index, next_segment, next_id } =
             recover(&disk, clock.now()).map_err(SpoolError::open)?;
         let shared = Arc::new(Mutex::new(index));
+        look_at_space(&*disk, &shared);
         let writer = Writer::new(
             Arc::clone(&disk),
             Arc::clone(&shared),
@@ -131,10 +133,24 @@ impl Spool {
     ///
     /// Nothing is promised then: [`SpoolError::Full`], [`SpoolError::Busy`], [`SpoolError::Invalid`], or the disk's.
     pub async fn store(&self, entry: Entry, content: Content) -> Result<Spooled, SpoolError> {
+        self.store_as(Whose::Client, entry, content).await
+    }
+
+    /// Keeps a message of Postern's own: a report, or a copy of what is in the spool already. It may use the reserve, and is
+    /// not held to the bounds that clients are held to.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Spool::store`]; [`SpoolError::Full`] when half of the reserve is gone.
+    pub async fn store_own(&self, entry: Entry, content: Content) -> Result<Spooled, SpoolError> {
+        self.store_as(Whose::Own, entry, content).await
+    }
+
+    async fn store_as(&self, whose: Whose, entry: Entry, content: Content) -> Result<Spooled, SpoolError> {
         check(&entry)?;
         let (fixed, state) = entry.split(Duration::ZERO);
         let cost = content.in_memory() + OVERHEAD;
-        self.admit(cost, content.length() + OVERHEAD)?;
+        self.admit(whose, cost, content.length() + OVERHEAD)?;
         let (answer, answered) = oneshot::channel();
         let first_seen = self.now();
         self.send(Job::Store(Box::new(Store { fixed, state, first_seen, content, cost, answer })))?;
@@ -142,11 +158,15 @@ impl Spool {
     }
 
     /// Counts a message as waiting for the writer, or refuses it.
-    fn admit(&self, cost: u64, bytes: u64) -> Result<(), SpoolError> {
+    fn admit(&self, whose: Whose, cost: u64, bytes: u64) -> Result<(), SpoolError> {
         let settings = &self.inner.settings;
         let mut index = self.index();
-        if index.used() + bytes > settings.max_bytes || index.len() + index.waiting.1 >= settings.max_messages
-        {
+        let room = room(settings, &index);
+        let fits = match whose {
+            Whose::Client => room.takes(bytes),
+            Whose::Own => room.free.saturating_sub(bytes) >= room.reserve / 2,
+        };
+        if !fits {
             return Err(SpoolError::Full);
         }
         // A message that is larger than the bound by itself passes alone.
@@ -157,6 +177,16 @@ impl Spool {
         Ok(())
     }
 
+    /// How full it is.
+    pub fn room(&self) -> Room {
+        room(&self.inner.settings, &self.index())
+    }
+
+    /// How many records and files were found damaged and lie in the folder `damaged`.
+    pub fn damaged(&self) -> usize {
+        self.index().damaged
+    }
+
     /// All messages, the oldest first.
     pub fn entries(&self) -> Vec<Summary> {
         self.index().iter().map(|(id, held)| held.summary(id)).collect()
@@ -165,17 +195,6 @@ impl Spool {
     /// One message.
     pub fn entry(&self, id: EntryId) -> Option<Summary> {
         self.index().get(id).map(|held| held.summary(id))
-    }
-
-    /// Up to `limit` messages of the queue that are due at `now` (since 1970), what is overdue most first. The same ones
-    /// again, until something is said of them.
-    pub fn due(&self, now: Duration, limit: usize) -> Vec<EntryId> {
-        self.index().due(now, limit)
-    }
-
-    /// When a message of the queue is due next, since 1970; it may lie in the past.
-    pub fn next_due(&self) -> Option<Duration> {
-        self.index().next_due()
     }
 
     /// Octets on disk and on their way there.
@@ -238,6 +257,7 @@ impl Spool {
         let (Some((header, _)), Some(fixed)) = (frame, fixed) else {
             let range = location.offset..location.offset + location.length;
             set_aside(&*self.inner.disk, &*file, &path, range).map_err(SpoolError::read)?;
+            self.index().damaged += 1;
             tracing::error!(%id, path, "spool: a message is damaged and was set aside");
             return Err(SpoolError::Damaged(id));
         };
@@ -245,29 +265,38 @@ impl Spool {
         Ok((fixed, content))
     }
 
-    /// A server took the message for these recipients. With the last of them the message is gone.
+    /// What an attempt came to.
     ///
     /// # Errors
     ///
     /// [`SpoolError::Unknown`]; [`SpoolError::Write`], when the change holds but is not durable yet.
-    pub async fn delivered(&self, id: EntryId, recipients: &RecipientSet) -> Result<(), SpoolError> {
-        self.change(id, Change::Delivered(recipients.clone())).await
+    pub async fn settle(&self, id: EntryId, settlement: Settlement) -> Result<(), SpoolError> {
+        self.change(id, Change::Settled(settlement)).await
     }
 
-    /// An attempt failed with these words; the schedule says when to try again.
+    /// A server took the message for these recipients. With the last of them the message is gone.
     ///
     /// # Errors
     ///
-    /// As for [`Spool::delivered`].
-    pub async fn deferred(&self, id: EntryId, words: Reply, now: Duration) -> Result<(), SpoolError> {
-        self.change(id, Change::Deferred { words: bounded(words), now }).await
+    /// As for [`Spool::settle`].
+    pub async fn delivered(&self, id: EntryId, recipients: &RecipientSet) -> Result<(), SpoolError> {
+        self.settle(id, Settlement { gone: recipients.clone(), deferred: None }).await
+    }
+
+    /// Nobody is to be told again that it waits.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Spool::settle`].
+    pub async fn delay_told(&self, id: EntryId) -> Result<(), SpoolError> {
+        self.change(id, Change::DelayTold).await
     }
 
     /// Puts the message into another folder, for the reason in `words`. In the queue it is due at once.
     ///
     /// # Errors
     ///
-    /// As for [`Spool::delivered`].
+    /// As for [`Spool::settle`].
     pub async fn move_to(&self, id: EntryId, folder: Folder, words: Reply) -> Result<(), SpoolError> {
         let now = self.now();
         self.change(id, Change::Moved { folder, words: bounded(words), now }).await
@@ -277,7 +306,7 @@ impl Spool {
     ///
     /// # Errors
     ///
-    /// As for [`Spool::delivered`].
+    /// As for [`Spool::settle`].
     pub async fn remove(&self, id: EntryId) -> Result<(), SpoolError> {
         self.change(id, Change::Removed).await
     }
@@ -316,6 +345,24 @@ impl Spool {
 
     pub(crate) fn only_one_tidies(&self) -> MutexGuard<'_, ()> {
         self.inner.tidying.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For whom a message is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Client,
+    Own,
+}
+
+fn room(settings: &Settings, index: &Index) -> Room {
+    Room {
+        used: index.used(),
+        most: settings.max_bytes,
+        messages: index.len() + index.waiting.1,
+        most_messages: settings.max_messages,
+        free: index.space.free().saturating_sub(index.waiting.0),
+        reserve: index.space.reserve(),
     }
 }
 

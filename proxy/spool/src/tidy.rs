@@ -15,9 +15,12 @@ use crate::index::{Index, Location, Place, own_path, segment_path};
 use crate::job::{Change, Job};
 use crate::receipts::RECEIPT_LIFE;
 use crate::spool::Spool;
+use crate::writer::look_at_space;
 
 /// Messages that one call moves, so that it ends.
 const MAX_MOVED: usize = 4096;
+/// Likewise, and so that little is on the disk twice.
+const MAX_MOVED_BYTES: u64 = 256 << 20;
 
 impl Spool {
     /// Makes room: to be called every few seconds. Blocks only a thread of the runtime's blocking pool; storing and delivering
@@ -41,6 +44,8 @@ impl Spool {
         let moved = self.move_out(now).and_then(|()| self.write_again_what_the_oldest_holds(now));
         self.remove_orphans()?;
         self.remove_segments()?;
+        self.index().forget_names();
+        look_at_space(&*self.inner.disk, &self.inner.shared);
         moved
     }
 
@@ -50,6 +55,7 @@ impl Spool {
             let mut index = self.index();
             let newest = index.segments.keys().next_back().copied();
             let old = |received_at| now.saturating_sub(received_at) >= self.inner.settings.own_file_after;
+            let mut bytes = 0;
             let candidates: Vec<_> = index
                 .iter()
                 .filter(|(_, held)| match held.location.place {
@@ -57,6 +63,11 @@ impl Spool {
                     Place::Own => false,
                 })
                 .take(MAX_MOVED)
+                .take_while(|(_, held)| {
+                    let within = bytes == 0 || bytes + held.location.length <= MAX_MOVED_BYTES;
+                    bytes += held.location.length;
+                    within
+                })
                 .map(|(id, held)| (id, held.location, held.state.clone()))
                 .collect();
             // A copy that this call leaves unfinished must go before the message's end can be forgotten.

@@ -16,10 +16,10 @@ use crate::content::{Content, PourError};
 use crate::disk::{Disk, DiskFile};
 use crate::entry::{EntryId, Fixed, State};
 use crate::error::SpoolError;
-use crate::fields::Encoder;
+use crate::fields::{Encoder, bounded, bounded_own};
 use crate::frame::{FRAME_HEADER, FrameHeader, Kind, Seal, SegmentKey, TRAILER, segment_header};
-use crate::index::{Held, Location, Place, Shared, lock, segment_path};
-use crate::job::{Answer, Change, Job, Store};
+use crate::index::{Held, Location, Place, Shared, domains_of, lock, segment_path};
+use crate::job::{Answer, Change, Deferral, Job, Settlement, Store};
 use crate::receipts::{Kept, MAX_RECEIPTS};
 use crate::schedule::Schedule;
 use crate::spooled::Spooled;
@@ -130,8 +130,7 @@ impl Writer {
             }
             Job::Change { id, change, answer } => {
                 let mut index = lock(&self.shared);
-                let schedule = self.schedule;
-                match index.change(id, |held| apply(&schedule, id, held, change)) {
+                match index.change(id, |held| apply(held, change)) {
                     Some(()) => {
                         Pending::Change { id, removed: index.get(id).is_none(), answer: Some(answer) }
                     }
@@ -268,6 +267,7 @@ impl Writer {
             match job {
                 Pending::Store { id, store, location: Some(location), .. } => {
                     index.insert(*id, held(store, *location, segment));
+                    index.space.taken += location.length;
                 }
                 Pending::Change { id, removed, .. } => index.settle(*id, segment, *removed),
                 Pending::Receipt { key, receipt: Some((at, words)), .. } => {
@@ -280,7 +280,13 @@ impl Writer {
             let oldest = index.receipts.iter().min_by_key(|(_, kept)| kept.at).map(|(key, _)| *key);
             oldest.map(|key| index.receipts.remove(&key));
         }
+        let changed = Arc::clone(&index.changed);
+        let look = index.space.is_stale();
         drop(index);
+        changed.notify_one();
+        if look {
+            look_at_space(&*self.disk, &self.shared);
+        }
         for job in pending {
             self.answer(job);
         }
@@ -381,21 +387,34 @@ fn job_bytes(job: &Job) -> u64 {
     if let Job::Store(store) = job { store.content.length() } else { 0 }
 }
 
-fn apply(schedule: &Schedule, id: EntryId, held: &mut Held, change: Change) {
-    let received_at = held.received_at;
+fn apply(held: &mut Held, change: Change) {
     let state = &mut held.state;
     match change {
-        Change::Delivered(recipients) => recipients.iter().for_each(|index| state.remaining.remove(index)),
-        Change::Deferred { words, now } => {
-            state.attempts = state.attempts.saturating_add(1);
-            state.next = schedule.next(id, state.attempts, received_at, now);
-            state.words = words;
+        Change::Settled(Settlement { gone, deferred }) => {
+            gone.iter().for_each(|index| state.remaining.remove(index));
+            if let Some(Deferral { words, own_words, next }) = deferred {
+                state.attempts = state.attempts.saturating_add(1);
+                (state.words, state.next) = (bounded(words), next);
+                state.own_words = bounded_own(own_words);
+            }
         }
         Change::Moved { folder, words, now } => {
             (state.folder, state.words, state.next) = (folder, words, now);
+            (state.since, state.held, state.attempts) = (now, false, 0);
         }
+        Change::Held(held) => state.held = held,
+        Change::Hastened(now) => state.next = state.next.min(now),
+        Change::DelayTold => state.delay_told = true,
         Change::Removed => held.removed = true,
         Change::Restated => {}
+    }
+}
+
+/// Asks the disk how much room it has.
+pub(crate) fn look_at_space(disk: &dyn Disk, shared: &Shared) {
+    match disk.space() {
+        Ok(found) => lock(shared).space.found(found),
+        Err(error) => tracing::warn!(%error, "spool: the disk does not tell how much room it has"),
     }
 }
 
@@ -403,7 +422,8 @@ fn held(store: &Store, location: Location, segment: u64) -> Held {
     Held {
         transaction: store.fixed.transaction,
         received_at: store.fixed.received_at,
-        backend: store.fixed.backend.clone(),
+        backend: (&*store.fixed.backend).into(),
+        domains: domains_of(&store.fixed, &store.state.remaining),
         size: store.content.length(),
         location,
         state: store.state.clone(),

@@ -89,6 +89,9 @@ impl Disk for Planted {
         self.saw("list", folder);
         self.disk.list(folder)
     }
+    fn space(&self) -> io::Result<Space> {
+        self.disk.space()
+    }
 }
 
 struct PlantedFile {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Disk, DiskFile};
 use crate::copying::Leave;
+use crate::space::Space;
 
 /// A folder of the real file system, locked against a second process for as long as this lives.
 #[derive(Debug)]
@@ -69,6 +70,12 @@ impl Disk for RealDisk {
 
     fn leave_to_move(&self) -> io::Result<Option<Leave>> {
         Leave::of(&self.root)
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let found = rustix::fs::statvfs(&self.root)?;
+        let octets = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        Ok(Space { free: octets(found.f_bavail), total: octets(found.f_blocks) })
     }
 }
 

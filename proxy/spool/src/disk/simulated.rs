@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::{Disk, DiskFile};
+use crate::space::Space;
 
 /// How an operation fails on cue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +34,11 @@ impl SimulatedDisk {
     /// Operations so far, reads too.
     pub fn operations(&self) -> u64 {
         self.state().operations
+    }
+
+    /// How much room it says that there is. It does not hold writes to it.
+    pub fn has_space(&self, space: Space) {
+        self.state().space = Some(space);
     }
 
     /// Operation number `operation` (from 0) fails.
@@ -119,6 +125,8 @@ struct State {
     last_file: u64,
     operations: u64,
     faults: BTreeMap<u64, Fault>,
+    /// Boundless, unless a test says otherwise.
+    space: Option<Space>,
     power_until: Option<u64>,
     chance: Chance,
 }
@@ -353,6 +361,11 @@ impl Disk for SimulatedDisk {
         state.begin()?.result()?;
         let here = state.names.keys().filter(|name| folder_of(name) == folder);
         Ok(here.map(|name| name.rsplit('/').next().unwrap_or(name).to_owned()).collect())
+    }
+
+    /// Asks nothing of the disk that could fail, and is no operation.
+    fn space(&self) -> io::Result<Space> {
+        Ok(self.state().space.unwrap_or(Space { free: u64::MAX, total: u64::MAX }))
     }
 }
 
