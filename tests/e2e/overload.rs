@@ -25,7 +25,7 @@ fn address(last: u8) -> Ipv4Addr {
 
 /// What comes until `wanted` does, or until the end.
 fn read_until(stream: &mut TcpStream, wanted: &str) -> String {
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).expect("a timeout");
     let (mut text, mut buffer) = (String::new(), [0; 4096]);
     while !text.contains(wanted) {
         match stream.read(&mut buffer) {
@@ -54,7 +54,7 @@ fn send_mail(postern: &Postern, last: u8) {
         ("Subject: x\r\n\r\nx\r\n.", "250 "),
         ("QUIT", "221 "),
     ] {
-        stream.write_all(format!("{said}\r\n").as_bytes()).unwrap();
+        stream.write_all(format!("{said}\r\n").as_bytes()).expect("a session that lives");
         let heard = read_until(&mut stream, wanted);
         assert!(heard.contains(wanted), "{said}: {heard}\n{}", postern.log());
     }
@@ -94,9 +94,9 @@ struct SmallDisk(PathBuf);
 
 impl SmallDisk {
     fn mount(at: &Path) -> Self {
-        std::fs::create_dir_all(at).unwrap();
+        std::fs::create_dir_all(at).expect("a folder");
         let options = ["-t", "tmpfs", "-o", "size=64m,mode=755", "tmpfs"];
-        assert!(Command::new("mount").args(options).arg(at).status().unwrap().success());
+        assert!(Command::new("mount").args(options).arg(at).status().expect("mount").success());
         Self(at.into())
     }
 }

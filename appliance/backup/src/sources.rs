@@ -72,8 +72,8 @@ pub fn files_named(
     state_dir: &Path,
     named: &[PathBuf],
 ) -> Result<(Vec<Source>, Vec<PathBuf>), BackupError> {
-    let folder = config.parent().unwrap_or(Path::new("."));
-    let own = config.file_name().map(Path::new).unwrap_or(Path::new("postern.toml"));
+    let folder = config.parent().unwrap_or_else(|| Path::new("."));
+    let own = config.file_name().map_or_else(|| Path::new("postern.toml"), Path::new);
     let mut found = vec![looked_at(Part::Config, own, config)?];
     let mut elsewhere = Vec::new();
     for path in named.iter().filter(|path| !path.starts_with(state_dir)) {

@@ -85,7 +85,7 @@ impl Staging {
         let Some(config) = config else {
             return Plan { stamp, outside: Vec::new(), left: Vec::new() };
         };
-        let folder = config.parent().unwrap_or(Path::new("."));
+        let folder = config.parent().unwrap_or_else(|| Path::new("."));
         let (mut outside, mut left) = (Vec::new(), Vec::new());
         for one in &self.outside {
             let steps = |part: Part| one.from.strip_prefix(part.folder()).ok();

@@ -36,8 +36,9 @@ pub(super) fn queue(
 
 fn numbers(state: &QueueState, now: u64) -> Markup {
     let age = |since: u64| duration_in_words(std::time::Duration::from_secs(now.saturating_sub(since)));
-    let oldest =
-        state.oldest.map_or("none waits".to_owned(), |oldest| format!("the oldest for {}", age(oldest)));
+    let oldest = state
+        .oldest
+        .map_or_else(|| "none waits".to_owned(), |oldest| format!("the oldest for {}", age(oldest)));
     let tiles = [
         ("Waiting", state.messages.to_string(), oldest),
         ("Held back", state.held.to_string(), "by a person".to_owned()),

@@ -66,7 +66,7 @@ fn lines(listed: &Listed) -> Vec<String> {
         lines.push(format!("and {} more; --last N shows more of them", found - messages.len()));
     }
     for one in state.destinations.iter().filter(|one| one.away_since.is_some()) {
-        let next = one.next.map_or("now".to_owned(), date);
+        let next = one.next.map_or_else(|| "now".to_owned(), date);
         lines.push(format!("{} is not reached: {}; tried again at {next}", one.name, one.reason));
     }
     let mut folders: Vec<_> =

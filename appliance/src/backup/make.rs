@@ -32,7 +32,7 @@ pub(super) fn backup(config: &Path, options: &Backup, json: bool) -> Result<(), 
     }
     let text = std::fs::read_to_string(&config).map_err(|error| reach(&config, &error))?;
     let places = Places::of(&text).map_err(|error| Stopped::Use(format!("{}: {error}", config.display())))?;
-    let folder = config.parent().unwrap_or(Path::new("/")).to_owned();
+    let folder = config.parent().unwrap_or_else(|| Path::new("/")).to_owned();
     let state_dir = folder.join(&places.state_dir);
     if ::backup::unfinished(&state_dir) {
         return Err(Stopped::Reach(
@@ -58,7 +58,7 @@ pub(super) fn backup(config: &Path, options: &Backup, json: bool) -> Result<(), 
         version: env!("CARGO_PKG_VERSION").into(),
         hostname: places.hostname.clone(),
         made,
-        state_dir: places.state_dir.clone(),
+        state_dir: places.state_dir,
         elsewhere: elsewhere.into_iter().map(|path| Elsewhere { path }).collect(),
         octets: 0,
     };
@@ -171,7 +171,7 @@ impl Output {
             // A file that came there meanwhile stays.
             rustix::fs::renameat_with(CWD, &self.unfinished, CWD, &self.path, RenameFlags::NOREPLACE)?;
             let folder = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+            File::open(folder.unwrap_or_else(|| Path::new(".")))?.sync_all()
         });
         kept.map_err(|error| reach(&self.path, &error))?;
         self.kept = true;

@@ -73,7 +73,7 @@ fn present_state_dir(config: &Path) -> Result<PathBuf, Stopped> {
 }
 
 fn below(config: &Path, state_dir: &Path) -> PathBuf {
-    config.parent().unwrap_or(Path::new("/")).join(state_dir)
+    config.parent().unwrap_or_else(|| Path::new("/")).join(state_dir)
 }
 
 /// Verifies, and keeps nothing.

@@ -112,7 +112,7 @@ impl Backlogs {
             return Some(id);
         }
         let last = backlog.turn.take().map(|(domain, _)| domain);
-        let after = last.as_ref().map_or(Bound::Unbounded, |last| Bound::Excluded(last));
+        let after = last.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let behind = backlog.lines.range::<Arc<str>, _>((after, Bound::Unbounded));
         let (domain, id) = behind
             .chain(&backlog.lines)

@@ -206,7 +206,7 @@ fn it_opens_with_the_right_key_only() {
     for length in [b.len() - 1, b.len() / 2, 10, 0] {
         assert!(opens(&b[..length], &mine).is_err(), "{length}");
     }
-    let mut changed = b.clone();
+    let mut changed = b;
     let last = changed.len() - 1;
     changed[last] ^= 1;
     assert!(matches!(opens(&changed, &mine), Err(BackupError::NotSound(_))));

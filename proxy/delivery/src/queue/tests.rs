@@ -160,6 +160,10 @@ impl World {
 }
 
 /// The runtime has done all that it can, and so has the spool's writer.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the writer's thread takes real time, of which the runtime has none"
+)]
 async fn settle() {
     for _ in 0..3 {
         for _ in 0..30 {

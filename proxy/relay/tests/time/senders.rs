@@ -46,6 +46,10 @@ async fn what_is_spooled_keeps_what_proves_its_sender() {
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the spool's thread takes real time, of which the runtime has none"
+)]
 async fn a_report_waits_in_the_queue_for_who_asked_and_is_who_he_says() {
     for (sender, reports) in [("spf", 1), ("forged", 0)] {
         let world = World::new(Box::new(|_| Some(Box::new(yes))), CALM, 1);

@@ -29,7 +29,7 @@ async fn after_five_days_without_a_server_everything_arrives_once_over_at_most_t
     assert!(most <= 20, "{most} connections at the same time");
     assert!(opened <= many as usize / 50 + 40, "{opened} connections for {many} messages: they are kept");
     let ages: Vec<_> = taken.iter().map(server::Taken::number).collect();
-    let late = ages.iter().enumerate().filter(|(at, number)| (*at as u32).abs_diff(**number) > 200).count();
+    let late = ages.iter().enumerate().filter(|(at, number)| at.abs_diff(**number as usize) > 200).count();
     assert!(late < ages.len() / 100, "the oldest first");
 }
 
