@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::config::parse_duration;
@@ -259,7 +259,8 @@ pub struct QueueList {
 
 /// Which messages are meant.
 #[derive(Clone, Debug, Default, Args)]
-#[group(id = "whom", required = true, multiple = false, args = ["ids", "domain", "all"])]
+#[group(skip)]
+#[command(group(ArgGroup::new("whom").required(true).args(["ids", "domain", "all"])))]
 pub struct QueueWhom {
     /// As `list` names them.
     #[arg(value_name = "ID")]

@@ -82,7 +82,9 @@ impl Gate {
 
     /// It took a message, or said for good that it does not want it.
     pub(crate) fn answered(&mut self, pace: Pace) {
-        self.window = (self.window + 1).min(pace.connections.max(1));
+        // With time between messages one connection does: several would wait for the same moment.
+        let most = if pace.interval.is_zero() { pace.connections.max(1) } else { 1 };
+        self.window = (self.window + 1).min(most);
         (self.failures, self.put_off, self.closed_until, self.takes) = (0, 0, None, true);
     }
 
