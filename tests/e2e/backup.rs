@@ -23,10 +23,12 @@ use crate::crash::waiting;
 /// A message that was deferred once is tried again after a minute or so.
 const DRAINED: Duration = Duration::from_secs(120);
 
-fn start(server: &Server) -> Postern {
+/// The authority's files are read again after a restart and a restore.
+fn start(server: &Server, authority: &Authority) -> Postern {
+    let certificate = Some(authority.certify(&["localhost"]));
     Postern::start(&Options {
         config: postern::backend(&["corp.test"], server.address(), "tls = \"off\""),
-        certificate: Some(Authority::new().certify(&["localhost"])),
+        certificate,
         limits: "sessions_per_ip = 1000\n".into(),
         ..Options::default()
     })
@@ -47,7 +49,8 @@ fn numbers(state: &Path) -> BTreeSet<u32> {
 #[test]
 fn what_was_promised_before_a_backup_is_restored_into_an_empty_folder_and_delivered() {
     let server = Server::start(None);
-    let mut postern = start(&server);
+    let authority = Authority::new();
+    let mut postern = start(&server, &authority);
     server.is(Mood::Breaking);
     let early: BTreeSet<u32> = (1_000_000..1_000_012).collect();
     for &number in &early {
@@ -99,7 +102,8 @@ fn what_was_promised_before_a_backup_is_restored_into_an_empty_folder_and_delive
 #[test]
 fn a_restore_puts_the_old_state_aside_and_leaves_out_what_it_is_told_to() {
     let server = Server::start(None);
-    let mut postern = start(&server);
+    let authority = Authority::new();
+    let mut postern = start(&server, &authority);
     server.is(Mood::Breaking);
     assert_eq!(send(postern.smtp(), 1), Told::Promised);
     let path = postern.beside("backup.age").display().to_string();
@@ -131,7 +135,8 @@ fn a_restore_puts_the_old_state_aside_and_leaves_out_what_it_is_told_to() {
 #[test]
 fn a_backup_that_was_changed_or_cut_off_changes_nothing() {
     let server = Server::start(None);
-    let mut postern = start(&server);
+    let authority = Authority::new();
+    let mut postern = start(&server, &authority);
     let path = postern.beside("backup.age");
     let made = with_passphrase(&postern, &["backup", &path.display().to_string()], "correct horse");
     assert!(made.success, "{}", made.output);
@@ -155,7 +160,8 @@ fn a_backup_that_was_changed_or_cut_off_changes_nothing() {
 #[test]
 fn it_does_not_start_on_half_a_restore() {
     let server = Server::start(None);
-    let mut postern = start(&server);
+    let authority = Authority::new();
+    let mut postern = start(&server, &authority);
     postern.stop();
     let ready = postern.state().join("restore.ready");
     fs::create_dir_all(ready.join("state")).unwrap();

@@ -322,27 +322,47 @@ pub struct Account {
     pub doubled: Vec<String>,
 }
 
+/// What came to one recipient of one message.
+#[derive(Debug, Default)]
+struct Copies {
+    /// When the server took one, the first one first, and whether Postern went on afterwards.
+    taken: Vec<(Instant, bool)>,
+    /// Those that wait.
+    waiting: usize,
+}
+
+impl Copies {
+    /// How many were followed by another one because Postern was killed before it could note that they were taken.
+    fn cut_off(&self, kills: &[Instant]) -> usize {
+        let is_cut_off = |(at, &(taken, settled)): (usize, &(Instant, bool))| {
+            let next = match self.taken.get(at + 1) {
+                Some(&(next, _)) => next,
+                None if self.waiting > 0 => taken + IN_FLIGHT,
+                None => return false,
+            };
+            !settled && kills.iter().any(|&kill| kill >= taken && kill <= next.min(taken + IN_FLIGHT))
+        };
+        self.taken.iter().enumerate().filter(|&one| is_cut_off(one)).count()
+    }
+}
+
 impl Account {
     /// Compares. `kills` are when Postern was killed.
     pub fn of(ledger: &Ledger, server: &Server, waiting: &[Waiting], kills: &[Instant]) -> Self {
         let mut account = Self::default();
-        let mut copies: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+        let mut copies: BTreeMap<String, Copies> = BTreeMap::new();
         let noted = locked(&server.noted);
         for note in &noted.notes {
             if !note.whole {
                 account.changed.push(note.number);
             }
-            let cut = |kill: &Instant| *kill >= note.at && kill.duration_since(note.at) <= IN_FLIGHT;
-            let open = !note.settled && kills.iter().any(cut);
             for recipient in &note.recipients {
-                let (count, between) = copies.entry(recipient.clone()).or_default();
-                *count += 1;
-                *between += usize::from(open);
+                copies.entry(recipient.clone()).or_default().taken.push((note.at, note.settled));
             }
         }
         for (_, recipients) in waiting {
             for recipient in recipients {
-                copies.entry(recipient.clone()).or_default().0 += 1;
+                copies.entry(recipient.clone()).or_default().waiting += 1;
             }
         }
         for &number in &ledger.promised {
@@ -350,13 +370,13 @@ impl Account {
                 .lost
                 .extend(recipients(number).into_iter().filter(|recipient| !copies.contains_key(recipient)));
         }
-        for (recipient, (count, between)) in copies {
+        for (recipient, copies) in copies {
             let number =
                 recipient[1..].split('-').next().and_then(|number| number.parse().ok()).unwrap_or_default();
             let unanswered = ledger.unknown.get(&number).map_or(0, |&count| count as usize);
-            let extra = count - 1;
+            let extra = copies.taken.len() + copies.waiting - 1;
             let again = extra.min(unanswered);
-            let between = (extra - again).min(between);
+            let between = (extra - again).min(copies.cut_off(kills));
             account.sent_again += again;
             account.killed_between += between;
             if extra > again + between {
