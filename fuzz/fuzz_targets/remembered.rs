@@ -2,6 +2,7 @@
 //! is what was written.
 #![no_main]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
@@ -22,13 +23,15 @@ fuzz_target!(|input: &[u8]| {
 
 /// Pairs of a byte that says how long a key is, the key, and nine octets that may be a fact.
 fn restore(mut input: &[u8]) {
-    let mut pairs = store::Pairs::new();
+    // A store has each key once.
+    let mut stored = BTreeMap::new();
     while let Some((&length, rest)) = input.split_first() {
         let Some((key, rest)) = rest.split_at_checked(usize::from(length)) else { break };
         let (value, rest) = rest.split_at(rest.len().min(9));
-        pairs.push((key.into(), value.into()));
+        stored.insert(Box::from(key), Box::from(value));
         input = rest;
     }
+    let pairs: store::Pairs = stored.into_iter().collect();
     let known = Known::default();
     known.restore(&pairs, NOW);
     known.restore_domains(&pairs);
