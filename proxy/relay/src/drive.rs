@@ -16,7 +16,7 @@ use record::{Event, Recorder, SessionEnd};
 use route::{Backend, Destinations, Listing, Recipients};
 use smtp::address::Host;
 use smtp::{Mailbox, No, Reply};
-use spool::{ReceiptKey, Spool};
+use spool::{ReceiptKey, Spool, SpoolError};
 use tls::{Acceptor, Interception};
 use tokio::io::ReadBuf;
 use tokio::sync::watch;
@@ -472,8 +472,12 @@ impl Run {
             }
             Done::Spooled(group, Ok(spooled)) => self.step(Input::Spooled(group, spooled)),
             Done::Spooled(group, Err(error)) => {
+                let no = match error {
+                    SpoolError::Full | SpoolError::Busy => No::NoRoom,
+                    _ => No::StorageFailed,
+                };
                 tracing::error!(%error, "a message could not be spooled");
-                self.step(Input::SpoolFailed(group));
+                self.step(Input::SpoolFailed(group, no));
             }
         }
     }

@@ -81,8 +81,8 @@ pub enum Input<'a> {
     FetchFailed(LegId),
     /// What [`Action::Spool`] asked for is durable.
     Spooled(usize, Spooled),
-    /// It is not.
-    SpoolFailed(usize),
+    /// It is not, and the client is told this.
+    SpoolFailed(usize, No),
     /// [`Session::deadline`] has come.
     Deadline,
     /// Postern is about to stop: end as soon as no transaction is open.
@@ -433,8 +433,8 @@ impl Session {
             Input::StoreFailed => self.store_failed().resume(),
             Input::Fetched(leg, bytes) => self.fetched(leg, bytes).resume(),
             Input::FetchFailed(leg) => self.fetch_failed(leg).resume(),
-            Input::Spooled(group, spooled) => self.spooled(group, Some(spooled)).resume(),
-            Input::SpoolFailed(group) => self.spooled(group, None).resume(),
+            Input::Spooled(group, spooled) => self.spooled(group, spooled).resume(),
+            Input::SpoolFailed(group, no) => self.not_spooled(group, no).resume(),
             Input::Deadline => self.deadline_came().resume(),
             Input::Drain => self.drain(),
         }

@@ -45,6 +45,8 @@ pub(super) struct Settling {
     content_ended: Instant,
     /// By which the client's next try is known, should it not hear of this one.
     key: Option<ReceiptKey>,
+    /// Why the spool did not take it, if it was asked and did not.
+    not_spooled: No,
     /// The evidence that this is such a next try.
     recalled: Option<Recalled>,
     /// Of content that went to the spool: octets that are stored, and those behind them.
@@ -78,6 +80,7 @@ impl Settling {
             _share: share,
             content_ended: common.now,
             key,
+            not_spooled: No::StorageFailed,
             recalled,
             shared: None,
         };
@@ -200,11 +203,21 @@ impl Session {
         self.conclude()
     }
 
-    pub(super) fn spooled(mut self, group: usize, spooled: Option<spool::Spooled>) -> Self {
+    pub(super) fn spooled(mut self, group: usize, spooled: spool::Spooled) -> Self {
         if let Phase::Settling(settling) = &mut self.phase
             && let Some(sending) = settling.sendings.get_mut(group)
         {
-            sending.spooled(spooled);
+            sending.spooled(Some(spooled));
+        }
+        self.conclude()
+    }
+
+    pub(super) fn not_spooled(mut self, group: usize, no: No) -> Self {
+        if let Phase::Settling(settling) = &mut self.phase
+            && let Some(sending) = settling.sendings.get_mut(group)
+        {
+            settling.not_spooled = no;
+            sending.spooled(None);
         }
         self.conclude()
     }
@@ -311,7 +324,7 @@ impl Settling {
     fn judge(&self, is_submission: bool) -> Judgement {
         let id = self.awaiting.id();
         if self.sendings.iter().any(|sending| matches!(sending.progress, Progress::SpoolFailed)) {
-            return Judgement::Refuse(No::StorageFailed.refusal(id));
+            return Judgement::Refuse(self.not_spooled.refusal(id));
         }
         let somebody_has_it = self.sendings.iter().any(Sending::is_kept);
         let open: Vec<usize> =

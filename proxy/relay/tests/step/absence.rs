@@ -209,7 +209,7 @@ fn no_room_on_disk_is_no_promise() {
     let mut play = away(Stage::knowing(&["anna@one.example"]));
     play.is_disk_full = true;
     play.client(EHLO_MAIL).client("RCPT TO:<anna@one.example>\r\n").client(CONTENT);
-    assert_eq!(play.codes(), [220, 250, 250, 250, 354, 451]);
+    assert_eq!(play.codes(), [220, 250, 250, 250, 354, 452]);
     play.end();
 }
 

@@ -70,11 +70,11 @@ fn refused_by_all_is_a_refusal_and_one_transient_word_makes_it_transient() {
 }
 
 #[test]
-fn a_disk_that_fails_after_one_delivery_is_451() {
+fn a_full_disk_after_one_delivery_is_452() {
     let mut play = play("250 ok", "550 no");
     play.is_disk_full = true;
     play.client(MESSAGE);
-    assert_eq!(play.codes().last(), Some(&451));
+    assert_eq!(play.codes().last(), Some(&452));
     play.end();
 }
 

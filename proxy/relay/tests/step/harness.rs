@@ -448,7 +448,8 @@ impl Play {
     fn spool(&mut self, request: SpoolRequest) {
         let group = request.group;
         if self.is_disk_full || self.choices.once_in(20) {
-            return self.step(Input::SpoolFailed(group));
+            let no = if self.is_disk_full { No::NoRoom } else { No::StorageFailed };
+            return self.step(Input::SpoolFailed(group, no));
         }
         let mut content = self.file.clone();
         assert_eq!(content.len() as u64, request.carriage.stored);
