@@ -38,7 +38,9 @@ fn kills() -> u32 {
 
 /// What waits in a spool that nobody has open.
 pub(crate) fn waiting(state: &Path) -> Vec<Waiting> {
-    let disk = Arc::new(RealDisk::new(state.join("spool")).expect("a spool that nobody has"));
+    // The kernel takes a moment to let go of what killed processes held.
+    let free = ports::wait_until(ports::START_LIMIT, || RealDisk::new(state.join("spool")).ok());
+    let disk = Arc::new(free.expect("a spool that nobody has"));
     let spool = Spool::open(Settings::default(), disk, Arc::new(SystemClock)).expect("a spool that opens");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {

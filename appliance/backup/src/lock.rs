@@ -3,11 +3,17 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::error::BackupError;
 
 /// The file's name in the state folder; it stays there.
 pub(crate) const NAME: &str = "lock";
+
+/// Of a Postern that was killed, the kernel ends one process after the other: who starts it again at once waits for that, three
+/// seconds at most.
+const TRIES: u32 = 60;
+const BETWEEN: Duration = Duration::from_millis(50);
 
 /// Held for as long as it lives, at the latest until the process ends.
 #[derive(Debug)]
@@ -16,7 +22,7 @@ pub struct StateLock {
 }
 
 impl StateLock {
-    /// Takes it. The file belongs to whoever owns the folder.
+    /// Takes it, and waits a little for one that is about to be free. The file belongs to whoever owns the folder.
     ///
     /// # Errors
     ///
@@ -34,10 +40,15 @@ impl StateLock {
             .custom_flags(flags)
             .open(&path)
             .map_err(BackupError::file(&path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(BackupError::InUse(state_dir.into())),
-            Err(TryLockError::Error(error)) => return Err(BackupError::file(&path)(error)),
+        let mut tries = 0;
+        while let Err(error) = file.try_lock() {
+            match error {
+                TryLockError::WouldBlock if tries < TRIES => tries += 1,
+                TryLockError::WouldBlock => return Err(BackupError::InUse(state_dir.into())),
+                TryLockError::Error(error) => return Err(BackupError::file(&path)(error)),
+            }
+            #[expect(clippy::disallowed_methods, reason = "nothing runs beside it yet")]
+            std::thread::sleep(BETWEEN);
         }
         if rustix::process::geteuid().is_root() {
             let owner = std::fs::metadata(state_dir).map_err(BackupError::file(state_dir))?;
