@@ -220,6 +220,13 @@ pub(super) async fn button(
         switch(&desk, filled.disaster == "on").await?;
     } else {
         let all = filled.id.is_empty() && filled.domain.is_empty();
+        // The page has no button for that: it is a form that has lost its field.
+        if verb == "remove" && all {
+            return Err(No(
+                StatusCode::BAD_REQUEST,
+                "which message? All are removed by `postern queue remove --all`",
+            ));
+        }
         let ids = if filled.id.is_empty() { Vec::new() } else { vec![filled.id] };
         carry_out(&desk, &verb, &Whom { ids, domain: filled.domain, all, folder: filled.folder }).await?;
     }
