@@ -10,6 +10,7 @@
 //! So far the facts are counts of the outer form; the parsers of MIME, HTML and archives will be at home here, too.
 
 pub mod body;
+pub mod content;
 pub mod error;
 pub mod facts;
 pub mod frame;
@@ -21,6 +22,7 @@ mod failures;
 mod seat;
 
 pub use body::Body;
+pub use content::Content;
 pub use error::SiftError;
 pub use facts::Facts;
 pub use workers::{SeatState, Settings, Worker, Workers};
