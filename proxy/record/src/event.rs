@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smtp::{Reply, TraceId, TransactionId};
 
-use crate::TlsOutcome;
+use crate::{Opinion, TlsOutcome, Verdict};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -161,29 +161,12 @@ pub struct Transaction {
     pub size: u64,
     /// What was decided.
     pub verdict: Verdict,
+    /// Why; `None` where nobody judged.
+    pub opinion: Option<Box<Opinion>>,
     /// The reply to the content, or the one that ended the transaction.
     pub reply: Option<Reply>,
     /// What each server did with it.
     pub groups: Vec<GroupOutcome>,
-}
-
-/// What was decided about a message before a server saw it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verdict {
-    /// There was no judgement: no content, or judging is off.
-    Unjudged,
-    /// Refused by one of Postern's own rules (smuggling, loop, size).
-    Refused,
-}
-
-impl Verdict {
-    /// The word in traces and metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unjudged => "unjudged",
-            Self::Refused => "refused",
-        }
-    }
 }
 
 /// What the client was told of one recipient.

@@ -7,13 +7,14 @@
 mod clock;
 mod event;
 mod tls;
+mod verdict;
 
 pub use clock::{Clock, SimulatedClock, SystemClock, rfc3339_date, rfc5322_date};
 pub use event::{
-    Abuse, Event, GroupOutcome, Leg, LegFailure, Protocol, RecipientOutcome, Session, SessionEnd,
-    Transaction, Verdict,
+    Abuse, Event, GroupOutcome, Leg, LegFailure, Protocol, RecipientOutcome, Session, SessionEnd, Transaction,
 };
 pub use tls::{FarProof, TlsFacts, TlsOutcome, TlsVersion};
+pub use verdict::{Check, Direction, MAX_CHECKS, MAX_WORDS, Opinion, Verdict};
 
 /// Takes events. Called from the data path: must never block and never fail.
 pub trait Recorder: Send + Sync + 'static {

@@ -1,5 +1,7 @@
 //! A message's content while Postern holds it: in memory when small, else on disk but for its end.
 
+use std::sync::Arc;
+
 /// From this size on content goes to disk in pieces of about this size: most mail never gets there, and a large
 /// message costs no more memory than a small one.
 pub(crate) const PIECE: usize = 256 * 1024;
@@ -14,6 +16,8 @@ pub(crate) struct Body {
     stored: u64,
     /// What follows them.
     tail: Vec<u8>,
+    /// The same, once it is all there and somebody else looks at it, too.
+    shared: Option<Arc<[u8]>>,
 }
 
 impl Body {
@@ -32,9 +36,9 @@ impl Body {
         Some(std::mem::take(&mut self.tail))
     }
 
-    /// What is left of content that was handed on: its length.
+    /// Content of which only the length is left.
     pub(crate) fn of_length(length: u64) -> Self {
-        Self { stored: length, tail: Vec::new() }
+        Self { stored: length, ..Self::default() }
     }
 
     /// Room for content of a size that the client named.
@@ -44,7 +48,17 @@ impl Body {
 
     /// Octets in all.
     pub(crate) fn len(&self) -> u64 {
-        self.stored + self.tail.len() as u64
+        self.stored + self.memory().len() as u64
+    }
+
+    fn memory(&self) -> &[u8] {
+        self.shared.as_deref().unwrap_or(&self.tail)
+    }
+
+    /// The part in memory, once all is there, for whoever looks at it beside the session or outlives it.
+    pub(crate) fn share(&mut self) -> Arc<[u8]> {
+        let tail = &mut self.tail;
+        Arc::clone(self.shared.get_or_insert_with(|| std::mem::take(tail).into()))
     }
 
     /// Where the content at `position` is.
@@ -53,18 +67,13 @@ impl Body {
             let left = usize::try_from(self.stored - position).unwrap_or(PIECE);
             return Place::Stored { length: left.min(PIECE) };
         }
-        let start = usize::try_from(position - self.stored).unwrap_or(self.tail.len());
-        Place::Memory(self.tail.get(start..).unwrap_or_default())
+        let start = usize::try_from(position - self.stored).unwrap_or(usize::MAX);
+        Place::Memory(self.memory().get(start..).unwrap_or_default())
     }
 
     /// Octets on disk.
     pub(crate) fn stored(&self) -> u64 {
         self.stored
-    }
-
-    /// The part in memory.
-    pub(crate) fn into_tail(self) -> Vec<u8> {
-        self.tail
     }
 }
 
@@ -93,5 +102,7 @@ mod tests {
         assert_eq!(body.at(PIECE as u64), Place::Stored { length: 5 });
         assert_eq!(body.at(PIECE as u64 + 5), Place::Memory(b"end"));
         assert_eq!(body.len(), PIECE as u64 + 8);
+        assert_eq!(*body.share(), *b"end");
+        assert_eq!((body.at(PIECE as u64 + 6), body.len()), (Place::Memory(b"nd"), PIECE as u64 + 8));
     }
 }

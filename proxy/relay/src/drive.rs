@@ -16,7 +16,7 @@ use record::{Event, Recorder, SessionEnd};
 use route::{Backend, Destinations, Listing, Recipients};
 use smtp::address::Host;
 use smtp::{Mailbox, No, Reply};
-use spool::{ReceiptKey, Spool, SpoolError};
+use spool::{Folder, ReceiptKey, Spool, SpoolError};
 use tls::{Acceptor, Interception};
 use tokio::io::ReadBuf;
 use tokio::sync::watch;
@@ -25,6 +25,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::admission::Admitted;
 use crate::called_before::CalledBefore;
 use crate::inner_verification::InnerVerification;
+use crate::judging::Judge;
 use crate::reporting::{self, Relayed, Reporting};
 use crate::session::{Action, Beginning, Input, LegId, Session, Wants, step};
 
@@ -64,6 +65,8 @@ pub struct Driver {
     pub interception: Option<Intercepting>,
     /// Tells senders what became of their messages; `None`: nobody is told, and of no sender it is known whether he may be.
     pub reporting: Option<Arc<Reporting>>,
+    /// Judges mail; `None` where nobody does.
+    pub judge: Option<Arc<dyn Judge>>,
     /// Where content that is too large for memory lies while its session lasts; files in it have no name.
     pub spill: PathBuf,
 }
@@ -253,6 +256,9 @@ impl Run {
             Action::Spool(request) => {
                 let senders = self.driver.reporting.as_ref().map(|reporting| Arc::clone(&reporting.senders));
                 self.jobs.push(job::spool(self.driver.spool.clone(), senders, *request, self.spill.file()));
+            }
+            Action::Judge(question) => {
+                self.jobs.push(job::judge(self.driver.judge.clone(), *question, self.spill.file()));
             }
             Action::Report(relayed) => self.report(*relayed),
             Action::Forget => self.spill.forget(),
@@ -470,7 +476,18 @@ impl Run {
                 tracing::error!(%error, "stored content could not be read");
                 self.step(Input::FetchFailed(leg));
             }
-            Done::Spooled(group, Ok(spooled)) => self.step(Input::Spooled(group, spooled)),
+            Done::Judged(transaction, Some(judgement)) => self.step(Input::Judged(transaction, judgement)),
+            Done::Judged(transaction, None) => {
+                self.step(Input::NotJudged(transaction, "the judge broke off".into()));
+            }
+            Done::Spooled(group, Ok(spooled)) => {
+                if matches!(spooled.folder(), Folder::Reports | Folder::Traps)
+                    && let Some(judge) = &self.driver.judge
+                {
+                    judge.own_mail_came();
+                }
+                self.step(Input::Spooled(group, spooled));
+            }
             Done::Spooled(group, Err(error)) => {
                 let no = match error {
                     SpoolError::Full | SpoolError::Busy => No::NoRoom,

@@ -14,6 +14,7 @@ mod budget;
 mod called_before;
 mod drive;
 mod inner_verification;
+mod judging;
 mod kept;
 mod received;
 mod reporting;
@@ -29,10 +30,15 @@ pub use budget::Budget;
 pub use called_before::CalledBefore;
 pub use drive::{Driver, Intercepting, drive};
 pub use inner_verification::{InnerVerification, OnInnerVerification, Verdict, Verifying};
+pub use judging::{
+    Case, Fate, HeldBody, Judge, Judged, Judgement, Judging, Mark, OnFailure, Own, OwnAddresses,
+};
 pub use kept::Kept;
 pub use reporting::{HandedOn, Relayed, Reporting};
 pub use scarcity::{Measured, Resource, Strain};
 pub use senders::{Claim, Proving, Senders};
 pub use serve::{Entrance, Relay, Serving};
-pub use session::{Action, Arrival, Beginning, Carriage, Input, LegId, Session, SpoolRequest, Wants, step};
+pub use session::{
+    Action, Arrival, Beginning, Carriage, Input, LegId, Question, Session, SpoolRequest, Wants, step,
+};
 pub use settings::{InboundPlain, Limits, Settings};

@@ -4,40 +4,45 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use delivery::{Client, Far, OpenRequest, ProbeRequest, Probed, Proven, Shown};
-use record::{Abuse, Event, Protocol, SessionEnd, TlsFacts, TlsOutcome};
+use delivery::{Client, Far, Probed, Proven};
+use record::{Abuse, Protocol, SessionEnd, TlsFacts, TlsOutcome};
 use route::{Backend, Listing};
 use smtp::address::Host;
 use smtp::command::MAX_COMMAND_LINE;
 use smtp::line::LineReader;
 use smtp::receiver::Ready;
-use smtp::{Answer, Capabilities, Envelope, Mailbox, No, RecipientSet, Reply, TraceId, TransactionId};
-use spool::{ReceiptKey, Receipts, SenderProof, Spooled};
+use smtp::{Answer, Capabilities, Mailbox, No, Reply, TraceId, TransactionId};
+use spool::{Receipts, Spooled};
 use tokio::time::Instant;
 
 use crate::budget::Budget;
 use crate::inner_verification::Verdict;
-use crate::reporting::Relayed;
+use crate::judging::Judgement;
 use crate::settings::Settings;
 
 mod authentication;
 mod beginning;
+mod carried;
 mod commands;
 mod content;
 mod ending;
 mod envelope;
 mod far_side;
 mod group;
+mod judge;
 mod legs;
 mod sending;
 mod settle;
+mod wanted;
 
 use authentication::Authenticating;
 pub use beginning::{Arrival, Beginning};
 use content::{Discarding, Receipt};
 use envelope::Naming;
 use far_side::FarSide;
+use judge::Judging;
 use settle::Settling;
+pub use wanted::{Action, Carriage, Question, SpoolRequest, Wants};
 
 /// For the client's next command (RFC 5321 §4.5.3.2.7).
 pub(crate) const COMMAND: Duration = Duration::from_secs(5 * 60);
@@ -79,6 +84,10 @@ pub enum Input<'a> {
     Fetched(LegId, &'a [u8]),
     /// It cannot be read again.
     FetchFailed(LegId),
+    /// What the judge says of the message that [`Action::Judge`] named.
+    Judged(TransactionId, Box<Judgement>),
+    /// It says nothing; why.
+    NotJudged(TransactionId, Box<str>),
     /// What [`Action::Spool`] asked for is durable.
     Spooled(usize, Spooled),
     /// It is not, and the client is told this.
@@ -87,109 +96,6 @@ pub enum Input<'a> {
     Deadline,
     /// Postern is about to stop: end as soon as no transaction is open.
     Drain,
-}
-
-/// What a session wants done, in order.
-#[derive(Debug, Default)]
-pub struct Wants {
-    /// To be written to the client, before the actions.
-    pub to_client: Vec<u8>,
-    /// To be done.
-    pub actions: Vec<Action>,
-}
-
-/// Something to be done for a session.
-#[derive(Debug)]
-pub enum Action {
-    /// Once all is written: the server's part of a TLS handshake with the client, under a certificate like what the far
-    /// side has shown where there is one, else under Postern's own.
-    StartTls(Option<Shown>),
-    /// Open a connection.
-    Open(LegId, Box<OpenRequest>),
-    /// Meet the far side that the client was on its way to.
-    Probe(LegId, Box<ProbeRequest>),
-    /// Find out where mail for a domain, or for an address literal, goes.
-    Locate(Host),
-    /// Ask the directory of this backend for a recipient.
-    LookUp(Arc<Backend>, Mailbox),
-    /// A server broke off or fell silent in the middle of a session: others are tried before it.
-    Doubt {
-        /// Whose server.
-        backend: Arc<Backend>,
-        /// Where.
-        server: SocketAddr,
-        /// What it did.
-        reason: Box<str>,
-    },
-    /// Write to a server.
-    Write(LegId, Vec<u8>),
-    /// Put a connection into the pool.
-    Release(LegId, Box<Far<Proven>>),
-    /// Drop a connection, with QUIT if it is in step.
-    Close(LegId, bool),
-    /// Store content behind what was stored before.
-    Store(Vec<u8>),
-    /// Once all is written to the server: read stored content, from here, this much.
-    Fetch(LegId, u64, usize),
-    /// Store the message durably.
-    Spool(Box<SpoolRequest>),
-    /// The message is with servers that send no reports: tell its sender, who asked for it, if that may be.
-    Report(Box<Relayed>),
-    /// The stored content is of no more use.
-    Forget,
-    /// Tell the recorder.
-    Record(Event),
-    /// A server has the message and the client is told so in what was just written: if that cannot be written, its next
-    /// try is to be known by this.
-    Promised(ReceiptKey, Reply),
-    /// The client misbehaved.
-    Misbehaved,
-    /// Once all is written: close.
-    Finish,
-}
-
-/// A message to be kept on disk for some of its recipients.
-#[derive(Debug)]
-pub struct SpoolRequest {
-    /// The group, given back in the answer.
-    pub group: usize,
-    /// The transaction.
-    pub transaction: TransactionId,
-    /// Of these of its recipients.
-    pub recipients: RecipientSet,
-    /// The whole envelope.
-    pub envelope: Envelope,
-    /// The client.
-    pub client: Client,
-    /// The listener's protocol.
-    pub protocol: Protocol,
-    /// TLS with the client.
-    pub tls: TlsOutcome,
-    /// Whether the client authenticated.
-    pub authenticated: bool,
-    /// What is known of the sender without asking anybody.
-    pub sender: SenderProof,
-    /// The backend's name.
-    pub backend: Box<str>,
-    /// Whether it is to be delivered as soon as possible, or held for a person to look at.
-    pub deliverable: bool,
-    /// Why it was not delivered at once.
-    pub reason: Reply,
-    /// When it was received, since 1970.
-    pub received: Duration,
-    /// The content.
-    pub carriage: Carriage,
-}
-
-/// Where a message's content is, and what is different on its way out.
-#[derive(Clone, Debug)]
-pub struct Carriage {
-    /// What is added to the content and left out of it.
-    pub outgoing: Arc<delivery::Outgoing>,
-    /// Octets of content that are stored.
-    pub stored: u64,
-    /// The content behind them.
-    pub tail: Arc<[u8]>,
 }
 
 /// A session with a client.
@@ -259,6 +165,8 @@ enum Phase {
     Receiving(Box<Receipt>),
     /// Octets of a chunk that nobody wants.
     Discarding(Box<Discarding>),
+    /// The content is there and is looked at.
+    Judging(Box<Judging>),
     /// The content is on its way to the servers.
     Settling(Box<Settling>),
     /// Nothing more is read; what is written goes out.
@@ -346,6 +254,7 @@ impl Session {
     pub fn deadline(&self) -> Instant {
         match &self.phase {
             Phase::Naming(naming) => naming.deadline(self.common.deadline),
+            Phase::Judging(judging) => judging.deadline(),
             Phase::Settling(settling) => settling.deadline(self.common.deadline),
             Phase::Authenticating(authenticating) => authenticating.deadline(self.common.deadline),
             _ => self.common.deadline,
@@ -433,6 +342,8 @@ impl Session {
             Input::StoreFailed => self.store_failed().resume(),
             Input::Fetched(leg, bytes) => self.fetched(leg, bytes).resume(),
             Input::FetchFailed(leg) => self.fetch_failed(leg).resume(),
+            Input::Judged(transaction, judgement) => self.judged(transaction, *judgement).resume(),
+            Input::NotJudged(transaction, why) => self.not_judged(transaction, &why).resume(),
             Input::Spooled(group, spooled) => self.spooled(group, spooled).resume(),
             Input::SpoolFailed(group, no) => self.not_spooled(group, no).resume(),
             Input::Deadline => self.deadline_came().resume(),

@@ -6,6 +6,8 @@ use std::time::Duration;
 use intercept::Networks;
 use route::Routing;
 
+use crate::judging::{Judging, OwnAddresses};
+
 /// Bounds on what clients can make Postern spend (law 7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -72,4 +74,8 @@ pub struct Settings {
     pub mends_lines_of: Networks,
     /// What leaves tells nothing of the inside (DECISIONS 13, 19).
     pub hides: bool,
+    /// How mail is judged; `None`: it is not, and passes to its servers.
+    pub judging: Option<Judging>,
+    /// Addresses that Postern answers itself.
+    pub own: OwnAddresses,
 }

@@ -154,8 +154,12 @@ pub enum No {
     RecipientUnproved(Box<str>, &'static str),
     /// `user%other@domain`.
     RoutingLocalPart,
+    /// The message could not be judged; why.
+    NotJudged(Box<str>),
     /// A proof that did not fit: a fault of Postern's own.
     NotProved,
+    /// The message was judged, and nobody here is to have it; why.
+    NotWanted(Box<str>),
     /// No memory or disk left for content.
     NoRoom,
     /// Too many sessions in all.
@@ -164,6 +168,8 @@ pub enum No {
     Pregreet,
     /// A recipient's domain is not served here.
     RelayDenied,
+    /// Somebody from outside writes to an address to which users inside report spam and ham.
+    ReportsFromInside,
     /// The server gave a different answer now than when the recipient was named.
     ServerChangedItsMind,
     /// A server fell out of step or broke off.
@@ -251,11 +257,14 @@ impl No {
             Self::NoSuchRecipient => "no_such_recipient",
             Self::RecipientUnproved(..) => "recipient_unproved",
             Self::RoutingLocalPart => "routing_local_part",
+            Self::NotJudged(_) => "not_judged",
             Self::NotProved => "not_proved",
+            Self::NotWanted(_) => "not_wanted",
             Self::NoRoom => "no_room",
             Self::Overloaded => "overloaded",
             Self::Pregreet => "pregreet",
             Self::RelayDenied => "relay_denied",
+            Self::ReportsFromInside => "reports_from_inside",
             Self::ServerChangedItsMind => "server_changed_its_mind",
             Self::ServerLost(_) => "server_lost",
             Self::ServerSilent => "server_silent",
@@ -335,10 +344,21 @@ impl No {
                 format!("the mail server is away ({}) and {standing}: try again", cut(why, MAX_ASIDE)).into(),
             ),
             Self::RoutingLocalPart => (550, (5, 7, 1), "addresses that route on are not accepted".into()),
+            Self::NotJudged(why) => (
+                451,
+                (4, 7, 1),
+                format!("the message cannot be judged at the moment, try again: {}", shortened(why)).into(),
+            ),
+            Self::NotWanted(why) => {
+                (550, (5, 7, 1), format!("the message is not wanted: {}", shortened(why)).into())
+            }
             Self::NotProved => (451, (4, 3, 0), "delivery could not be proved, try again".into()),
             Self::NoRoom => (452, (4, 3, 1), "no room for messages at the moment, try again".into()),
             Self::Overloaded => (421, (4, 3, 2), "too many sessions at the moment, try again".into()),
             Self::Pregreet => (554, (5, 5, 1), "a client must wait for the greeting".into()),
+            Self::ReportsFromInside => {
+                (550, (5, 7, 1), "reports are taken from inside and from users who have authenticated".into())
+            }
             Self::RelayDenied => (550, (5, 7, 1), "this host does not relay to that domain".into()),
             Self::ServerChangedItsMind => {
                 (451, (4, 3, 0), "the server no longer takes a recipient, try again".into())
@@ -467,11 +487,14 @@ mod tests {
             No::NoSuchRecipient,
             No::RecipientUnproved("x".repeat(1000).into(), "this recipient was not seen before"),
             No::RoutingLocalPart,
+            No::NotJudged("x".repeat(1000).into()),
             No::NotProved,
+            No::NotWanted("x".repeat(1000).into()),
             No::NoRoom,
             No::Overloaded,
             No::Pregreet,
             No::RelayDenied,
+            No::ReportsFromInside,
             No::ServerChangedItsMind,
             No::ServerLost("x".into()),
             No::ServerSilent,

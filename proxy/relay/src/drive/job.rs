@@ -11,11 +11,12 @@ use delivery::{OpenError, OpenLeg, OpenProbe, Stream};
 use record::{TlsFacts, TlsOutcome};
 use route::{Backend, Listing};
 use smtp::address::Host;
-use smtp::{Mailbox, No};
-use spool::{ClientFacts, Content, Entry, Folder, SenderProof, Spool, SpoolError, Spooled, TlsWords};
+use smtp::{Mailbox, No, TransactionId};
+use spool::{ClientFacts, Content, Entry, SenderProof, Spool, SpoolError, Spooled, TlsWords};
 
+use crate::judging::{Case, HeldBody, Judge, Judgement};
 use crate::senders::{Claim, Senders};
-use crate::session::{Carriage, LegId, SpoolRequest};
+use crate::session::{Carriage, LegId, Question, SpoolRequest};
 
 /// Something under way.
 pub(super) struct Job {
@@ -33,6 +34,7 @@ pub(super) enum Done {
     LookedUp(Mailbox, Listing),
     Stored(io::Result<()>),
     Fetched(LegId, io::Result<Vec<u8>>),
+    Judged(TransactionId, Option<Box<Judgement>>),
     Spooled(usize, Result<Spooled, SpoolError>),
 }
 
@@ -52,6 +54,50 @@ impl Job {
 
     pub(super) fn poll(&mut self, context: &mut Context<'_>) -> Poll<Done> {
         self.future.as_mut().poll(context)
+    }
+}
+
+/// Has a message judged, in a task of its own: one that panics leaves the session whole, and is no judgement.
+pub(super) fn judge(judge: Option<Arc<dyn Judge>>, question: Question, file: Option<Arc<File>>) -> Job {
+    let transaction = question.transaction;
+    Job::new(async move {
+        let Some(judge) = judge else { return Done::Judged(transaction, None) };
+        let (deadline, case) = (question.deadline, case(question, file));
+        let judged = Asked(tokio::spawn(async move { judge.judge(case, deadline).await })).await;
+        Done::Judged(transaction, judged.ok().map(Box::new))
+    })
+}
+
+/// Ended when nobody waits for it any more.
+struct Asked(tokio::task::JoinHandle<Judgement>);
+
+impl Future for Asked {
+    type Output = Result<Judgement, tokio::task::JoinError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn case(question: Question, file: Option<Arc<File>>) -> Case {
+    Case {
+        transaction: question.transaction,
+        direction: question.direction,
+        client: question.client,
+        protocol: question.protocol,
+        tls: question.tls,
+        authenticated: question.authenticated,
+        envelope: question.envelope,
+        recipients: question.recipients,
+        trapped: question.trapped,
+        received: question.received,
+        body: HeldBody { file, stored: question.stored, tail: question.tail },
     }
 }
 
@@ -103,7 +149,7 @@ fn entry(request: SpoolRequest, sender: SenderProof) -> Entry {
         recipients: request.recipients,
         client: Some(client),
         sender,
-        folder: if request.deliverable { Folder::Queue } else { Folder::Expired },
+        folder: request.folder,
         backend: request.backend,
         reason: request.reason,
         received_at: request.received,

@@ -4,16 +4,19 @@ use record::{Abuse, Verdict};
 use smtp::command::BodyType;
 use smtp::content::{ChunkDecoder, DataDecoder, LineCheck, LineMender};
 use smtp::fields::FieldScanner;
-use smtp::receiver::{Ready, Receiving};
+use smtp::receiver::{Awaiting, Ready, Receiving};
 use smtp::{Answer, No};
+use spool::{Recalled, ReceiptKey};
 use tokio::time::{Duration, Instant};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::envelope::Carried;
-use super::settle::{Cuts, Settling, Story};
+use super::carried::Carried;
+use super::judge::{Cuts, Whole};
+use super::settle::Story;
 use super::{Action, Arrival, Common, LegId, Phase, Session};
 use crate::body::Body;
 use crate::budget::Share;
+use crate::kept::Kept;
 use crate::received;
 
 /// For the next piece of content (RFC 5321 §4.5.3.2.5).
@@ -66,6 +69,18 @@ struct Content {
 }
 
 impl Common {
+    /// By which the client's next try will be known, and the evidence that this is one.
+    fn receipt_of(
+        &self,
+        digest: &[u8; 32],
+        awaiting: &Awaiting<Kept>,
+    ) -> (Option<ReceiptKey>, Option<Recalled>) {
+        let Some(receipts) = &self.receipts else { return (None, None) };
+        let (envelope, accepted) = (awaiting.envelope(), awaiting.accepted());
+        let recalled = receipts.recall(digest, envelope, awaiting.id(), accepted);
+        (Some(ReceiptKey::new(digest, envelope, accepted)), recalled)
+    }
+
     /// Only for who sends out from inside: whatever comes from the world stays as it is (law 2).
     fn mends_lines(&self) -> bool {
         let from_inside = match self.arrival {
@@ -181,24 +196,15 @@ impl Receipt {
     }
 
     pub(super) fn lost(&mut self, leg: LegId, common: &mut Common) {
-        if let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) {
-            let no = No::ServerLost("the connection was lost while the message came in".into());
-            group.lost(no, self.receiving.envelope(), common);
-        }
+        self.carried.lost(leg, self.receiving.envelope(), common);
     }
 
-    /// A server that says something now says that it closes.
     pub(super) fn spoke(&mut self, leg: LegId, input: &[u8], common: &mut Common) {
-        let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) else { return };
-        if group.spoke(input, self.receiving.envelope(), common).1.is_some() {
-            self.lost(leg, common);
-        }
+        self.carried.spoke(leg, input, self.receiving.envelope(), common);
     }
 
     pub(super) fn opened(&mut self, leg: LegId, far: delivery::Far<delivery::Proven>, common: &mut Common) {
-        if let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) {
-            group.opened(leg, far, self.receiving.envelope(), common);
-        }
+        self.carried.opened(leg, far, self.receiving.envelope(), common);
     }
 
     /// RSET or EHLO between chunks.
@@ -206,7 +212,7 @@ impl Receipt {
         let Self { receiving, carried, .. } = *self;
         common.act(Action::Forget);
         common.record_transaction(&Story::without_content(receiving.id(), receiving.envelope(), &carried));
-        carried.groups.into_iter().for_each(|group| group.give_back(common));
+        carried.give_back(common);
         receiving.reset()
     }
 
@@ -273,32 +279,20 @@ impl Session {
             .or_else(|| fields.too_many_cuts.then_some(No::ForgedFields))
             .or_else(|| (fields.received >= received::MAX_HOPS).then_some(No::TooManyHops))
             .or_else(|| looping().then_some(No::Loop));
+        let cuts = Cuts { hiding: fields.cuts_hiding_inside(), always: fields.cuts };
+        let ended = self.common.now;
         let Some(no) = no else {
-            let settling = Settling::begin(
-                awaiting,
-                carried,
-                body,
-                share,
-                (Cuts { hiding: fields.cuts_hiding_inside(), always: fields.cuts }, digest.finish()),
-                &mut self.common,
-            );
-            return Self { phase: Phase::Settling(Box::new(settling)), ..self }.conclude();
+            let (key, recalled) = self.common.receipt_of(&digest.finish(), &awaiting);
+            return self.whole(Whole { awaiting, carried, body, share, cuts, key, recalled, ended });
         };
         if matches!(no, No::Content(_)) {
             self.common.act(Action::Misbehaved);
         }
         self.common.errors += 1;
-        let mut story = Story::without_content(awaiting.id(), awaiting.envelope(), &carried);
-        story.size = length;
-        story.verdict = Verdict::Refused;
-        let (ready, reply) = awaiting.refuse(no.refusal(story.id));
-        story.reply = Some(reply.clone());
-        self.common.record_transaction(&story);
-        self.common.say(&reply);
-        self.common.act(Action::Forget);
-        carried.groups.into_iter().for_each(|group| group.give_back(&mut self.common));
-        self.common.await_command();
-        Self { phase: Phase::Idle(ready), ..self }.end_after_drain()
+        // Of content that was refused for its size nothing is left but its length.
+        let body = Body::of_length(length);
+        let whole = Whole { awaiting, carried, body, share, cuts, key: None, recalled: None, ended };
+        self.refuse_whole(whole, &no, Verdict::Refused, None)
     }
 
     pub(super) fn stored(mut self) -> Self {

@@ -33,6 +33,7 @@ impl Session {
             Phase::Discarding(discarding) => return Self { phase: discarding.then, ..self }.abandon(),
             Phase::Naming(naming) => naming.abandon(&mut self.common),
             Phase::Receiving(receipt) => receipt.abandon(&mut self.common),
+            Phase::Judging(judging) => judging.abandon(&mut self.common),
             Phase::Settling(settling) => settling.abandon(&mut self.common),
             Phase::Authenticating(authenticating) => authenticating.abandon(&mut self.common),
             Phase::Connecting(_, leg) => self.common.act(Action::Close(leg, false)),
@@ -53,7 +54,7 @@ impl Session {
     pub(super) fn end_if_idle(self) -> Self {
         match &self.phase {
             // The message is with the servers, and its answer may still reach the client.
-            Phase::Settling(_) | Phase::Ended => self,
+            Phase::Judging(_) | Phase::Settling(_) | Phase::Ended => self,
             Phase::Naming(naming) if naming.owes_replies() => self,
             _ => self.finish(None, SessionEnd::Closed),
         }
@@ -63,6 +64,7 @@ impl Session {
         match self.phase {
             Phase::Quiet(_) => self.greet_or_connect(),
             Phase::Naming(ref naming) if naming.has_late_server(self.common.now) => self.naming_deadline(),
+            Phase::Judging(_) => self.judging_deadline(),
             Phase::Settling(_) => self.settling_deadline(),
             Phase::Authenticating(ref one) if !one.awaits_client() => {
                 self.finish(Some(No::ServerSilent), SessionEnd::Ended("the server was silent in AUTH".into()))

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use record::Direction;
 use route::{Backend, Listing};
 use smtp::address::Host;
 use smtp::command::BodyType;
@@ -10,9 +11,11 @@ use smtp::receiver::{Open, Ready, Receiving};
 use smtp::{Answer, ForwardPath, Mailbox, No, Rcpt, Refusal, Reply};
 use tokio::time::Instant;
 
+use super::carried::Carried;
 use super::group::{Group, GroupLeg};
 use super::settle::Story;
 use super::{Action, Arrival, Common, LegId, Phase, Session};
+use crate::judging::Own;
 
 /// In `Owed`, a recipient too many: it is answered and not kept.
 const NOBODY: usize = usize::MAX;
@@ -36,18 +39,11 @@ pub(super) struct Naming {
     named: usize,
 }
 
-/// What a transaction takes along through its states.
-#[derive(Debug)]
-pub(super) struct Carried {
-    pub(super) began: Instant,
-    pub(super) groups: Vec<Group>,
-    /// What the client was told of each recipient.
-    pub(super) told: Vec<Option<Reply>>,
-}
-
 /// Where a recipient's mail goes.
 enum Place {
     At(Arc<Backend>),
+    /// Here: no server has it.
+    Own(Own),
     /// To whoever takes this domain's mail.
     Of(Host),
 }
@@ -63,7 +59,7 @@ impl Naming {
     /// On port 25 nobody has been asked yet and MAIL is answered at once; what a server says of it becomes the reply
     /// to each RCPT. A submission session has its server already.
     pub(super) fn begin(open: Open, common: &mut Common) -> Self {
-        let carried = Carried { began: common.now, groups: Vec::new(), told: Vec::new() };
+        let carried = Carried::new(common.now);
         let (unlocated, unlisted) = (Vec::new(), Vec::new());
         let mut naming =
             Self { open, carried, owed: VecDeque::new(), unlocated, unlisted, refused: false, named: 0 };
@@ -116,6 +112,10 @@ impl Naming {
         let reply = match place {
             Err(no) => Some(no.reply(self.open.id())),
             Ok(Place::At(backend)) => self.admit(index, &backend, common),
+            Ok(Place::Own(own)) => {
+                self.carried.own.push((index, own));
+                Some(Answer::RecipientOk.reply(self.open.id()))
+            }
             Ok(Place::Of(host)) => match common.locate(&host) {
                 Some(backend) => self.admit(index, &backend, common),
                 None => {
@@ -213,6 +213,9 @@ impl Naming {
         if !envelope.mail.smtputf8 && !rcpt.forward_path.as_str().is_ascii() {
             return Err(No::LacksExtension(smtp::Extension::SmtpUtf8));
         }
+        if let Some(own) = own_address(rcpt, common)? {
+            return Ok(Place::Own(own));
+        }
         let may_relay = match &common.arrival {
             Arrival::Inbound(backend) | Arrival::Outbound(Some(backend)) => {
                 return Ok(Place::At(Arc::clone(backend)));
@@ -244,7 +247,7 @@ impl Naming {
     }
 
     pub(super) fn opened(&mut self, leg: LegId, far: delivery::Far<delivery::Proven>, common: &mut Common) {
-        let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) else { return };
+        let Some(group) = self.carried.group_on(leg) else { return };
         let answers = group.opened(leg, far, self.open.envelope(), common);
         if self.owed.iter().any(|owed| owed.recipient.is_none() && owed.reply.is_none()) {
             group.say_mail(self.open.envelope(), common);
@@ -254,7 +257,7 @@ impl Naming {
     }
 
     pub(super) fn lost(&mut self, leg: LegId, no: No, common: &mut Common) {
-        let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) else { return };
+        let Some(group) = self.carried.group_on(leg) else { return };
         let reply = no.reply(self.open.id());
         let answers = group.lost(no, self.open.envelope(), common);
         let to_mail = match &group.leg {
@@ -271,7 +274,7 @@ impl Naming {
     }
 
     pub(super) fn spoke(&mut self, leg: LegId, input: &[u8], common: &mut Common) {
-        let Some(group) = self.carried.groups.iter_mut().find(|group| group.is_on(leg)) else { return };
+        let Some(group) = self.carried.group_on(leg) else { return };
         let (answers, fault) = group.spoke(input, self.open.envelope(), common);
         answers.into_iter().for_each(|(to, reply)| self.note(to, reply));
         match fault {
@@ -323,13 +326,24 @@ impl Naming {
     pub(super) fn reset(self: Box<Self>, common: &mut Common) -> Ready {
         let Self { open, carried, .. } = *self;
         common.record_transaction(&Story::without_content(open.id(), open.envelope(), &carried));
-        carried.groups.into_iter().for_each(|group| group.give_back(common));
+        carried.give_back(common);
         open.reset()
     }
 
     /// The session ends.
     pub(super) fn abandon(self: Box<Self>, common: &mut Common) {
         self.reset(common);
+    }
+}
+
+/// An address that Postern answers itself. Reports are taken from inside only (DECISIONS 32), traps catch the world only:
+/// who is inside may name one by mistake.
+fn own_address(rcpt: &Rcpt, common: &Common) -> Result<Option<Own>, No> {
+    let from_inside = common.direction() == Direction::Outbound;
+    match common.settings.own.of(&rcpt.forward_path) {
+        Some(Own::Report) if !from_inside => Err(No::ReportsFromInside),
+        Some(Own::Trap) if from_inside => Ok(None),
+        own => Ok(own),
     }
 }
 

@@ -34,6 +34,10 @@ impl Session {
                 receipt.opened(leg, far, &mut self.common);
                 Self { phase: Phase::Receiving(receipt), ..self }
             }
+            Phase::Judging(mut judging) => {
+                judging.opened(leg, far, &mut self.common);
+                Self { phase: Phase::Judging(judging), ..self }
+            }
             Phase::Settling(mut settling) => {
                 settling.opened(leg, far, &mut self.common);
                 Self { common: self.common, phase: Phase::Settling(settling) }.conclude()
@@ -84,6 +88,10 @@ impl Session {
                 receipt.lost(leg, &mut self.common);
                 Self { phase: Phase::Receiving(receipt), ..self }
             }
+            Phase::Judging(mut judging) => {
+                judging.lost(leg, &mut self.common);
+                Self { phase: Phase::Judging(judging), ..self }
+            }
             Phase::Settling(mut settling) => {
                 settling.lost(leg, no, &mut self.common);
                 Self { common: self.common, phase: Phase::Settling(settling) }.conclude()
@@ -118,6 +126,10 @@ impl Session {
             Phase::Receiving(mut receipt) => {
                 receipt.spoke(leg, input, &mut self.common);
                 Self { phase: Phase::Receiving(receipt), ..self }
+            }
+            Phase::Judging(mut judging) => {
+                judging.spoke(leg, input, &mut self.common);
+                Self { phase: Phase::Judging(judging), ..self }
             }
             Phase::Settling(mut settling) => {
                 settling.spoke(leg, input, &mut self.common);

@@ -8,7 +8,7 @@ use route::{Backend, denies_mailbox};
 use smtp::command::Envelope;
 use smtp::dialogue::Sent;
 use smtp::{Extension, No, RecipientSet, Refusal, Reply, TransactionId};
-use spool::Spooled;
+use spool::{Folder, Spooled};
 use tokio::time::Instant;
 
 use super::group::{Group, GroupLeg, LiveLeg, MailState};
@@ -20,7 +20,8 @@ use crate::kept::Part;
 /// A group's copy.
 #[derive(Debug)]
 pub(super) struct Sending {
-    pub(super) backend: Arc<Backend>,
+    /// Whose servers; `None`: it is for Postern itself.
+    pub(super) backend: Option<Arc<Backend>>,
     pub(super) recipients: RecipientSet,
     pub(super) outgoing: Arc<Outgoing>,
     pub(super) progress: Progress,
@@ -33,6 +34,8 @@ pub(super) struct Sending {
     spoiled: bool,
     /// Why it was given to the disk.
     spooled_for: Option<Reply>,
+    /// The folder that a verdict, or its address, has put it into.
+    kept_in: Option<Folder>,
 }
 
 /// How far a copy is.
@@ -56,6 +59,8 @@ pub(super) enum Progress {
     Failed(No),
     /// The connection failed after the content was whole: nobody knows whether the server has it.
     Unknown(No),
+    /// It goes to no server, but to the disk, for this reason.
+    Held(No),
     /// It is being made durable.
     Spooling { until: Instant },
     /// It is durable.
@@ -65,29 +70,43 @@ pub(super) enum Progress {
 }
 
 impl Sending {
-    pub(super) fn begin(
-        group: Group,
+    fn new(
+        backend: Option<Arc<Backend>>,
+        recipients: RecipientSet,
         outgoing: Arc<Outgoing>,
-        id: TransactionId,
-        envelope: &Envelope,
-        body: &Body,
-        common: &mut Common,
+        progress: Progress,
+        deadline: Instant,
     ) -> Self {
-        let Group { backend, leg, accepted, .. } = group;
-        let mut sending = Self {
+        Self {
             backend,
-            recipients: accepted,
+            recipients,
             outgoing,
-            progress: Progress::SpoolFailed,
+            progress,
             replayed: false,
-            deadline: common.now,
+            deadline,
             leg: None,
             spoiled: false,
             spooled_for: None,
-        };
+            kept_in: None,
+        }
+    }
+
+    /// For the recipients that the group was left with. Where its server was told of others, too, they are named anew.
+    pub(super) fn begin(
+        group: Group,
+        outgoing: Arc<Outgoing>,
+        is_whole: bool,
+        context: &Context<'_>,
+        common: &mut Common,
+    ) -> Self {
+        let Group { backend, leg, accepted, .. } = group;
+        let mut sending = Self::new(Some(backend), accepted, outgoing, Progress::SpoolFailed, common.now);
         match leg {
+            GroupLeg::Live(live) if sending.is_fresh(&live, common) && is_whole => {
+                sending.send(live, context, common);
+            }
             GroupLeg::Live(live) if sending.is_fresh(&live, common) => {
-                sending.send(live, &Context { id, envelope, body }, common);
+                sending.name_anew(live, context, common);
             }
             GroupLeg::Live(live) => {
                 common.act(Action::Close(live.id, true));
@@ -103,6 +122,31 @@ impl Sending {
         sending
     }
 
+    /// For recipients whose message looks different: a transaction of their own.
+    pub(super) fn on_another(
+        backend: Arc<Backend>,
+        recipients: RecipientSet,
+        outgoing: Arc<Outgoing>,
+        common: &mut Common,
+    ) -> Self {
+        let mut sending = Self::new(Some(backend), recipients, outgoing, Progress::SpoolFailed, common.now);
+        sending.reopen(No::ServerUnavailable, common);
+        sending
+    }
+
+    /// For recipients whose message goes to no server.
+    pub(super) fn held(
+        backend: Option<Arc<Backend>>,
+        recipients: RecipientSet,
+        outgoing: Arc<Outgoing>,
+        (folder, why): (Folder, No),
+        now: Instant,
+    ) -> Self {
+        let mut sending = Self::new(backend, recipients, outgoing, Progress::Held(why), now);
+        sending.kept_in = Some(folder);
+        sending
+    }
+
     /// DECISIONS 3: a connection that was idle for long is not trusted with a message.
     fn is_fresh(&self, live: &LiveLeg, common: &Common) -> bool {
         live.far.is_settled()
@@ -112,23 +156,34 @@ impl Sending {
 
     fn reopen(&mut self, no: No, common: &mut Common) {
         // An authenticated session cannot be opened again: the password is not kept.
-        let leg = match self.replayed || common.is_submission() {
-            true => None,
-            false => Some(common.open_leg(&self.backend, false, false)),
-        };
+        let may_open = !self.replayed && !common.is_submission();
+        let backend = self.backend.clone().filter(|_| may_open);
+        let leg = backend.map(|backend| common.open_leg(&backend, false, false));
         self.replayed = true;
         self.deadline = common.now + timeouts::ALL_SERVERS * 2;
         self.progress = leg.map_or(Progress::Failed(no), Progress::Opening);
     }
 
-    pub(super) fn opened(&mut self, id: LegId, far: Far<Proven>, context: &Context<'_>, common: &mut Common) {
-        let mut live = LiveLeg { id, far: Box::new(far), mail: MailState::Unsaid, last_spoke: common.now };
+    /// The server forgets whom it was told of.
+    fn name_anew(&mut self, mut live: LiveLeg, context: &Context<'_>, common: &mut Common) {
         let mut out = Vec::new();
+        live.far.reset(&mut out);
+        live.mail = MailState::Unsaid;
+        self.name(live, out, context, common);
+    }
+
+    pub(super) fn opened(&mut self, id: LegId, far: Far<Proven>, context: &Context<'_>, common: &mut Common) {
+        let live = LiveLeg { id, far: Box::new(far), mail: MailState::Unsaid, last_spoke: common.now };
+        self.name(live, Vec::new(), context, common);
+    }
+
+    /// MAIL and the RCPTs, behind what is in `out`.
+    fn name(&mut self, mut live: LiveLeg, mut out: Vec<u8>, context: &Context<'_>, common: &mut Common) {
         for index in self.recipients.iter() {
             live.say(index, context.envelope, &mut out);
         }
         self.deadline = common.now + timeouts::ENVELOPE;
-        common.act(Action::Write(id, out));
+        common.act(Action::Write(live.id, out));
         self.progress = Progress::Replaying(live, self.recipients.len() + 1);
     }
 
@@ -365,6 +420,17 @@ impl Sending {
         matches!(self.progress, Progress::Failed(_))
     }
 
+    /// Whether it is for the disk from the first.
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.progress, Progress::Held(_))
+    }
+
+    /// Where the disk puts it: what was refused for good is for a person.
+    pub(super) fn folder(&self, reason: &Reply) -> Folder {
+        let by_reason = if reason.code().is_permanent() { Folder::Expired } else { Folder::Queue };
+        self.kept_in.unwrap_or(by_reason)
+    }
+
     /// DECISIONS 4.
     pub(super) fn is_silent_after_content(&self) -> bool {
         matches!(self.progress, Progress::Unknown(No::ServerSilent))
@@ -374,7 +440,7 @@ impl Sending {
     pub(super) fn refusal(&self, id: TransactionId) -> Option<Refusal> {
         match &self.progress {
             Progress::Refused(_, reply) => Refusal::new(reply.with_note(&id.to_string())),
-            Progress::Failed(no) | Progress::Unknown(no) => Some(no.refusal(id)),
+            Progress::Failed(no) | Progress::Unknown(no) | Progress::Held(no) => Some(no.refusal(id)),
             _ => None,
         }
     }
@@ -401,7 +467,7 @@ impl Sending {
             Progress::Refused(_, reply) => {
                 GroupOutcome::Refused { leg: self.leg.clone(), reply: reply.clone() }
             }
-            Progress::Failed(no) | Progress::Unknown(no) => {
+            Progress::Failed(no) | Progress::Unknown(no) | Progress::Held(no) => {
                 GroupOutcome::Refused { leg: self.leg.clone(), reply: no.reply("-") }
             }
             Progress::Spooled(spooled) => {
@@ -444,9 +510,10 @@ impl Sending {
         if common.is_submission() {
             return;
         }
+        let Some(backend) = &self.backend else { return };
         let (named, now) = (&envelope.recipients, common.wall_now());
         for rcpt in self.recipients.iter().filter_map(|index| named.get(index)) {
-            let Some(recipients) = self.backend.recipients_with(&rcpt.forward_path) else { continue };
+            let Some(recipients) = backend.recipients_with(&rcpt.forward_path) else { continue };
             match &self.progress {
                 Progress::Delivered(..) => recipients.delivered(&rcpt.forward_path, now),
                 Progress::Refused(_, reply) if self.recipients.len() == 1 && denies_mailbox(reply) => {

@@ -1,36 +1,30 @@
 //! After the content: each group's server is given the message, and the client gets the one answer that it is owed
 //! (DECISIONS 3 to 6).
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use delivery::{Far, Outgoing, Proven};
-use record::{Event, GroupOutcome, RecipientOutcome, SessionEnd, Verdict};
+use record::{Direction, Event, GroupOutcome, Opinion, RecipientOutcome, SessionEnd, Verdict};
 use smtp::command::Envelope;
 use smtp::receiver::Awaiting;
-use smtp::{No, Proof, Refusal, Reply, ReversePath, TransactionId};
-use spool::{Recalled, ReceiptKey, SenderProof};
+use smtp::{No, Proof, RecipientSet, Refusal, Reply, ReversePath, TransactionId};
+use spool::{Folder, Recalled, ReceiptKey, SenderProof};
 use tokio::time::{Duration, Instant};
 
-use super::envelope::Carried;
+use super::carried::Carried;
 use super::group::Group;
+use super::judge::{Cuts, Whole};
 use super::sending::{Progress, Sending};
 use super::{Action, Arrival, Carriage, Common, LegId, Phase, Session, SpoolRequest};
 use crate::body::Body;
 use crate::budget::Share;
+use crate::judging::{Fate, Judgement, Mark, Own};
 use crate::kept::{Kept, Part};
-use crate::received::{Direction, Received};
+use crate::received::{self, Received};
 use crate::reporting::{HandedOn, Relayed};
 
 /// For the spool to make a message durable; disks that need longer are broken.
 const SPOOLING: Duration = Duration::from_secs(60);
-
-/// What is left out of the content when it is passed on (DECISIONS 13).
-pub(super) struct Cuts {
-    pub(super) always: Vec<Range<u64>>,
-    /// Towards the world, where the inside stays hidden.
-    pub(super) hiding: Vec<Range<u64>>,
-}
 
 /// A message on its way to its servers.
 #[derive(Debug)]
@@ -49,53 +43,104 @@ pub(super) struct Settling {
     not_spooled: No,
     /// The evidence that this is such a next try.
     recalled: Option<Recalled>,
-    /// Of content that went to the spool: octets that are stored, and those behind them.
-    shared: Option<(u64, Arc<[u8]>)>,
+    verdict: Verdict,
+    opinion: Option<Box<Opinion>>,
 }
 
 impl Settling {
-    pub(super) fn begin(
-        awaiting: Awaiting<Kept>,
-        carried: Carried,
-        body: Body,
-        share: Share,
-        (cuts, digest): (Cuts, [u8; 32]),
-        common: &mut Common,
-    ) -> Self {
-        let Carried { began, groups, told } = carried;
-        let receipts = common.receipts.clone();
-        let (envelope, accepted) = (awaiting.envelope(), awaiting.accepted());
-        let recalled = receipts.as_ref().and_then(|r| r.recall(&digest, envelope, awaiting.id(), accepted));
-        let key = receipts.map(|_| ReceiptKey::new(&digest, envelope, accepted));
+    pub(super) fn begin(whole: Whole, judgement: Option<Judgement>, common: &mut Common) -> Self {
+        let Whole { awaiting, carried, body, share, cuts, key, recalled, ended } = whole;
+        let Carried { began, groups, own, told } = carried;
         let wants = |group: &Group| recalled.is_none() && !group.accepted.is_empty();
         let (wanted, unwanted): (Vec<_>, Vec<_>) = groups.into_iter().partition(wants);
         unwanted.into_iter().for_each(|group| group.give_back(common));
-        let length = body.len();
+        let own = if recalled.is_none() { own } else { Vec::new() };
         let mut settling = Self {
+            verdict: verdict_of(judgement.as_ref(), &own),
             awaiting,
             began,
             told,
             sendings: Vec::new(),
             body,
             _share: share,
-            content_ended: common.now,
+            content_ended: ended,
             key,
             not_spooled: No::StorageFailed,
             recalled,
-            shared: None,
+            opinion: None,
         };
         for group in wanted {
-            let added = settling.received(&group, common);
-            let hidden = group.backend.world().is_some() && common.settings.hides;
-            let cuts = if hidden { cuts.hiding.clone() } else { cuts.always.clone() };
-            let outgoing = Arc::new(Outgoing { added, cuts, length });
-            let (id, envelope) = (settling.awaiting.id(), settling.awaiting.envelope());
-            settling.sendings.push(Sending::begin(group, outgoing, id, envelope, &settling.body, common));
+            settling.send(group, &cuts, judgement.as_ref(), common);
         }
+        for (wanted, folder) in [(Own::Report, Folder::Reports), (Own::Trap, Folder::Traps)] {
+            let recipients: RecipientSet =
+                own.iter().filter(|(_, own)| *own == wanted).map(|(index, _)| *index).collect();
+            if !recipients.is_empty() {
+                settling.keep_own(recipients, folder, &cuts, common);
+            }
+        }
+        settling.opinion = judgement.map(|judgement| Box::new(judgement.opinion));
         settling
     }
 
-    fn received(&self, group: &Group, common: &Common) -> Vec<u8> {
+    /// A group's message goes to its server; but for those of its recipients of whom the verdict says something else.
+    fn send(&mut self, mut group: Group, cuts: &Cuts, judgement: Option<&Judgement>, common: &mut Common) {
+        let parts = parts_of(&group.accepted, judgement);
+        let is_hidden = group.backend.world().is_some() && common.settings.hides;
+        let cuts = if is_hidden { &cuts.hiding } else { &cuts.always };
+        let is_inward = group.backend.world().is_none() && common.direction() == Direction::Inbound;
+        let (backend, named) = (Arc::clone(&group.backend), group.accepted.len());
+        let mut others = Vec::new();
+        for (treatment, recipients) in parts {
+            let mut added = String::new();
+            if let Some(judgement) = judgement.filter(|_| is_inward) {
+                added = treatment.mark().fields(self.awaiting.id());
+                added.push_str(&judgement.results);
+            }
+            let mut added = added.into_bytes();
+            added.extend(self.received(group.backend.world().is_some(), &recipients, common));
+            let outgoing = Outgoing { added, cuts: cuts.clone(), length: self.body.len() };
+            others.push((treatment, recipients, Arc::new(outgoing)));
+        }
+        others.retain(|(treatment, recipients, outgoing)| match treatment {
+            Treatment::Hold(why) => {
+                let held = Sending::held(
+                    Some(Arc::clone(&backend)),
+                    recipients.clone(),
+                    Arc::clone(outgoing),
+                    (Folder::Quarantine, why.clone()),
+                    common.now,
+                );
+                self.sendings.push(held);
+                false
+            }
+            Treatment::Deliver(_) => true,
+        });
+        let mut others = others.into_iter();
+        let context =
+            Context { id: self.awaiting.id(), envelope: self.awaiting.envelope(), body: &self.body };
+        match others.next() {
+            None => group.give_back(common),
+            Some((_, recipients, outgoing)) => {
+                let is_whole = recipients.len() == named;
+                group.accepted = recipients;
+                self.sendings.push(Sending::begin(group, outgoing, is_whole, &context, common));
+            }
+        }
+        for (_, recipients, outgoing) in others {
+            self.sendings.push(Sending::on_another(Arc::clone(&backend), recipients, outgoing, common));
+        }
+    }
+
+    /// Mail for Postern itself, which no server gets.
+    fn keep_own(&mut self, recipients: RecipientSet, folder: Folder, cuts: &Cuts, common: &Common) {
+        let added = self.received(false, &recipients, common);
+        let outgoing = Outgoing { added, cuts: cuts.always.clone(), length: self.body.len() };
+        let why = No::NotWanted("it is for Postern itself".into());
+        self.sendings.push(Sending::held(None, recipients, Arc::new(outgoing), (folder, why), common.now));
+    }
+
+    fn received(&self, to_world: bool, recipients: &RecipientSet, common: &Common) -> Vec<u8> {
         let received = Received {
             id: self.awaiting.id(),
             hostname: &common.settings.hostname,
@@ -104,13 +149,13 @@ impl Settling {
             authenticated: common.authenticated,
             date: common.wall_now(),
             loop_key: &common.settings.loop_key,
-            direction: match group.backend.world() {
-                None => Direction::In,
-                Some(_) if common.settings.hides => Direction::OutHidden,
-                Some(_) => Direction::Out,
+            direction: match to_world {
+                false => received::Direction::In,
+                true if common.settings.hides => received::Direction::OutHidden,
+                true => received::Direction::Out,
             },
         };
-        received.field(self.awaiting.envelope(), &group.accepted)
+        received.field(self.awaiting.envelope(), recipients)
     }
 
     pub(super) fn deadline(&self, client: Instant) -> Instant {
@@ -166,6 +211,57 @@ impl Settling {
     }
 }
 
+/// What becomes of a message for some recipients of a group.
+#[derive(PartialEq, Eq)]
+enum Treatment {
+    Deliver(Mark),
+    Hold(No),
+}
+
+impl Treatment {
+    /// Refused means held here: others get the message.
+    fn of(fate: &Fate) -> Self {
+        match fate {
+            Fate::Deliver(mark) => Self::Deliver(*mark),
+            Fate::Hold(no) | Fate::Refuse(no) => Self::Hold(no.clone()),
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        match self {
+            Self::Deliver(mark) => *mark,
+            Self::Hold(_) => Mark::QUARANTINE,
+        }
+    }
+}
+
+/// The recipients of a group, those together for whom the same becomes of the message.
+fn parts_of(accepted: &RecipientSet, judgement: Option<&Judgement>) -> Vec<(Treatment, RecipientSet)> {
+    let Some(judgement) = judgement.filter(|judgement| !judgement.apart.is_empty()) else {
+        let treatment =
+            judgement.map_or(Treatment::Deliver(Mark::PASS), |judgement| Treatment::of(&judgement.fate));
+        return vec![(treatment, accepted.clone())];
+    };
+    let mut parts: Vec<(Treatment, RecipientSet)> = Vec::new();
+    for index in accepted.iter() {
+        let treatment = Treatment::of(judgement.fate_of(index));
+        match parts.iter_mut().find(|(known, _)| *known == treatment) {
+            Some((_, recipients)) => recipients.insert(index),
+            None => parts.push((treatment, [index].into_iter().collect())),
+        }
+    }
+    parts
+}
+
+/// Without a judge: what came for traps alone is thrown away when it is learnt.
+fn verdict_of(judgement: Option<&Judgement>, own: &[(usize, Own)]) -> Verdict {
+    match judgement {
+        Some(judgement) => judgement.verdict,
+        None if own.iter().any(|(_, own)| *own == Own::Trap) => Verdict::Discard,
+        None => Verdict::Unjudged,
+    }
+}
+
 /// What a sending needs to know of its message.
 pub(super) struct Context<'a> {
     pub(super) id: TransactionId,
@@ -174,7 +270,7 @@ pub(super) struct Context<'a> {
 }
 
 /// What is to become of the message, once every server has had its say.
-enum Judgement {
+enum End {
     /// The client is told this.
     Refuse(Refusal),
     /// These groups go to the spool; then the client gets its 250.
@@ -247,20 +343,32 @@ impl Session {
             self.phase = Phase::Settling(settling);
             return self;
         }
-        match settling.judge(self.common.is_submission()) {
-            Judgement::Spool(groups) => {
+        match settling.end(self.common.is_submission()) {
+            End::Spool(groups) => {
                 settling.spool(&groups, &mut self.common);
                 Self { phase: Phase::Settling(settling), ..self }
             }
-            Judgement::Refuse(refusal) => self.answer(*settling, Err(refusal)),
-            Judgement::Accept => self.answer(*settling, Ok(())),
+            End::Refuse(refusal) => self.answer(*settling, Err(refusal)),
+            End::Accept => self.answer(*settling, Ok(())),
         }
     }
 
     fn answer(mut self, mut settling: Settling, outcome: Result<(), Refusal>) -> Self {
         let common = &mut self.common;
         let relayed = settling.relayed(common);
-        let Settling { awaiting, began, told, sendings, body, content_ended, key, recalled, .. } = settling;
+        let Settling {
+            awaiting,
+            began,
+            told,
+            sendings,
+            body,
+            content_ended,
+            key,
+            recalled,
+            verdict,
+            opinion,
+            ..
+        } = settling;
         let id = awaiting.id();
         let mut story = Story {
             id,
@@ -270,7 +378,8 @@ impl Session {
             named: awaiting.envelope().recipients.len(),
             reverse_path: awaiting.envelope().mail.reverse_path.as_str().into(),
             size: body.len(),
-            verdict: Verdict::Unjudged,
+            verdict,
+            opinion,
             reply: None,
             groups: sendings.iter().map(Sending::outcome).collect(),
         };
@@ -321,41 +430,30 @@ impl Settling {
     /// what the others did not take is kept for them, never bounced and never sent again by the client.
     ///
     /// A submission is not kept: without the user's password, which is not, its server takes it from nobody.
-    fn judge(&self, is_submission: bool) -> Judgement {
+    fn end(&self, is_submission: bool) -> End {
         let id = self.awaiting.id();
         if self.sendings.iter().any(|sending| matches!(sending.progress, Progress::SpoolFailed)) {
-            return Judgement::Refuse(self.not_spooled.refusal(id));
+            return End::Refuse(self.not_spooled.refusal(id));
         }
         let somebody_has_it = self.sendings.iter().any(Sending::is_kept);
         let open: Vec<usize> =
             (0..self.sendings.len()).filter(|&index| !self.sendings[index].is_kept()).collect();
         if open.is_empty() {
-            return Judgement::Accept;
+            return End::Accept;
         }
-        let may_be_spooled = |&index: &usize| !is_submission && self.sendings[index].was_never_answered();
+        let may_be_spooled = |&index: &usize| {
+            let sending = &self.sendings[index];
+            sending.is_held() || (!is_submission && sending.was_never_answered())
+        };
         if somebody_has_it || open.iter().all(may_be_spooled) {
-            return Judgement::Spool(open);
+            return End::Spool(open);
         }
         // The client will send the whole message again if one server may take it then.
         let refusals: Vec<Refusal> =
             open.iter().filter_map(|&index| self.sendings[index].refusal(id)).collect();
         let transient = refusals.iter().find(|refusal| refusal.is_transient());
         let refusal = transient.or_else(|| refusals.first()).cloned();
-        Judgement::Refuse(refusal.unwrap_or_else(|| No::NotProved.refusal(id)))
-    }
-
-    /// The content, for whoever outlives the session.
-    fn share(&mut self) -> (u64, Arc<[u8]>) {
-        if let Some(shared) = &self.shared {
-            return shared.clone();
-        }
-        let body = std::mem::take(&mut self.body);
-        let (stored, length) = (body.stored(), body.len());
-        let shared = (stored, body.into_tail().into());
-        // The length stays known to the record.
-        self.body = Body::of_length(length);
-        self.shared = Some(shared.clone());
-        shared
+        End::Refuse(refusal.unwrap_or_else(|| No::NotProved.refusal(id)))
     }
 
     /// Recipients whose servers have the message and send no reports, where the client asked for one (RFC 3461 §5.2.2).
@@ -367,7 +465,8 @@ impl Settling {
         let mut outgoing = None;
         let mut handed_on = Vec::new();
         for (sending, delivered) in self.sendings.iter().filter_map(|sending| sending.without_reports()) {
-            let server = sending.backend.world().map(|_| delivered.leg().server.ip().to_string().into());
+            let world = sending.backend.as_ref().and_then(|backend| backend.world());
+            let server = world.map(|_| delivered.leg().server.ip().to_string().into());
             for recipient in delivered.recipients().iter().filter(|&index| asks(index)) {
                 let (reply, server) = (delivered.reply().clone(), Option::clone(&server));
                 handed_on.push(HandedOn { recipient, reply, server });
@@ -376,7 +475,7 @@ impl Settling {
         }
         let outgoing = outgoing.filter(|_| envelope.mail.reverse_path != ReversePath::Null)?;
         let (transaction, envelope) = (self.awaiting.id(), envelope.clone());
-        let (stored, tail) = self.share();
+        let (stored, tail) = (self.body.stored(), self.body.share());
         Some(Relayed {
             transaction,
             envelope,
@@ -389,7 +488,7 @@ impl Settling {
     }
 
     fn spool(&mut self, groups: &[usize], common: &mut Common) {
-        let (stored, tail) = self.share();
+        let (stored, tail) = (self.body.stored(), self.body.share());
         for &index in groups {
             let Some(sending) = self.sendings.get_mut(index) else { continue };
             let reason = sending.reason(self.awaiting.id());
@@ -403,8 +502,8 @@ impl Settling {
                 tls: common.tls.clone(),
                 authenticated: common.authenticated,
                 sender: common.known_sender(),
-                backend: sending.backend.name().into(),
-                deliverable: !reason.code().is_permanent(),
+                backend: sending.backend.as_ref().map_or(&*common.settings.hostname, |one| one.name()).into(),
+                folder: sending.folder(&reason),
                 reason: reason.clone(),
                 received: common.wall_now(),
                 carriage: Carriage {
@@ -434,12 +533,13 @@ impl Common {
 pub(super) struct Story {
     pub(super) id: TransactionId,
     began: Instant,
-    content_ended: Option<Instant>,
+    pub(super) content_ended: Option<Instant>,
     recipients: Vec<RecipientOutcome>,
     named: usize,
     reverse_path: Box<str>,
     pub(super) size: u64,
     pub(super) verdict: Verdict,
+    pub(super) opinion: Option<Box<Opinion>>,
     pub(super) reply: Option<Reply>,
     groups: Vec<GroupOutcome>,
 }
@@ -469,6 +569,7 @@ impl Story {
             reverse_path: envelope.mail.reverse_path.as_str().into(),
             size: 0,
             verdict: Verdict::Unjudged,
+            opinion: None,
             reply: None,
             groups: Vec::new(),
         }
@@ -494,6 +595,7 @@ impl Common {
             recipients_named: u32::try_from(story.named).unwrap_or(u32::MAX),
             size: story.size,
             verdict: story.verdict,
+            opinion: story.opinion.clone(),
             reply: story.reply.clone(),
             groups: story.groups.clone(),
         };

@@ -6,13 +6,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use memchr::memmem;
+use relay::{Fate, Judgement, Mark, OnFailure, Own, OwnAddresses, Question};
 use route::List;
+use smtp::No;
 use smtp::fields::FieldScanner;
 
 use super::choices::Choices;
-use super::harness::{Desk, HOSTNAME, MODERN, OLD, Opening, Play, Stage, Stored, leaving, split_replies};
+use super::harness::{
+    Desk, HOSTNAME, MODERN, OLD, Opening, Play, Sentence, Stage, Stored, leaving, split_replies,
+};
 use super::server::{Asked, Says, Taken, Voice, yes};
 
 /// A client's wire is cut here: what is longer finds nothing that is not found sooner.
@@ -39,6 +44,13 @@ pub(crate) fn play(mut choices: Choices, wire: &[u8]) {
         stage.list = List::Directory(Arc::new(Desk));
     }
     stage.is_inbound = choices.once_in(5);
+    if choices.once_in(3) {
+        let mut choices = Choices::of_seed(choices.below(1 << 16) as u64);
+        stage.judge = Some(Box::new(move |question, _| sentence(question, &mut choices)));
+    }
+    if choices.once_in(5) {
+        stage.own = OwnAddresses::default().with("user1@two.example", Own::Trap);
+    }
     let mut play = match choices.below(6) {
         0 => Play::on(stage, Box::new(|_, _| Opening::agreeable()), choices),
         // One backend is away altogether.
@@ -76,6 +88,24 @@ fn door(choices: &mut Choices) -> Opening {
     }
     let extensions = if choices.below(3) == 2 { OLD } else { MODERN };
     Opening::Opens(extensions, voice(Choices::of_seed(choices.below(1 << 16) as u64)))
+}
+
+/// A judge that now and then does not want a message, for all or for some, falls silent or breaks.
+fn sentence(question: &Question, choices: &mut Choices) -> Sentence {
+    let mut fate = || match choices.below(6) {
+        0..=2 => Fate::Deliver(Mark::PASS),
+        3 => Fate::Deliver(Mark { word: "tag", spam_flag: true }),
+        4 => Fate::Hold(No::NotWanted("it is held".into())),
+        _ => Fate::Refuse(No::NotWanted("it is spam".into())),
+    };
+    let mut judgement = Judgement::failed(OnFailure::Pass, question.direction, "", Duration::ZERO);
+    judgement.fate = fate();
+    judgement.apart = question.recipients.iter().skip(1).map(|index| (index, fate())).collect();
+    match choices.below(8) {
+        6 => Sentence::Breaks,
+        7 => Sentence::Nothing,
+        _ => Sentence::Verdict(Box::new(judgement)),
+    }
 }
 
 /// A server that now and then refuses, is silent, or goes.
@@ -166,12 +196,11 @@ fn check_doubles(taken: &[Taken], stored: &[Stored]) {
     }
 }
 
-/// The copy is one Received field and the content without the fields that only Postern may write.
+/// The copy is one Received field, the verdict's above it where there is one, and the content without the fields that only Postern may write.
 fn check_copy(content: &[u8], copy: &[u8]) {
     let mut scanner = FieldScanner::new(HOSTNAME);
     scanner.scan(content);
-    let (added, _) = copy.split_at(end_of_field(copy));
-    assert!(added.starts_with(b"Received: from "), "{}", copy.escape_ascii());
+    let (added, _) = copy.split_at(start_of_received(copy) + end_of_field(&copy[start_of_received(copy)..]));
     let fields = scanner.finish();
     let length = content.len() as u64;
     let outgoing = delivery::Outgoing { added: added.to_vec(), cuts: fields.cuts, length };
@@ -183,6 +212,16 @@ fn check_copy(content: &[u8], copy: &[u8]) {
     assert!(expected == copy, "sent {}\narrived {}", expected.escape_ascii(), copy.escape_ascii());
 }
 
+/// Behind the fields of the verdict.
+fn start_of_received(copy: &[u8]) -> usize {
+    let mut at = 0;
+    while [&b"X-Postern-Verdict: "[..], b"X-Spam-Flag: "].iter().any(|name| copy[at..].starts_with(name)) {
+        at += end_of_field(&copy[at..]);
+    }
+    assert!(copy[at..].starts_with(b"Received: from "), "{}", copy.escape_ascii());
+    at
+}
+
 fn end_of_field(copy: &[u8]) -> usize {
     let continued = |at: &usize| matches!(copy.get(at + 2), Some(b' ' | b'\t'));
     memmem::find_iter(copy, b"\r\n").find(|at| !continued(at)).map_or(0, |at| at + 2)
@@ -190,6 +229,7 @@ fn end_of_field(copy: &[u8]) -> usize {
 
 /// The transaction that the first Received field names.
 fn transaction(copy: &[u8]) -> String {
+    let copy = &copy[start_of_received(copy)..];
     let field = String::from_utf8_lossy(&copy[..end_of_field(copy)]).into_owned();
     let id = field.split_once(" id ").unwrap_or_default().1;
     id.split(|c: char| c.is_whitespace() || c == ';').next().unwrap_or_default().to_owned()

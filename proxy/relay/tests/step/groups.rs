@@ -1,5 +1,7 @@
 //! Several servers in one transaction, and what the client is told when they do not agree (DECISIONS 5).
 
+use spool::Folder;
+
 use super::choices::Choices;
 use super::harness::{MODERN, Opening, Play};
 use super::server::{Asked, Says, yes};
@@ -36,17 +38,14 @@ fn both_delivered_is_one_250() {
 
 #[test]
 fn one_delivered_and_one_refused_is_250_and_the_refused_copy_is_kept() {
-    for (words, deliverable) in [("550 5.7.1 spam", false), ("451 4.3.0 later", true)] {
+    for (words, folder) in [("550 5.7.1 spam", Folder::Expired), ("451 4.3.0 later", Folder::Queue)] {
         for (one, two, kept) in [("250 ok", words, "b@two.example"), (words, "250 ok", "a@one.example")] {
             let mut play = play(one, two);
             play.client(MESSAGE);
             assert_eq!(play.codes().last(), Some(&250));
             assert_eq!(play.spooled.len(), 1);
             assert_eq!(play.spooled[0].recipients, [kept]);
-            assert_eq!(
-                play.spooled[0].is_deliverable, deliverable,
-                "held for a person after a 5yz, else queued"
-            );
+            assert_eq!(play.spooled[0].folder, folder, "held for a person after a 5yz, else queued");
             play.end();
         }
     }

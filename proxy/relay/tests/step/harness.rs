@@ -8,7 +8,8 @@ use std::time::Duration;
 use delivery::{Far, Proven};
 use record::{Event, Leg, Protocol, SystemClock, TlsOutcome};
 use relay::{
-    Action, Beginning, Budget, Input, LegId, Limits, Relayed, Session, Settings, SpoolRequest, Wants, step,
+    Action, Beginning, Budget, Input, Judgement, Judging, LegId, Limits, OnFailure, OwnAddresses, Question,
+    Relayed, Session, Settings, SpoolRequest, Wants, step,
 };
 use route::{
     Backend, BackendSettings, Banner, ClientAddress, Directory, Known, List, Listing, LookingUp, Recipients,
@@ -59,6 +60,21 @@ impl Opening {
 /// Decides it; it is told the backend's name and how many connections there were before.
 pub(crate) type Doors = Box<dyn FnMut(&str, usize) -> Opening>;
 
+/// What a judge does with a question.
+pub(crate) enum Sentence {
+    Verdict(Box<Judgement>),
+    /// It is no more.
+    Breaks,
+    /// Nothing is heard of it.
+    Nothing,
+}
+
+/// Judges: it is told the question and the content as it came.
+pub(crate) type Bench = Box<dyn FnMut(&Question, &[u8]) -> Sentence>;
+
+/// The judge's time for one message.
+pub(crate) const BUDGET: Duration = Duration::from_secs(20);
+
 /// Something that will happen to the session.
 enum Due {
     Open(LegId, Arc<Backend>, bool),
@@ -67,6 +83,7 @@ enum Due {
     Fetch(LegId, u64, usize),
     Spool(Box<SpoolRequest>),
     LookUp(Mailbox),
+    Judge(Box<Question>),
 }
 
 /// A message that is durable.
@@ -75,7 +92,7 @@ pub(crate) struct Stored {
     pub(crate) transaction: String,
     pub(crate) recipients: Vec<String>,
     pub(crate) content: Vec<u8>,
-    pub(crate) is_deliverable: bool,
+    pub(crate) folder: Folder,
 }
 
 /// What a play begins with beside its doors.
@@ -88,12 +105,29 @@ pub(crate) struct Stage {
     pub(crate) remembered: &'static [&'static str],
     /// The client was on its way to the first backend's server, whose banner it sees.
     pub(crate) is_inbound: bool,
+    /// The client may send to the world.
+    pub(crate) may_relay: bool,
+    /// Judges what comes; without, nobody does.
+    pub(crate) judge: Option<Bench>,
+    /// What follows where it does not.
+    pub(crate) on_failure: OnFailure,
+    pub(crate) own: OwnAddresses,
 }
 
 impl Default for Stage {
     fn default() -> Self {
         let limits = Limits { message_size: 2 << 20, errors: 1000, ..Limits::default() };
-        Self { limits, known: Arc::default(), list: List::Ask, remembered: MODERN, is_inbound: false }
+        Self {
+            limits,
+            known: Arc::default(),
+            list: List::Ask,
+            remembered: MODERN,
+            is_inbound: false,
+            may_relay: false,
+            judge: None,
+            on_failure: OnFailure::Pass,
+            own: OwnAddresses::default(),
+        }
     }
 }
 
@@ -158,6 +192,9 @@ pub(crate) struct Play {
     pub(crate) ledger: Ledger,
     pub(crate) events: Vec<Event>,
     pub(crate) misbehaved: usize,
+    judge: Bench,
+    /// Transactions that were given to the judge.
+    pub(crate) judged: Vec<String>,
     /// Why servers were doubted.
     pub(crate) doubts: Vec<String>,
     /// Recipients that are on the directory's list; of others it does not answer, or says no.
@@ -193,7 +230,7 @@ impl Play {
         let limits = stage.limits;
         let arrival = match stage.is_inbound {
             true => relay::Arrival::Inbound(Arc::clone(&routing.backends()[0])),
-            false => relay::Arrival::Here { may_relay: false },
+            false => relay::Arrival::Here { may_relay: stage.may_relay },
         };
         let settings = Settings {
             hostname: HOSTNAME.into(),
@@ -206,6 +243,11 @@ impl Play {
             originators: intercept::Networks::none(),
             mends_lines_of: intercept::Networks::none(),
             hides: true,
+            judging: stage
+                .judge
+                .is_some()
+                .then_some(Judging { budget: BUDGET, on_failure: stage.on_failure }),
+            own: stage.own,
         };
         let budget = Budget::new(limits.in_flight);
         let beginning = Beginning {
@@ -239,6 +281,8 @@ impl Play {
             ledger: Arc::new(Mutex::new(Vec::new())),
             events: Vec::new(),
             misbehaved: 0,
+            judge: stage.judge.unwrap_or_else(|| Box::new(|_, _| Sentence::Nothing)),
+            judged: Vec::new(),
             doubts: Vec::new(),
             listed: Vec::new(),
             is_finished: false,
@@ -302,6 +346,11 @@ impl Play {
                 self.due.push_back(Due::Stored);
             }
             Action::Fetch(leg, position, length) => self.due.push_back(Due::Fetch(leg, position, length)),
+            Action::Judge(question) => {
+                // Law 8 and DESIGN §3: nobody has an octet of it yet.
+                self.judged.push(question.transaction.to_string());
+                self.due.push_back(Due::Judge(question));
+            }
             Action::Spool(request) => self.due.push_back(Due::Spool(request)),
             // The receipt for a client that could not be told is the driver's.
             Action::Promised(..) => {}
@@ -389,6 +438,7 @@ impl Play {
                 }
             }
             Due::Spool(request) => self.spool(*request),
+            Due::Judge(question) => self.judge(&question),
             Due::LookUp(mailbox) => {
                 let listing = match self.listed.contains(&mailbox.as_str()) {
                     true => Listing::Listed,
@@ -444,6 +494,23 @@ impl Play {
         }
     }
 
+    /// The judge is asked; what it gets is the content as it came.
+    fn judge(&mut self, question: &Question) {
+        let mut content =
+            self.file.get(..usize::try_from(question.stored).unwrap_or(usize::MAX)).map(<[u8]>::to_vec);
+        assert!(content.is_some(), "content is to be judged that was never stored");
+        if let Some(content) = &mut content {
+            content.extend_from_slice(&question.tail);
+        }
+        match (self.judge)(question, &content.unwrap_or_default()) {
+            Sentence::Verdict(judgement) => self.step(Input::Judged(question.transaction, judgement)),
+            Sentence::Breaks => {
+                self.step(Input::NotJudged(question.transaction, "the judge broke off".into()))
+            }
+            Sentence::Nothing => {}
+        }
+    }
+
     /// Stores a message on a simulated disk, and reads back what is there.
     fn spool(&mut self, request: SpoolRequest) {
         let group = request.group;
@@ -456,11 +523,11 @@ impl Play {
         content.extend_from_slice(&request.carriage.tail);
         let content = leaving(&content, &request.carriage.outgoing);
         let (runtime, spool) = self.disk.get_or_insert_with(open_disk);
-        let (transaction, is_deliverable) = (request.transaction.to_string(), request.deliverable);
+        let (transaction, folder) = (request.transaction.to_string(), request.folder);
         let stored = runtime.block_on(spool.store(entry(request), Content::new().bytes(content)));
         let Ok(proof) = stored else { panic!("a disk that works") };
         let (recipients, content) = runtime.block_on(read_back(spool, proof.id()));
-        self.spooled.push(Stored { transaction, recipients, content, is_deliverable });
+        self.spooled.push(Stored { transaction, recipients, content, folder });
         self.step(Input::Spooled(group, proof));
     }
 
@@ -563,7 +630,7 @@ fn entry(request: SpoolRequest) -> Entry {
             authenticated: request.authenticated,
         }),
         sender: request.sender,
-        folder: if request.deliverable { Folder::Queue } else { Folder::Expired },
+        folder: request.folder,
         backend: request.backend,
         reason: request.reason,
         received_at: request.received,

@@ -23,6 +23,8 @@ fn told(bytes: &[u8]) -> (Session, Wants) {
         originators: intercept::Networks::none(),
         mends_lines_of: intercept::Networks::none(),
         hides: true,
+        judging: None,
+        own: relay::OwnAddresses::default(),
     };
     let beginning = Beginning {
         arrival: relay::Arrival::Here { may_relay: false },

@@ -77,7 +77,7 @@ fn a_connection_lost_while_the_client_uploads_whose_server_stays_away_is_spooled
     assert_eq!(play.spooled.len(), 1);
     assert!(
         play.spooled[0].content.ends_with(b"\r\nSubject: x\r\n\r\ntext\r\n")
-            && play.spooled[0].is_deliverable
+            && play.spooled[0].folder == spool::Folder::Queue
     );
     play.end();
 }

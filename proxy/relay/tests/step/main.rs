@@ -13,6 +13,7 @@ mod chunking;
 mod deadlines;
 mod groups;
 mod injection;
+mod judging;
 mod losses;
 mod out_of_step;
 mod pipelining;

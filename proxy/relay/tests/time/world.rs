@@ -200,6 +200,7 @@ impl World {
                 },
                 Arc::new(Vouching),
             ))),
+            judge: None,
             spill: std::env::temp_dir(),
         };
         let backends = vec![backend("one", 1), backend("two", 2)];
@@ -237,6 +238,8 @@ impl World {
             originators: intercept::Networks::none(),
             mends_lines_of: intercept::Networks::none(),
             hides: true,
+            judging: None,
+            own: relay::OwnAddresses::default(),
         };
         let beginning = Beginning {
             arrival: relay::Arrival::Here { may_relay: false },

@@ -1,0 +1,103 @@
+//! What was decided about a message before a server saw it, and why.
+
+use std::time::Duration;
+
+/// Which way a message goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the world.
+    Inbound,
+    /// From inside, or from who authenticated.
+    Outbound,
+}
+
+impl Direction {
+    /// The word in traces and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// What was decided about a message before a server saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// There was no judgement: no content, or judging is off.
+    Unjudged,
+    /// Refused by one of Postern's own rules (smuggling, loop, size).
+    Refused,
+    /// It may pass.
+    Pass,
+    /// It passes with a mark.
+    Tag,
+    /// It is held for a person.
+    Quarantine,
+    /// Its sender is told no.
+    Reject,
+    /// Its sender is told to try later.
+    Defer,
+    /// It was for a trap: taken, learnt and thrown away.
+    Discard,
+}
+
+impl Verdict {
+    /// Those that a judge comes to, the mildest first.
+    pub const JUDGED: [Self; 6] =
+        [Self::Pass, Self::Tag, Self::Quarantine, Self::Reject, Self::Defer, Self::Discard];
+
+    /// The word in traces and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unjudged => "unjudged",
+            Self::Refused => "refused",
+            Self::Pass => "pass",
+            Self::Tag => "tag",
+            Self::Quarantine => "quarantine",
+            Self::Reject => "reject",
+            Self::Defer => "defer",
+            Self::Discard => "discard",
+        }
+    }
+
+    /// Whether a judge came to it.
+    pub fn is_judged(self) -> bool {
+        !matches!(self, Self::Unjudged | Self::Refused)
+    }
+}
+
+/// The most checks that one opinion names.
+pub const MAX_CHECKS: usize = 48;
+/// The most words that one opinion names.
+pub const MAX_WORDS: usize = 24;
+
+/// Why a verdict is what it is, for those who run this Postern: nothing of it is ever told outside.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opinion {
+    /// Which way the message goes.
+    pub direction: Direction,
+    /// What was done; the verdict says what would have been done where all of it is enforced.
+    pub carried_out: Verdict,
+    /// How probable it is that it is spam, 0 to 1; `None` where that could not be found out.
+    pub probability: Option<f64>,
+    /// What was looked at; at most [`MAX_CHECKS`].
+    pub checks: Vec<Check>,
+    /// What weighed most in its text, in log-odds, spam positive; at most [`MAX_WORDS`].
+    pub words: Vec<(Box<str>, f64)>,
+    /// What failed, in words; empty if nothing did.
+    pub trouble: Box<str>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// Its name.
+    pub name: Box<str>,
+    /// What came out, in a few words.
+    pub result: Box<str>,
+    /// Its share of the score in log-odds, spam positive.
+    pub weight: f64,
+}

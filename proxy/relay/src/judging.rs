@@ -1,0 +1,211 @@
+//! What a session knows of judging: the question, who answers it, and what an answer can be. How mail is judged is no
+//! business of this crate.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use delivery::Client;
+use record::{Direction, Opinion, Protocol, TlsOutcome, Verdict};
+use smtp::{Envelope, ForwardPath, No, RecipientSet, TransactionId};
+use tokio::time::Instant;
+
+/// A message that is to be judged, before any server has an octet of it.
+#[derive(Debug)]
+pub struct Case {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// The client, and where it meant to connect to.
+    pub client: Client,
+    /// The listener's protocol.
+    pub protocol: Protocol,
+    /// TLS with the client.
+    pub tls: TlsOutcome,
+    /// Whether the client authenticated.
+    pub authenticated: bool,
+    /// The whole envelope.
+    pub envelope: Envelope,
+    /// The recipients that it was accepted for, by their index in the envelope.
+    pub recipients: RecipientSet,
+    /// Whether one of them is a trap.
+    pub trapped: bool,
+    /// When its content had arrived, since 1970.
+    pub received: Duration,
+    /// The content as it came.
+    pub body: HeldBody,
+}
+
+/// Where a message's content lies: its beginning in a file, if it is large, and the rest in memory.
+#[derive(Clone, Debug)]
+pub struct HeldBody {
+    /// The file; `None` where nothing was stored.
+    pub file: Option<Arc<File>>,
+    /// Octets of the file that belong to it, from its beginning.
+    pub stored: u64,
+    /// The octets behind them.
+    pub tail: Arc<[u8]>,
+}
+
+impl HeldBody {
+    /// Octets in all.
+    pub fn len(&self) -> u64 {
+        self.stored + self.tail.len() as u64
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// What [`Judge::judge`] returns.
+pub type Judged = Pin<Box<dyn Future<Output = Judgement> + Send>>;
+
+/// Judges mail (law 8: what fails in it is answered by a judgement, too).
+pub trait Judge: Send + Sync + 'static {
+    /// Judges a message by `deadline`; the session waits little longer. Dropped when nobody waits any more.
+    fn judge(&self, case: Case, deadline: Instant) -> Judged;
+
+    /// Something that Postern answers itself, a report or what came for a trap, is durable.
+    fn own_mail_came(&self);
+}
+
+/// What is to become of a message.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// What was decided.
+    pub verdict: Verdict,
+    /// What becomes of the message.
+    pub fate: Fate,
+    /// Recipients for whom something else becomes of it.
+    pub apart: Vec<(usize, Fate)>,
+    /// Header fields for its top on the way in, each with its CRLF: `Authentication-Results`.
+    pub results: Box<str>,
+    /// Why.
+    pub opinion: Opinion,
+}
+
+impl Judgement {
+    /// Of a message that could not be judged.
+    pub fn failed(on_failure: OnFailure, direction: Direction, trouble: &str, took: Duration) -> Self {
+        let (verdict, fate) = match on_failure {
+            OnFailure::Pass => (Verdict::Pass, Fate::Deliver(Mark::PASS)),
+            OnFailure::Defer => (Verdict::Defer, Fate::Refuse(No::NotJudged(trouble.into()))),
+        };
+        let opinion = Opinion {
+            direction,
+            carried_out: verdict,
+            probability: None,
+            checks: Vec::new(),
+            words: Vec::new(),
+            trouble: trouble.into(),
+            took,
+        };
+        Self { verdict, fate, apart: Vec::new(), results: "".into(), opinion }
+    }
+
+    /// What becomes of the message for this recipient.
+    pub(crate) fn fate_of(&self, recipient: usize) -> &Fate {
+        let apart = self.apart.iter().find(|(index, _)| *index == recipient);
+        apart.map_or(&self.fate, |(_, fate)| fate)
+    }
+
+    /// What the client is told where nobody is to have the message; a word that lets it try again comes first.
+    pub(crate) fn refusal(&self, recipients: impl Iterator<Item = usize>) -> Option<&No> {
+        let mut found: Option<&No> = None;
+        for index in recipients {
+            let Fate::Refuse(no) = self.fate_of(index) else { return None };
+            if found.is_none() || matches!(no, No::NotJudged(_)) {
+                found = Some(no);
+            }
+        }
+        found
+    }
+}
+
+/// What becomes of a message for a recipient.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes to its server, with this on it where it goes in.
+    Deliver(Mark),
+    /// It is kept for a person, for this reason.
+    Hold(No),
+    /// The client is told this, if all recipients have this fate; else it is kept for a person.
+    Refuse(No),
+}
+
+/// What a server is told of the verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The word of `X-Postern-Verdict`: `pass`, `tag` or `quarantine`.
+    pub word: &'static str,
+    /// Whether there is an `X-Spam-Flag: YES`.
+    pub spam_flag: bool,
+}
+
+impl Mark {
+    /// Nothing speaks against it.
+    pub const PASS: Self = Self { word: "pass", spam_flag: false };
+    /// It is held.
+    pub const QUARANTINE: Self = Self { word: "quarantine", spam_flag: false };
+
+    /// The fields.
+    pub(crate) fn fields(self, id: TransactionId) -> String {
+        let flag = if self.spam_flag { "X-Spam-Flag: YES\r\n" } else { "" };
+        format!("X-Postern-Verdict: {}; id={id}\r\n{flag}", self.word)
+    }
+}
+
+/// What becomes of mail that cannot be judged (law 8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It passes with a field that says so.
+    Pass,
+    /// Its sender is told to try later.
+    Defer,
+}
+
+/// How sessions have mail judged.
+#[derive(Clone, Debug)]
+pub struct Judging {
+    /// For one message, from the end of its content.
+    pub budget: Duration,
+    /// What follows where there is no judgement within it.
+    pub on_failure: OnFailure,
+}
+
+/// Addresses that no server has: what is written to them, Postern keeps and answers itself (DECISIONS 32).
+#[derive(Clone, Debug, Default)]
+pub struct OwnAddresses(HashMap<Box<str>, Own>);
+
+/// What an address of Postern's own is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Own {
+    /// Users inside report spam or ham to it.
+    Report,
+    /// It exists only to be spammed.
+    Trap,
+}
+
+impl OwnAddresses {
+    /// The same with one more; case does not matter.
+    #[must_use]
+    pub fn with(mut self, address: &str, own: Own) -> Self {
+        self.0.insert(address.to_lowercase().into(), own);
+        self
+    }
+
+    /// What an address is for, if it is one of these.
+    pub fn of(&self, path: &ForwardPath) -> Option<Own> {
+        // Most have none, and no address is written in lower case for nothing.
+        if self.0.is_empty() {
+            return None;
+        }
+        self.0.get(path.as_str().to_lowercase().as_str()).copied()
+    }
+}
