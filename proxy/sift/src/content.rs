@@ -206,6 +206,8 @@ pub struct Markup {
     pub beacons: u32,
     /// Octets of text that is not shown.
     pub hidden_octets: u64,
+    /// Characters without width, of HTML and of plain text, that were left out of `text`.
+    pub zero_width: u32,
 }
 
 /// What is malformed, or was beyond a bound.

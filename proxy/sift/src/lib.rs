@@ -15,9 +15,11 @@ pub mod error;
 pub mod facts;
 pub mod frame;
 pub mod packet;
+pub mod read;
 pub mod worker;
 pub mod workers;
 
+mod cut;
 mod failures;
 mod seat;
 
@@ -25,4 +27,5 @@ pub use body::Body;
 pub use content::Content;
 pub use error::SiftError;
 pub use facts::Facts;
+pub use read::{Bounds, read};
 pub use workers::{SeatState, Settings, Worker, Workers};
