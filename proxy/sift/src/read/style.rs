@@ -5,7 +5,7 @@ use super::color::{self, Color};
 /// Declarations of one rule that are looked at; style sheets that people write have twenty.
 const MAX_DECLARATIONS: usize = 64;
 /// Text of at most this height is not seen, in CSS pixels.
-const TINY: f32 = 1.5;
+const TINY: f32 = 2.0;
 /// What is moved so far, in CSS pixels, is off the page.
 const FAR: f32 = -400.0;
 /// An element of at most this extent shows nothing.
