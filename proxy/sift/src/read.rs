@@ -4,8 +4,10 @@
 //! Whatever the octets are, there is an answer, and the work for it is bounded: by [`Bounds`], and by one look at each octet
 //! for each level of nesting. Malformed mail is read the way mail programs read it, and [`Oddities`] says so.
 
+mod archive;
 mod charset;
 mod color;
+mod document;
 mod element;
 mod header;
 mod html;
@@ -28,13 +30,15 @@ pub struct Bounds {
     pub parts: u32,
     /// Octets that are taken out of their transfer encoding, in all.
     pub decoded: usize,
+    /// Octets that are unpacked from archives, in all.
+    pub unpacked: usize,
     /// Octets of text and of HTML that are read, in all. A reader sees much less; what stands behind is filling.
     pub text: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { depth: 16, parts: 1000, decoded: 96 << 20, text: 1 << 20 }
+        Self { depth: 16, parts: 1000, decoded: 96 << 20, unpacked: 32 << 20, text: 1 << 20 }
     }
 }
 

@@ -3,6 +3,7 @@
 use mail_parser::ContentType;
 use memchr::memmem;
 
+use super::archive::{Findings, Opener};
 use super::header::{self, Raw, Split};
 use super::text::Shown;
 use super::transfer::Encoding;
@@ -21,6 +22,7 @@ pub(super) struct Walk<'c> {
     text: usize,
     groups: u32,
     texts: Vec<Shown>,
+    opener: Opener,
 }
 
 /// Where a part lies.
@@ -47,7 +49,16 @@ struct Claims {
 impl<'c> Walk<'c> {
     pub(super) fn new(content: &'c mut Content, bounds: &'c Bounds) -> Self {
         let (decoded, text) = (bounds.decoded, bounds.text);
-        Self { content, bounds, parts: 0, decoded, text, groups: 0, texts: Vec::new() }
+        Self {
+            content,
+            bounds,
+            parts: 0,
+            decoded,
+            text,
+            groups: 0,
+            texts: Vec::new(),
+            opener: Opener::new(bounds.unpacked),
+        }
     }
 
     pub(super) fn message(&mut self, message: &[u8]) {
@@ -120,7 +131,8 @@ impl<'c> Walk<'c> {
         self.content.oddities.encoding |= decoded.broken;
         let part = claims.part(&decoded.octets, place);
         let (kind, attached) = (part.kind, part.attached);
-        self.note(part);
+        let Content { parts, oddities, .. } = &mut *self.content;
+        self.opener.open(&decoded.octets, part, &mut Findings { parts, oddities });
         if matches!(kind, Kind::Text | Kind::Html | Kind::Calendar) {
             self.show(&decoded.octets, kind, attached, claims, place);
         }
