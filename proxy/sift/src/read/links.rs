@@ -14,6 +14,8 @@ const MAX_DATA: usize = 64;
 const MAX_PLAIN: usize = 2 << 10;
 /// Blanks that are put into an address so that it is not known as one.
 const MAX_BLANKS: usize = 3;
+/// Letters of the longest scheme below, with room for a blank before it.
+const LONGEST_SCHEME: usize = 6;
 /// Schemes of addresses in plain text, with those that are written so as not to be followed.
 const SCHEMES: &[(&str, &str)] =
     &[("https", "https"), ("http", "http"), ("hxxps", "https"), ("hxxp", "http"), ("ftp", "ftp")];
@@ -105,14 +107,27 @@ fn parse(written: &str, base: Option<&Url>) -> Result<Url, ParseError> {
 fn with_scheme(text: &str, colon: usize) -> Option<(&'static str, &str)> {
     let behind = skip_blanks(text.get(colon + 1..)?).strip_prefix('/')?;
     let behind = skip_blanks(skip_blanks(behind).strip_prefix('/')?);
-    let before = text.as_bytes().get(..colon)?;
-    let blanks = before.iter().rev().take(MAX_BLANKS).take_while(|octet| **octet == b' ').count();
-    let before = before.get(..before.len() - blanks)?;
-    let ends = |name: &str| {
-        let start = before.len().checked_sub(name.len())?;
-        before.get(start..)?.eq_ignore_ascii_case(name.as_bytes()).then_some(())
-    };
-    SCHEMES.iter().find(|(name, _)| ends(name).is_some()).map(|(_, scheme)| (*scheme, behind))
+    let before = letters_before(text.as_bytes().get(..colon)?);
+    let named = SCHEMES.iter().find(|(name, _)| before.ends_with(name));
+    named.map(|(_, scheme)| (*scheme, behind))
+}
+
+/// The last letters before a colon, without the blanks that are put between them: `h t t p s :`.
+fn letters_before(before: &[u8]) -> String {
+    let mut letters = Vec::new();
+    let mut blanks = 0;
+    for octet in before.iter().rev().take(LONGEST_SCHEME * 2) {
+        match octet {
+            b' ' if blanks < 1 || letters.is_empty() && blanks < MAX_BLANKS => blanks += 1,
+            letter if letter.is_ascii_alphabetic() => {
+                letters.push(letter.to_ascii_lowercase());
+                blanks = 0;
+            }
+            _ => break,
+        }
+    }
+    letters.reverse();
+    String::from_utf8(letters).unwrap_or_default()
 }
 
 fn skip_blanks(text: &str) -> &str {
@@ -144,6 +159,7 @@ mod tests {
             ("see http://Example.com/a?b=1.", "http://example.com/a?b=1", "example.com"),
             ("(https://b.example/x)", "https://b.example/x", "b.example"),
             ("hxxp://c.example/", "http://c.example/", "c.example"),
+            ("at h t t p s : / / spaced.example/p now", "https://spaced.example/p", "spaced.example"),
             ("http : // d.example/p", "http://d.example/p", "d.example"),
             ("go to www.e.example now", "http://www.e.example/", "www.e.example"),
             ("http://user@0x7f.1/", "http://user@127.0.0.1/", "127.0.0.1"),

@@ -133,7 +133,9 @@ impl<'c> Walk<'c> {
         let (kind, attached) = (part.kind, part.attached);
         let Content { parts, oddities, .. } = &mut *self.content;
         self.opener.open(&decoded.octets, part, &mut Findings { parts, oddities });
-        if matches!(kind, Kind::Text | Kind::Html | Kind::Calendar) {
+        let is_text =
+            ["text/", "message/", "multipart/"].iter().any(|kind| claims.media_type.starts_with(kind));
+        if kind == Kind::Html || is_text && matches!(kind, Kind::Text | Kind::Calendar) {
             self.show(&decoded.octets, kind, attached, claims, place);
         }
     }
