@@ -9,6 +9,8 @@ use sift::{Bounds, Content, read};
 
 #[path = "reading/corpora.rs"]
 mod corpora;
+#[path = "reading/hostile.rs"]
+mod hostile;
 
 fn of(message: &str) -> Content {
     read(message.as_bytes(), &Bounds::default())

@@ -78,7 +78,7 @@ impl Opener {
             Kind::Tar => self.tar(inside, part, found),
             Kind::Archive => part.encrypted |= rar::is_encrypted(inside.octets),
             _ => {
-                let signs = document::signs(part.kind, inside.octets);
+                let signs = document::signs(part.kind, inside.octets, &mut self.left);
                 part.active |= signs.active;
                 part.encrypted |= signs.encrypted;
             }

@@ -28,11 +28,11 @@ pub(super) fn may_have_signs(kind: Kind) -> bool {
     matches!(kind, Kind::CompoundDocument | Kind::Rtf | Kind::Pdf | Kind::Html | Kind::Other)
 }
 
-/// Looks through a document.
-pub(super) fn signs(kind: Kind, octets: &[u8]) -> Signs {
+/// Looks through a document; at most `left` octets, which become fewer, are unpacked for that.
+pub(super) fn signs(kind: Kind, octets: &[u8], left: &mut usize) -> Signs {
     match kind {
         Kind::CompoundDocument => compound(octets),
-        Kind::Pdf => pdf(octets),
+        Kind::Pdf => pdf(octets, left),
         Kind::Rtf => Signs { active: has_any(octets, RTF), encrypted: false },
         Kind::Html => Signs { active: has_script(octets), encrypted: false },
         Kind::Other if octets.starts_with(NOTEBOOK) => {
@@ -64,7 +64,7 @@ fn compound(octets: &[u8]) -> Signs {
 /// what it may start beside that has a name of its own.
 const PDF: &[&[u8]] = &[b"/JavaScript", b"/JS", b"/Launch", b"/EmbeddedFile", b"/RichMedia", b"/XFA"];
 
-fn pdf(octets: &[u8]) -> Signs {
+fn pdf(octets: &[u8], left: &mut usize) -> Signs {
     let mut signs = pdf_names(octets);
     let streams = memmem::find_iter(octets, b"stream")
         .filter(|at| !octets.get(..*at).unwrap_or_default().ends_with(b"end"));
@@ -74,7 +74,10 @@ fn pdf(octets: &[u8]) -> Signs {
         let data = data.strip_prefix(b"\n").unwrap_or(data);
         let mut objects = Vec::new();
         // What could be unpacked before an error counts, too.
-        let _ = flate2::bufread::ZlibDecoder::new(data).take(MAX_STREAM as u64).read_to_end(&mut objects);
+        let _ = flate2::bufread::ZlibDecoder::new(data)
+            .take(MAX_STREAM.min(*left) as u64)
+            .read_to_end(&mut objects);
+        *left -= objects.len().min(*left);
         signs.active |= pdf_names(&objects).active;
     }
     signs

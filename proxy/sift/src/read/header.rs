@@ -11,10 +11,14 @@ use crate::cut::{cut, cut_owned};
 
 /// Octets of a field that are parsed. Longer ones are addresses of a few hundred people, of whom fewer are kept.
 const MAX_RAW: usize = 16 << 10;
-/// Octets of all fields that have encoded words to be decoded: looking for the end of one costs the length of its field.
-const MAX_ENCODED: usize = 64 << 10;
+/// Octets of all fields of a message that have encoded words to be decoded: looking for the end of one costs the length of
+/// its field, and there may be many of them in each.
+pub(super) const MAX_ENCODED: usize = 128 << 10;
 /// Octets of such a field.
 const MAX_ENCODED_FIELD: usize = 4 << 10;
+
+/// What an encoded word begins with.
+const ENCODED: &[u8] = b"=?";
 
 /// A field as it stands.
 #[derive(Clone, Copy, Debug)]
@@ -93,24 +97,33 @@ pub(super) fn find<'a>(fields: &[Raw<'a>], name: &str) -> Option<Raw<'a>> {
 }
 
 /// `Content-Type` and `Content-Disposition`; `None` where it has no value.
-pub(super) fn content_type(field: Raw<'_>) -> Option<ContentType<'static>> {
-    let value = line(cut_raw(field.value, MAX_ENCODED_FIELD));
+/// Encoded words are decoded while there is work `left` for that.
+pub(super) fn content_type(field: Raw<'_>, left: &mut usize) -> Option<ContentType<'static>> {
+    let raw = cut_raw(field.value, MAX_ENCODED_FIELD);
+    let raw = match memchr::memmem::find(raw, ENCODED) {
+        Some(at) if *left == 0 => cut_raw(raw, at),
+        Some(_) => {
+            *left = left.saturating_sub(raw.len());
+            raw
+        }
+        None => raw,
+    };
+    let value = line(raw);
     MessageStream::new(&value).parse_content_type().into_owned().into_content_type()
 }
 
 /// Fills in what the message's header says.
-pub(super) fn describe(split: &Split<'_>, content: &mut Content) {
+pub(super) fn describe(split: &Split<'_>, content: &mut Content, left: &mut usize) {
     content.oddities.broken_header |= split.broken;
     content.oddities.left_out = content.oddities.left_out.saturating_add(split.left_out);
-    let mut left = MAX_ENCODED;
     let mut once = Once::default();
     for field in &split.fields {
-        let name = String::from_utf8_lossy(field.name).to_ascii_lowercase();
-        let value = text(*field, &mut left);
+        let name = String::from_utf8_lossy(cut_raw(field.name, content::MAX_NAME)).to_ascii_lowercase();
+        let value = text(*field, left);
         match name.as_str() {
-            "from" => addresses(*field, &mut content.from, &mut content.oddities.left_out),
-            "reply-to" => addresses(*field, &mut content.reply_to, &mut content.oddities.left_out),
-            "to" | "cc" => addresses(*field, &mut content.to, &mut content.oddities.left_out),
+            "from" => addresses(*field, &mut content.from, &mut content.oddities.left_out, left),
+            "reply-to" => addresses(*field, &mut content.reply_to, &mut content.oddities.left_out, left),
+            "to" | "cc" => addresses(*field, &mut content.to, &mut content.oddities.left_out, left),
             "subject" if !once.subject => content.subject = cut(&value, content::MAX_FIELD).to_owned(),
             "message-id" if !once.message_id => {
                 let id = value.trim().trim_start_matches('<').trim_end_matches('>');
@@ -160,7 +173,7 @@ impl Once {
 
 /// The value, unfolded, encoded words decoded while there is work `left` for that.
 fn text<'a>(field: Raw<'a>, left: &mut usize) -> Cow<'a, str> {
-    let encoded = memchr::memmem::find(field.value, b"=?").is_some();
+    let encoded = memchr::memmem::find(field.value, ENCODED).is_some();
     if encoded && *left > 0 {
         let raw = cut_raw(field.value, MAX_ENCODED_FIELD);
         *left = left.saturating_sub(raw.len());
@@ -185,8 +198,13 @@ fn unfolded(value: Cow<'_, str>) -> Cow<'_, str> {
     }
 }
 
-fn addresses(field: Raw<'_>, list: &mut Vec<Address>, left_out: &mut u32) {
+fn addresses(field: Raw<'_>, list: &mut Vec<Address>, left_out: &mut u32, left: &mut usize) {
     let raw = cut_raw(field.value, MAX_RAW);
+    let encoded = memchr::memmem::find(raw, ENCODED);
+    let raw = if *left == 0 { encoded.map_or(raw, |at| cut_raw(raw, at)) } else { raw };
+    if encoded.is_some() {
+        *left = left.saturating_sub(raw.len());
+    }
     if raw.len() < field.value.len() {
         *left_out = left_out.saturating_add(1);
     }

@@ -111,8 +111,8 @@ fn fits(kind: Kind, octets: &[u8]) -> bool {
 }
 
 fn html_or_picture(octets: &[u8]) -> Option<Kind> {
-    let start = octets.strip_prefix(b"\xef\xbb\xbf").unwrap_or(octets).trim_ascii_start();
-    let start = start.get(..LOOKED_AT).unwrap_or(start);
+    let start = octets.get(..LOOKED_AT).unwrap_or(octets);
+    let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
     if start.first() != Some(&b'<') {
         return None;
     }

@@ -45,18 +45,23 @@ pub(super) fn scan(text: &str, content: &mut Content) {
             continue;
         }
         if let Some((scheme, rest)) = with_scheme(text, colon) {
-            from = text.len() - rest.len();
             let address = address(rest);
+            from = text.len() - rest.len() + address.len();
             if !address.is_empty() {
                 add(&format!("{scheme}://{address}"), None, Purpose::Follow, content);
             }
         }
     }
     for mark in ["www.", "WWW.", "Www."] {
+        let mut from = 0;
         for at in memmem::find_iter(octets, mark) {
+            if at < from {
+                continue;
+            }
             let before = at.checked_sub(1).and_then(|before| octets.get(before));
             if before.is_none_or(|octet| !octet.is_ascii_alphanumeric() && !b"/.-@=".contains(octet)) {
                 let address = address(text.get(at..).unwrap_or_default());
+                from = at + address.len();
                 if address.len() > mark.len() {
                     add(&format!("http://{address}"), None, Purpose::Follow, content);
                 }
@@ -137,9 +142,9 @@ fn skip_blanks(text: &str) -> &str {
 
 /// An address up to what cannot be part of it, without the punctuation of the sentence that it stands in.
 fn address(rest: &str) -> &str {
-    let end = rest
-        .find(|c: char| c.is_whitespace() || c.is_control() || "<>\"\u{201c}\u{201d}\u{bb}|`".contains(c));
-    let whole = cut(rest.get(..end.unwrap_or(rest.len())).unwrap_or_default(), MAX_PLAIN);
+    let rest = cut(rest, MAX_PLAIN);
+    let ends = |c: char| c.is_whitespace() || c.is_control() || "<>\"\u{201c}\u{201d}\u{bb}|`".contains(c);
+    let whole = rest.get(..rest.find(ends).unwrap_or(rest.len())).unwrap_or_default();
     whole.trim_end_matches(['.', ',', ';', ':', '!', '?', ')', ']', '}', '\'', '*', '_'])
 }
 

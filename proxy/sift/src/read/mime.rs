@@ -20,6 +20,8 @@ pub(super) struct Walk<'c> {
     /// Octets that may still be decoded, and of text.
     decoded: usize,
     text: usize,
+    /// Octets of fields with encoded words that may still be decoded.
+    encoded: usize,
     groups: u32,
     texts: Vec<Shown>,
     opener: Opener,
@@ -55,6 +57,7 @@ impl<'c> Walk<'c> {
             parts: 0,
             decoded,
             text,
+            encoded: header::MAX_ENCODED,
             groups: 0,
             texts: Vec::new(),
             opener: Opener::new(bounds.unpacked),
@@ -63,7 +66,7 @@ impl<'c> Walk<'c> {
 
     pub(super) fn message(&mut self, message: &[u8]) {
         let split = header::split(message);
-        header::describe(&split, self.content);
+        header::describe(&split, self.content, &mut self.encoded);
         self.entity(&split, Place::default());
     }
 
@@ -78,7 +81,7 @@ impl<'c> Walk<'c> {
             return;
         }
         self.parts += 1;
-        let claims = Claims::of(&split.fields, place);
+        let claims = Claims::of(&split.fields, place, &mut self.encoded);
         match claims.media_type.split_once('/') {
             Some(("multipart", subtype)) => self.multipart(split.body, &claims, subtype, place),
             Some(("message", "rfc822" | "global" | "news")) => self.enclosed(split.body, &claims, place),
@@ -188,9 +191,11 @@ impl<'c> Walk<'c> {
 }
 
 impl Claims {
-    fn of(fields: &[Raw<'_>], place: Place) -> Self {
-        let content_type = header::find(fields, "content-type").and_then(header::content_type);
-        let disposition = header::find(fields, "content-disposition").and_then(header::content_type);
+    fn of(fields: &[Raw<'_>], place: Place, encoded: &mut usize) -> Self {
+        let content_type =
+            header::find(fields, "content-type").and_then(|field| header::content_type(field, encoded));
+        let disposition = header::find(fields, "content-disposition");
+        let disposition = disposition.and_then(|field| header::content_type(field, encoded));
         let encoding = header::find(fields, "content-transfer-encoding");
         let encoding = encoding.map_or(Encoding::Identity, |field| Encoding::of(field.value));
         let media_type = match &content_type {

@@ -6,6 +6,8 @@ use memchr::memmem;
 
 use crate::read::charset;
 
+/// Octets of a name that are looked at.
+const MAX_NAME: usize = 1024;
 /// Members that are listed.
 const MAX_LISTED: usize = 2000;
 /// The end of the directory lies within so many octets of the end: its own 22, and a comment.
@@ -106,7 +108,8 @@ impl<'a> Header<'a> {
             8 => Method::Deflated,
             _ => Method::Other,
         };
-        let name = charset::unlabelled(self.octets.get(self.name..self.name + name)?);
+        let name = self.octets.get(self.name..self.name + name)?;
+        let name = charset::unlabelled(name.get(..MAX_NAME).unwrap_or(name));
         Some(Member { name, packed, size, method, encrypted: flags & 1 != 0 })
     }
 }
