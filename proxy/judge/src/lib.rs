@@ -1,0 +1,25 @@
+//! Facts, evidence, a model and now to a verdict: pure and synchronous.
+//!
+//! - [`Features`] are what the classifier sees of a message, bounded, with a byte form that is kept for reports.
+//! - [`Model`] says how likely a message is spam: Bayes on sparse word pairs, a hidden Markov model over word chains, one over
+//!   sections of a message and a logistic regression on letters, stacked and calibrated. Any number of threads score at once.
+//! - [`Lesson`]s teach it. What is learnt is on disk within two seconds, counts once, and can be undone exactly for 30 days.
+//! - [`judge()`] weighs its [`Score`] with other [`Check`]s to a [`Verdict`]; [`Explanation`] says why.
+//! - `evaluation` is the instrument that accuracy is measured with.
+//!
+//! The time is always given: nothing here reads a clock.
+
+pub mod error;
+pub mod explanation;
+pub mod features;
+pub mod lesson;
+pub mod model;
+mod prepared;
+pub mod verdict;
+
+pub use error::JudgeError;
+pub use explanation::{Clue, Explanation, MemberSays, Otherwise};
+pub use features::{Client, Digest, Features, Transport};
+pub use lesson::{Class, Learnt, Lesson, Source, Whom};
+pub use model::{Learned, Model, Recovered, Score, Settings};
+pub use verdict::{Check, Judgement, Thresholds, Verdict, judge, probability};
