@@ -26,6 +26,7 @@ mod directory;
 mod error;
 mod generation;
 mod identity;
+mod judging;
 mod live;
 mod outbound;
 mod probing;
@@ -39,6 +40,7 @@ use arming::Arming;
 pub use error::EngineError;
 use generation::Base;
 pub(crate) use generation::{leg, state_lock, tls_settings};
+use judging::Clerk;
 use live::Present;
 use queue::Draining;
 use workers::{Bound, Workers};
@@ -146,7 +148,7 @@ impl Engine {
     async fn start(config: &Config, roles: Arc<Roles>) -> Result<Self, EngineError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (recording, _) = Recording::start(Arc::clone(&clock));
-        let base = Base::prepare(config, Arc::clone(&recording), Arc::clone(&clock))?;
+        let base = Base::prepare(config, Arc::clone(&recording), Arc::clone(&clock), Arc::clone(&roles))?;
         let generation = base.generation(config, None).await?;
         let listeners = bind(config, &roles, &[])?;
         let addresses = Mutex::new(config.listeners.iter().map(|listener| listener.address).collect());
@@ -169,8 +171,13 @@ impl Engine {
             Arc::clone(&arming),
             Arc::clone(&roles),
             (Arc::clone(&draining.queue), clock),
+            base.court().cloned(),
         ));
         roles.attend(&relay);
+        if let Some(court) = base.court() {
+            let addresses = (config.judge.report_spam.clone(), config.judge.report_ham.clone());
+            tokio::spawn(Clerk::new(Arc::clone(court), Arc::clone(&relay)).work(addresses));
+        }
 
         // What servers offer is known before the first client asks (DECISIONS 1); of those that are away, from before.
         base.remembering().recall(&relay.serving().settings.routing).await;
@@ -265,6 +272,9 @@ impl Engine {
             tracing::warn!(sessions = left, "closed before they were done");
         }
         self.draining.end().await;
+        if let Some(court) = self.base.court() {
+            court.close().await;
+        }
         let _ = self.stop_admin.send(());
         let workers = self.workers.into_inner().unwrap_or_else(PoisonError::into_inner);
         workers.into_iter().for_each(Workers::stop);

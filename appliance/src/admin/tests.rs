@@ -84,6 +84,8 @@ impl Live for FakeEngine {
             .into()
     }
 
+    fn was_released(&self, _: smtp::TransactionId) {}
+
     fn draining(&self) -> bool {
         false
     }

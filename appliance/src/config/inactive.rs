@@ -19,10 +19,9 @@ pub struct Inactive {
 /// A section, whether the file has it, and what does not happen.
 type Section = (&'static str, fn(&Raw) -> bool, &'static str);
 
-const SECTIONS: [Section; 5] = [
+const SECTIONS: [Section; 4] = [
     ("acme", |raw| raw.acme.is_some(), "no certificates are ordered; own ones or a self-signed one serve"),
     ("dns_update", |raw| raw.dns_update.is_some(), "no DNS records are changed"),
-    ("judge", |raw| raw.judge.is_some(), "mail is not judged; every message passes to its server"),
     ("http", |raw| raw.http.is_some(), "no public HTTP listener is opened"),
     ("log", |raw| raw.log.is_some(), "the log goes to standard error only"),
 ];
@@ -57,6 +56,15 @@ pub(super) fn keys(raw: &Raw, config: &Config) -> Vec<Inactive> {
                 "MTA-STS policies of the world are not looked at",
             ),
             ("outbound.dkim", outbound.dkim.is_written(), "mail is not signed"),
+        ];
+        found.extend(
+            later.into_iter().filter(|(_, is_written, _)| *is_written).map(|(key, _, why)| note(key, why)),
+        );
+    }
+    if let Some(judge) = &raw.judge {
+        let later = [
+            ("judge.clamd", judge.clamd.is_some(), "no virus scanner is asked"),
+            ("judge.dnsbl", judge.dnsbl.is_some(), "DNS lists are not asked"),
         ];
         found.extend(
             later.into_iter().filter(|(_, is_written, _)| *is_written).map(|(key, _, why)| note(key, why)),

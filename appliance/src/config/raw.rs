@@ -267,6 +267,7 @@ pub(super) struct RawJudge {
     pub(super) block: Texts,
     pub(super) report_spam: Text,
     pub(super) report_ham: Text,
+    pub(super) quarantine_for: Text,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -321,6 +321,8 @@ pub struct Judge {
     pub report_spam: String,
     /// Where users forward ham that was taken for spam.
     pub report_ham: String,
+    /// How long what is held waits for a person.
+    pub quarantine_for: Duration,
 }
 
 /// What becomes of mail when a check fails, by kind of check.

@@ -43,6 +43,9 @@ pub enum EngineError {
     /// A listener cannot be had.
     #[error("{0}\nSet another [[listener]] address, or stop what listens there.")]
     Listen(intercept::ListenError),
+    /// The classifier's folder cannot be used.
+    #[error("the classifier cannot keep what it learns: {0}\nIts folder is `model` in state_dir.")]
+    Model(String),
     /// A list of recipients cannot be read.
     #[error("the list of recipients {path} cannot be read: {error}", path = .path.display())]
     RecipientList {

@@ -8,12 +8,15 @@ use delivery::notification::Reporter;
 use delivery::{Opener, Pool, Tcp};
 use intercept::Networks;
 use record::Clock;
-use relay::{CalledBefore, Driver, InboundPlain, InnerVerification, Limits, Reporting, Serving, Settings};
+use relay::{
+    CalledBefore, Driver, InboundPlain, InnerVerification, Limits, OwnAddresses, Reporting, Serving, Settings,
+};
 use route::{Backend, BackendSettings, Routing, Server};
 use spool::{Schedule, Spool};
 use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
 
 use super::error::EngineError;
+use super::judging::{Court, Sitting};
 use super::outbound::{Names, outbound};
 use super::remembering::Remembering;
 use super::senders::Senders;
@@ -21,6 +24,7 @@ use super::{identity, open_spool};
 use crate::config::{self, Config, Host, ServerAddress};
 use crate::recorder::Recording;
 use crate::report::CertificateState;
+use crate::roles::Roles;
 
 /// What outlives a reload.
 pub(super) struct Base {
@@ -32,6 +36,9 @@ pub(super) struct Base {
     roots: Roots,
     spool: tokio::sync::OnceCell<Spool>,
     remembering: Arc<Remembering>,
+    /// Of the first generation that judges.
+    court: tokio::sync::OnceCell<Arc<Court>>,
+    roles: Arc<Roles>,
     verifying: InnerVerification,
     called: CalledBefore,
     /// No second Postern, and no restore, while this one lives.
@@ -50,6 +57,7 @@ impl Base {
         config: &Config,
         recording: Arc<Recording>,
         clock: Arc<dyn Clock>,
+        roles: Arc<Roles>,
     ) -> Result<Self, EngineError> {
         let state_dir = config.state_dir.clone();
         make_folder(&state_dir)?;
@@ -74,6 +82,8 @@ impl Base {
             roots,
             spool,
             remembering,
+            court: tokio::sync::OnceCell::new(),
+            roles,
             verifying,
             called,
             _lock: lock,
@@ -120,9 +130,11 @@ impl Base {
         let (served, certificates) = identity::served(config, self.clock.now())?;
         let acceptor = Acceptor::new(&tls, Identities::new(served));
         let acceptor = acceptor.map_err(|error| EngineError::Tls { what: "the listeners".into(), error })?;
-        let settings = self.settings(config, routing);
         let names = Names::new(&config.resolver)?;
-        let driver = self.driver(config, acceptor, &tls, names.clone()).await?;
+        let judge = self.judge(config, names.clone()).await?;
+        let settings = self.settings(config, routing);
+        let mut driver = self.driver(config, acceptor, &tls, names.clone()).await?;
+        driver.judge = judge;
         let serving = Serving { settings: Arc::new(settings), driver: Arc::new(driver) };
         Ok(Generation { serving, names, certificates })
     }
@@ -151,6 +163,11 @@ impl Base {
             },
             offers_tls: true,
             loop_key: self.loop_key,
+            judging: config.judge.enabled.then(|| Sitting::settings(config)),
+            own: match config.judge.enabled {
+                true => Sitting::own_addresses(config),
+                false => OwnAddresses::default(),
+            },
         }
     }
 
@@ -183,8 +200,29 @@ impl Base {
             destinations: Some(outbound.destinations),
             interception: outbound.interception,
             reporting: Some(Arc::new(reporting)),
+            judge: None,
             spill: self.state_dir.join("spill"),
         })
+    }
+
+    /// `None` where judging is off.
+    async fn judge(
+        &self,
+        config: &Config,
+        names: Names,
+    ) -> Result<Option<Arc<dyn relay::Judge>>, EngineError> {
+        if !config.judge.enabled {
+            return Ok(None);
+        }
+        let (store, roles) = (self.remembering.store(), Arc::clone(&self.roles));
+        let open = || async { Court::open(&self.state_dir, store, roles, Arc::clone(&self.clock)) };
+        let court = self.court.get_or_try_init(open).await?;
+        Ok(Some(Arc::new(Sitting::new(config, Arc::clone(court), names))))
+    }
+
+    /// The court, if some generation has judged.
+    pub(super) fn court(&self) -> Option<&Arc<Court>> {
+        self.court.get()
     }
 
     async fn backend(

@@ -11,6 +11,7 @@ use tls::Chain;
 use tokio::time::Instant;
 
 use super::arming::Arming;
+use super::judging::Court;
 use crate::report::{
     ArmingState, AuthorityState, BackendState, CertificateState, Health, ListenerState, Live, QueueState,
     RecipientsState, RolesState, ServerState, StrainState, VerifyingState,
@@ -26,6 +27,7 @@ pub(super) struct Present {
     roles: Arc<Roles>,
     queue: Arc<Queue>,
     clock: Arc<dyn Clock>,
+    court: Option<Arc<Court>>,
 }
 
 impl Present {
@@ -36,9 +38,10 @@ impl Present {
         arming: Arc<Arming>,
         roles: Arc<Roles>,
         (queue, clock): (Arc<Queue>, Arc<dyn Clock>),
+        court: Option<Arc<Court>>,
     ) -> Self {
         let (certificates, listeners) = (Mutex::new(certificates), Mutex::new(listeners));
-        Self { relay, certificates, listeners, arming, roles, queue, clock }
+        Self { relay, certificates, listeners, arming, roles, queue, clock, court }
     }
 
     /// After a reload that brought new ones.
@@ -104,6 +107,12 @@ impl Live for Present {
             sha256: hexadecimal(&Chain::new(&[authority.certificate()]).digest()),
             expires: authority.not_after().as_secs(),
         })
+    }
+
+    fn was_released(&self, transaction: smtp::TransactionId) {
+        if let Some(court) = &self.court {
+            court.was_released(transaction);
+        }
     }
 
     fn queue(&self) -> QueueState {

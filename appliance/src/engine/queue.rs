@@ -86,6 +86,7 @@ fn settings(config: &Config) -> QueueSettings {
     settings.schedule.lifetime = config.queue.lifetime;
     settings.tell_after = config.queue.tell_after;
     settings.keep_expired = config.queue.keep_expired;
+    settings.keep_quarantined = config.judge.quarantine_for;
     let own = |backend: &crate::config::Backend| Some((backend.name.as_str().into(), backend.lifetime?));
     settings.lifetimes = config.backends.iter().filter_map(own).collect();
     let throttle = |throttle: &crate::config::Throttle| {

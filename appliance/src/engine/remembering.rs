@@ -63,6 +63,11 @@ impl Remembering {
         }))
     }
 
+    /// Where small facts are kept.
+    pub(super) fn store(&self) -> Store {
+        self.store.clone()
+    }
+
     /// Takes back what was known before a restart. Without it mail goes on.
     pub(super) async fn recall(&self, routing: &Routing) {
         if let Err(error) = self.try_to_recall(routing).await {

@@ -56,6 +56,7 @@ pub(crate) fn transaction(number: u32) -> Transaction {
         recipients_named: 2,
         size: 10_240,
         verdict: Verdict::Unjudged,
+        opinion: None,
         reply: Some(reply(250, "queued as 4XyZ")),
         groups: vec![GroupOutcome::Delivered { leg, reply: reply(250, "queued as 4XyZ") }],
     }

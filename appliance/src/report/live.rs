@@ -32,6 +32,8 @@ pub trait Live: Send + Sync + 'static {
     fn verifying(&self) -> Vec<VerifyingState>;
     /// What waits.
     fn queue(&self) -> QueueState;
+    /// A person let this message out of the quarantine: whoever learns may learn from it.
+    fn was_released(&self, transaction: smtp::TransactionId);
 }
 
 /// How far something is used up of which there can be too little.

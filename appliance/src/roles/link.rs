@@ -94,6 +94,11 @@ impl Roles {
         }
     }
 
+    /// Those who read mail; `None` before [`Roles::attend`].
+    pub fn workers(&self) -> Option<&Arc<Workers>> {
+        self.workers.get()
+    }
+
     /// Comes back when the guard says that the config is to be read again; never where there is no guard. Dropping the
     /// future loses nothing.
     pub async fn reload_wanted(&self) {

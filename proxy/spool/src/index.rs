@@ -112,8 +112,9 @@ pub(crate) struct Index {
     pub(crate) backlogs: Backlogs,
     /// What is being tried, or otherwise dealt with.
     claimed: BTreeSet<EntryId>,
-    /// What waits in the folder `expired`.
+    /// What waits in the folders `expired` and `quarantine`.
     expired: BTreeSet<(Duration, EntryId)>,
+    quarantined: BTreeSet<(Duration, EntryId)>,
     /// Names of destinations and domains, each kept once.
     names: HashSet<Arc<str>>,
     /// Octets of each segment on disk.
@@ -184,6 +185,7 @@ impl Index {
                 self.backlogs.enter(id, &held.backend, held.line(), &held.state);
             }
             Folder::Expired => drop(self.expired.insert((held.state.since, id))),
+            Folder::Quarantine => drop(self.quarantined.insert((held.state.since, id))),
             _ => {}
         }
     }
@@ -192,6 +194,7 @@ impl Index {
     fn delist(&mut self, id: EntryId, held: &Held) {
         self.backlogs.leave(id, &held.backend, held.line(), &held.state);
         self.expired.remove(&(held.state.since, id));
+        self.quarantined.remove(&(held.state.since, id));
     }
 
     /// Takes a message out of all lists while it is dealt with; `false`: it is gone, or somebody else deals with it.
@@ -214,9 +217,14 @@ impl Index {
         self.claimed.len()
     }
 
-    /// Those in the folder `expired` since `before` or longer.
-    pub(crate) fn over(&self, before: Duration, limit: usize) -> Vec<EntryId> {
-        self.expired.iter().take_while(|(since, _)| *since <= before).take(limit).map(|&(_, id)| id).collect()
+    /// Those in the folder since `before` or longer; only `expired` and `quarantine` have such a term.
+    pub(crate) fn over(&self, folder: Folder, before: Duration, limit: usize) -> Vec<EntryId> {
+        let lying = match folder {
+            Folder::Expired => &self.expired,
+            Folder::Quarantine => &self.quarantined,
+            Folder::Queue | Folder::Reports | Folder::Traps => return Vec::new(),
+        };
+        lying.iter().take_while(|(since, _)| *since <= before).take(limit).map(|&(_, id)| id).collect()
     }
 
     /// The message, unless it is gone.

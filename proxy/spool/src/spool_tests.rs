@@ -46,7 +46,7 @@ async fn a_stored_message_is_proved_and_due_and_read_back() {
     spool.move_to(spooled.id(), Folder::Expired, words("too old")).await.unwrap();
     assert!(spool.waiting().is_empty());
     assert_eq!(spool.entry(spooled.id()).unwrap().words, words("too old"));
-    assert_eq!(spool.expired_before(Noon.now(), 9), [spooled.id()]);
+    assert_eq!(spool.lying_since(Folder::Expired, Noon.now(), 9), [spooled.id()]);
 }
 
 fn at(now: Duration) -> When {

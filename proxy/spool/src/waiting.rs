@@ -96,9 +96,9 @@ impl Spool {
         self.index().backlogs.untold().map(|(since, _)| since)
     }
 
-    /// Up to `limit` messages that lie in the folder `expired` since `before` or longer.
-    pub fn expired_before(&self, before: Duration, limit: usize) -> Vec<EntryId> {
-        self.index().over(before, limit)
+    /// Up to `limit` messages that lie in the folder `expired`, or `quarantine`, since `before` or longer; of others none.
+    pub fn lying_since(&self, folder: Folder, before: Duration, limit: usize) -> Vec<EntryId> {
+        self.index().over(folder, before, limit)
     }
 
     /// The messages of a folder, or of all; those for a domain or a destination of this name, or for any. The oldest first.

@@ -71,7 +71,8 @@ impl Queue {
         match folder {
             Folder::Queue => Some(way.settings().lifetime(destination)),
             Folder::Expired => Some(way.settings().keep_expired),
-            Folder::Quarantine | Folder::Reports | Folder::Traps => None,
+            Folder::Quarantine => Some(way.settings().keep_quarantined),
+            Folder::Reports | Folder::Traps => None,
         }
     }
 

@@ -31,13 +31,15 @@ pub struct Settings {
     pub tell_after: Duration,
     /// How long a message that could not be delivered, and of which nobody may be told, is kept.
     pub keep_expired: Duration,
+    /// How long a message that a verdict holds waits for a person.
+    pub keep_quarantined: Duration,
     /// Who reports to senders.
     pub reporter: Reporter,
 }
 
 impl Settings {
     /// The defaults, for reports of `reporter`: five days, 20 connections to one destination and 200 in all, four hours until
-    /// the sender is told, thirty days in `expired`.
+    /// the sender is told, thirty days in `expired` and in `quarantine`.
     pub fn new(reporter: Reporter) -> Self {
         let hidden = Pace {
             connections: 20,
@@ -54,6 +56,7 @@ impl Settings {
             connections: 200,
             tell_after: Duration::from_secs(4 * 3600),
             keep_expired: Duration::from_secs(30 * 86_400),
+            keep_quarantined: Duration::from_secs(30 * 86_400),
             reporter,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use smtp::Reply;
-use spool::{Claim, Entry, Order};
+use spool::{Claim, Entry, Folder, Order};
 use tokio::task::JoinSet;
 
 use super::Queue;
@@ -19,7 +19,7 @@ const LOOK: Duration = Duration::from_secs(5);
 const LAST_TRY: Duration = Duration::from_secs(60);
 /// Messages that are dealt with at the same time.
 const AT_ONCE: usize = 64;
-/// Messages of the folder `expired` that leave at the same time.
+/// Messages of a folder that leave at the same time.
 const LEAVE_AT_ONCE: usize = 1000;
 
 impl Queue {
@@ -28,7 +28,12 @@ impl Queue {
         loop {
             self.end_lifetimes().await;
             self.tell_of_delays().await;
-            self.clear_expired().await;
+            let (expired, quarantined) = {
+                let way = self.way_out();
+                (way.settings().keep_expired, way.settings().keep_quarantined)
+            };
+            self.clear(Folder::Expired, expired).await;
+            self.clear(Folder::Quarantine, quarantined).await;
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -116,20 +121,20 @@ impl Queue {
         }
     }
 
-    /// What lay in `expired` for its term leaves; the log names each.
-    async fn clear_expired(&self) {
+    /// What lay in a folder for its term leaves; the log names each.
+    async fn clear(&self, folder: Folder, keep: Duration) {
         if self.spool().disaster().is_some() {
             return;
         }
-        let keep = self.way_out().settings().keep_expired;
-        let over = self.spool().expired_before(self.clock().now().saturating_sub(keep), LEAVE_AT_ONCE);
+        let before = self.clock().now().saturating_sub(keep);
+        let over = self.spool().lying_since(folder, before, LEAVE_AT_ONCE);
         for id in &over {
             let summary = self.spool().entry(*id);
             let transaction = summary.map(|summary| summary.transaction.to_string()).unwrap_or_default();
-            tracing::warn!(entry = %id, transaction, "leaves the folder `expired`: its term is over");
+            tracing::warn!(entry = %id, transaction, folder = folder.name(), "leaves the folder: its term is over");
         }
         if let Err(error) = self.spool().order(&over, &Order::Remove).await {
-            tracing::error!(%error, "what has lain in `expired` for its term could not be removed");
+            tracing::error!(%error, folder = folder.name(), "what has lain there for its term could not be removed");
         }
     }
 

@@ -1,0 +1,130 @@
+//! How mail is judged here: what reads it, what others say of it, the model, and what the config makes of all that.
+//!
+//! A [`Court`] outlives reloads: the model and what is kept of judged mail. A [`Sitting`] is one config's worth and answers
+//! the relay. Reports, traps and releases teach the court ([`learning`]).
+
+mod case_body;
+mod findings;
+mod kept;
+mod learning;
+mod peers;
+mod sitting;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use judge::{Class, Features, Learnt, Lesson, Model, Source, Whom};
+use record::Clock;
+use smtp::TransactionId;
+use tokio::sync::Notify;
+
+pub(super) use kept::Kept;
+pub(super) use learning::Clerk;
+pub(super) use sitting::Sitting;
+
+use super::error::EngineError;
+use crate::roles::Roles;
+
+/// How often the model is made durable: what a crash can lose.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What outlives a reload.
+pub(super) struct Court {
+    model: Arc<Model>,
+    kept: Arc<Kept>,
+    roles: Arc<Roles>,
+    clock: Arc<dyn Clock>,
+    /// Reports or traps have come.
+    own_mail: Notify,
+}
+
+impl Court {
+    /// Opens the model; damage is told in the log and stops nothing.
+    pub(super) fn open(
+        state_dir: &Path,
+        store: store::Store,
+        roles: Arc<Roles>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Arc<Self>, EngineError> {
+        let folder = state_dir.join("model");
+        let opened = Model::open(&folder, judge::Settings::default(), clock.now());
+        let (model, recovered) = opened.map_err(|error| EngineError::Model(error.to_string()))?;
+        if recovered.snapshot_lost || recovered.cut > 0 {
+            tracing::warn!(?recovered, "the model was not put away in order; what it lost is learnt again");
+        }
+        let model = Arc::new(model);
+        let kept = Kept::start(store, Arc::clone(&model), Arc::clone(&clock));
+        tokio::spawn(keep_durable(Arc::clone(&model), Arc::clone(&clock)));
+        Ok(Arc::new(Self { model, kept, roles, clock, own_mail: Notify::new() }))
+    }
+
+    /// Learns a message that was judged here; `None` if nothing of it is kept (any more).
+    pub(super) async fn learn(
+        &self,
+        transaction: TransactionId,
+        class: Class,
+        source: Source,
+        whom: (&str, &str),
+    ) -> Option<Learnt> {
+        let features = self.kept.features(transaction).await?;
+        self.learn_features(features, class, source, whom).await
+    }
+
+    async fn learn_features(
+        &self,
+        features: Features,
+        class: Class,
+        source: Source,
+        (domain, user): (&str, &str),
+    ) -> Option<Learnt> {
+        let (model, now) = (Arc::clone(&self.model), self.clock.now());
+        let (domain, user) = (domain.to_owned(), user.to_owned());
+        let learnt = tokio::task::spawn_blocking(move || {
+            let whom = Whom { domain: &domain, user: &user };
+            model.learn(&Lesson { features: &features, class, source, weight: 1.0, whom, now })
+        });
+        match learnt.await {
+            Ok(Ok(learnt)) => Some(learnt),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "what was learnt is not on disk");
+                None
+            }
+            Err(error) => {
+                tracing::error!(%error, "a lesson broke off");
+                None
+            }
+        }
+    }
+
+    /// A person let a message out of the quarantine: it is ham, for its recipient too.
+    pub(super) fn was_released(self: &Arc<Self>, transaction: TransactionId) {
+        let court = Arc::clone(self);
+        tokio::spawn(async move {
+            let learnt = court.learn(transaction, Class::Ham, Source::Release, ("", "")).await;
+            tracing::info!(%transaction, ?learnt, "released from the quarantine, and learnt as ham");
+        });
+    }
+
+    /// At the end of the program: nothing that was learnt is lost.
+    pub(super) async fn close(&self) {
+        let (model, now) = (Arc::clone(&self.model), self.clock.now());
+        let written = tokio::task::spawn_blocking(move || model.tick(now).and_then(|()| model.snapshot(now)));
+        if let Ok(Err(error)) = written.await {
+            tracing::error!(%error, "the model could not be put away; its log is there");
+        }
+    }
+}
+
+async fn keep_durable(model: Arc<Model>, clock: Arc<dyn Clock>) {
+    let weak = Arc::downgrade(&model);
+    drop(model);
+    loop {
+        tokio::time::sleep(TICK).await;
+        let Some(model) = weak.upgrade() else { return };
+        let now = clock.now();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || model.tick(now)).await {
+            tracing::error!(%error, "what was learnt is not on disk yet");
+        }
+    }
+}

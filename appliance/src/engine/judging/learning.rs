@@ -1,0 +1,282 @@
+//! What came for Postern itself: reports of users, which teach, and what came for traps. Both lie durable in the spool until
+//! they are dealt with; nothing waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use judge::{Class, Learnt, Source};
+use record::Clock;
+use relay::Relay;
+use smtp::command::Envelope;
+use smtp::{ForwardPath, Reply, ReplyCode, ReversePath, TraceId, TransactionId};
+use spool::{Content, Entry, EntryId, Folder, Spool, SpoolError};
+
+use super::Court;
+
+/// How often the folders are looked at where nothing is said to have come: after a restart, and after a fault.
+const ROUND: Duration = Duration::from_secs(60);
+/// Octets of a report that are looked through for the message that it is about.
+const MAX_REPORT: usize = 1 << 20;
+/// Identifiers that are looked up for one report; a message that was passed on often has some.
+const MAX_CANDIDATES: usize = 64;
+
+/// Deals with reports and traps.
+pub(in crate::engine) struct Clerk {
+    court: Arc<Court>,
+    relay: Arc<Relay>,
+    spool: Spool,
+    clock: Arc<dyn Clock>,
+}
+
+/// Where a report goes, in lower case, by what it says.
+struct Addresses {
+    spam: String,
+    ham: String,
+}
+
+/// What came of a report.
+enum Used {
+    Yes(Learnt),
+    /// It names no message that is known.
+    Unknown,
+    /// It went to both addresses.
+    Both,
+}
+
+impl Clerk {
+    pub(in crate::engine) fn new(court: Arc<Court>, relay: Arc<Relay>) -> Self {
+        let (spool, clock) = (relay.serving().driver.spool.clone(), Arc::clone(&court.clock));
+        Self { court, relay, spool, clock }
+    }
+
+    /// Works until the relay drains. What is left is found after the next start.
+    pub(in crate::engine) async fn work(self, (spam, ham): (String, String)) {
+        let addresses = Addresses { spam: spam.to_lowercase(), ham: ham.to_lowercase() };
+        while !self.relay.is_draining() {
+            for id in self.spool.select(Some(Folder::Traps), None) {
+                self.clear_trap(id).await;
+            }
+            for id in self.spool.select(Some(Folder::Reports), None) {
+                if let Err(error) = self.take_report(id, &addresses).await {
+                    tracing::error!(entry = %id, %error, "a report could not be dealt with");
+                }
+            }
+            let _ = tokio::time::timeout(ROUND, self.court.own_mail.notified()).await;
+        }
+    }
+
+    /// What came for a trap beside others is learnt when it is judged; what came for traps alone is learnt now.
+    async fn clear_trap(&self, id: EntryId) {
+        let learnt = self.learn_trap(id).await;
+        match self.spool.remove(id).await {
+            Ok(()) | Err(SpoolError::Unknown(_)) => {
+                tracing::info!(entry = %id, ?learnt, "what came for a trap is learnt and thrown away");
+            }
+            Err(error) => {
+                tracing::error!(entry = %id, %error, "what came for a trap could not be thrown away")
+            }
+        }
+    }
+
+    async fn learn_trap(&self, id: EntryId) -> Option<Learnt> {
+        let mut opened = self.spool.open_entry(id).await.ok()?;
+        let (transaction, client) = (opened.entry.transaction, opened.entry.client.clone());
+        if let Some(features) = self.court.kept.features(transaction).await {
+            return self.court.learn_features(features, Class::Spam, Source::Trap, ("", "")).await;
+        }
+        let mut message = Vec::new();
+        while let Ok(Some(piece)) = opened.content.next().await {
+            message.extend_from_slice(&piece);
+            if message.len() >= MAX_REPORT {
+                break;
+            }
+        }
+        let workers = self.court.roles.workers()?;
+        let body = sift::Body::from_bytes(&message).ok()?;
+        let sifted = workers.read(&body).await.ok()?;
+        let transport = judge::Transport {
+            helo: client.as_ref().map_or("", |client| &client.helo),
+            reverse_path: opened.entry.envelope.mail.reverse_path.as_str(),
+            envelope: true,
+            ..judge::Transport::default()
+        };
+        let features = judge::Features::of(&sifted.content, &transport);
+        self.court.learn_features(features, Class::Spam, Source::Trap, ("", "")).await
+    }
+
+    /// Learns what it is about, or tells the reporter that it could not; then it has done its duty.
+    async fn take_report(&self, id: EntryId, addresses: &Addresses) -> Result<(), SpoolError> {
+        let mut opened = self.spool.open_entry(id).await?;
+        let mut report = Vec::new();
+        while let Some(piece) = opened.content.next().await? {
+            report.extend_from_slice(&piece);
+            if report.len() >= MAX_REPORT {
+                break;
+            }
+        }
+        let entry = opened.entry;
+        let used = self.use_report(&entry, &report, addresses).await;
+        let reporter = entry.envelope.mail.reverse_path.clone();
+        match used {
+            Used::Yes(learnt) => {
+                tracing::info!(entry = %id, transaction = %entry.transaction, ?learnt, "a report was learnt");
+            }
+            Used::Unknown | Used::Both => {
+                tracing::info!(entry = %id, transaction = %entry.transaction, "a report could not be used");
+                if let ReversePath::Mailbox(_) = &reporter {
+                    self.answer(&entry, &used).await?;
+                }
+            }
+        }
+        self.spool.remove(id).await
+    }
+
+    async fn use_report(&self, entry: &Entry, report: &[u8], addresses: &Addresses) -> Used {
+        let named = &entry.envelope.recipients;
+        let is_for = |wanted: &str| {
+            entry
+                .recipients
+                .iter()
+                .filter_map(|index| named.get(index))
+                .any(|rcpt| rcpt.forward_path.as_str().to_lowercase() == wanted)
+        };
+        let class = match (is_for(&addresses.spam), is_for(&addresses.ham)) {
+            (true, false) => Class::Spam,
+            (false, true) => Class::Ham,
+            _ => return Used::Both,
+        };
+        let reporter = entry.envelope.mail.reverse_path.as_str().to_lowercase();
+        let domain = reporter.rsplit_once('@').map_or("", |(_, domain)| domain);
+        for transaction in candidates(report) {
+            if let Some(learnt) = self.learn(transaction, class, (domain, &reporter)).await {
+                return Used::Yes(learnt);
+            }
+        }
+        for message_id in message_ids(report) {
+            if let Some(transaction) = self.court.kept.by_message_id(&message_id).await
+                && let Some(learnt) = self.learn(transaction, class, (domain, &reporter)).await
+            {
+                return Used::Yes(learnt);
+            }
+        }
+        Used::Unknown
+    }
+
+    async fn learn(&self, transaction: TransactionId, class: Class, whom: (&str, &str)) -> Option<Learnt> {
+        self.court.learn(transaction, class, Source::Report, whom).await
+    }
+
+    /// A short answer, which waits in the queue like any other mail and is never answered itself.
+    async fn answer(&self, entry: &Entry, used: &Used) -> Result<(), SpoolError> {
+        let serving = self.relay.serving();
+        let (hostname, now) = (&serving.settings.hostname, self.clock.now());
+        let Some((envelope, domain)) = answer_envelope(&entry.envelope.mail.reverse_path) else {
+            return Ok(());
+        };
+        let backend = domain.as_ref().and_then(|domain| serving.settings.routing.backend_of(domain));
+        let backend: Box<str> = match (backend, &domain) {
+            (Some(backend), _) => backend.name().into(),
+            (None, Some(domain)) => domain.as_str().into(),
+            (None, None) => return Ok(()),
+        };
+        let session = TraceId::new(u64::try_from(now.as_millis()).unwrap_or_default(), rand::random());
+        let transaction = TransactionId { session, number: 1 };
+        let why = match used {
+            Used::Both => "It was sent to the address for spam and to the one for wanted mail at once.",
+            _ => {
+                "It does not name a message that came in the last 30 days. Forward the message as an attachment, with \
+                 its whole header: it has a field X-Postern-Verdict, by which it is known."
+            }
+        };
+        let to = entry.envelope.mail.reverse_path.as_str();
+        let text = format!(
+            "From: Postern <postmaster@{hostname}>\r\nTo: <{to}>\r\nSubject: Your report could not be used\r\n\
+             Date: {}\r\nMessage-ID: <{transaction}@{hostname}>\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n\
+             Content-Type: text/plain; charset=us-ascii\r\n\r\nYour report ({}) could not be used.\r\n{}\r\n",
+            record::rfc5322_date(now),
+            entry.transaction,
+            why.replace(". ", ".\r\n"),
+        );
+        let own = Entry {
+            transaction,
+            recipients: [0].into_iter().collect(),
+            envelope,
+            client: None,
+            sender: spool::SenderProof::Unknown,
+            folder: Folder::Queue,
+            backend,
+            reason: Reply::new(ReplyCode::COMPLETED, None, "an answer to a report"),
+            received_at: now,
+        };
+        let stored = self.spool.store_own(own, Content::new().bytes(text.into_bytes())).await?;
+        tracing::info!(entry = %stored.id(), %transaction, about = %entry.transaction, "a reporter is told");
+        Ok(())
+    }
+}
+
+/// From nobody to the reporter.
+fn answer_envelope(reporter: &ReversePath) -> Option<(Envelope, Option<smtp::Domain>)> {
+    let ReversePath::Mailbox(mailbox) = reporter else { return None };
+    let text = format!("MAIL FROM:<>\r\nRCPT TO:<{mailbox}>\r\n");
+    let envelope = Envelope::read(text.as_bytes()).ok()?;
+    let path = ForwardPath::Mailbox(mailbox.clone());
+    Some((envelope, path.domain().cloned()))
+}
+
+/// Trace identifiers in a report, those in fields of Postern's own first: whatever else a message says of itself its sender has
+/// written.
+fn candidates(report: &[u8]) -> Vec<TransactionId> {
+    let text = String::from_utf8_lossy(report);
+    let is_id = |c: char| c.is_ascii_alphanumeric() || c == '.';
+    let ids = |text: &str| {
+        let words = text.split(|c| !is_id(c)).filter(|word| word.len() > 14);
+        words.filter_map(|word| word.trim_end_matches('.').parse().ok()).collect::<Vec<TransactionId>>()
+    };
+    let verdicts = text.match_indices("X-Postern-Verdict:").map(|(at, _)| &text[at..]);
+    let mut found: Vec<TransactionId> = Vec::new();
+    let first = verdicts.take(4).filter_map(|rest| rest.get(..rest.floor_char_boundary(200)));
+    for id in first.flat_map(ids).chain(ids(&text)) {
+        if !found.contains(&id) && found.len() < MAX_CANDIDATES {
+            found.push(id);
+        }
+    }
+    found
+}
+
+/// What stands in angle brackets with an `@`: `References` and `In-Reply-To` of a message that was forwarded, and its own.
+fn message_ids(report: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(report);
+    let mut found: Vec<String> = Vec::new();
+    for part in text.split('<').skip(1) {
+        if let Some((id, _)) = part.split_once('>')
+            && (3..250).contains(&id.len())
+            && id.contains('@')
+            && !id.contains(char::is_whitespace)
+            && found.len() < MAX_CANDIDATES
+            && !found.iter().any(|known| known == id)
+        {
+            found.push(id.to_owned());
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_names_the_message_by_posterns_own_field_first() {
+        let report = b"Received: by mx (Postern) id 0123456789ABC.7\r\n\r\n> seen (0123456789ABD.2)\r\n\
+            > X-Postern-Verdict: pass;\r\n> id=0123456789ABE.1\r\n";
+        let found: Vec<_> = candidates(report).iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["0123456789ABE.1", "0123456789ABC.7", "0123456789ABD.2"]);
+        assert!(candidates("X-Postern-Verdict: ü".repeat(50).as_bytes()).is_empty());
+    }
+
+    #[test]
+    fn message_ids_are_what_could_be_one() {
+        let report = b"References: <a@x.example>\r\n <b@x.example>\r\n\r\n<not an id@x> <c> <a@x.example> <d@y.example";
+        assert_eq!(message_ids(report), ["a@x.example", "b@x.example"]);
+    }
+}

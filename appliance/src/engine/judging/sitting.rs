@@ -1,0 +1,372 @@
+//! One config's worth of judging: it answers the relay, within the budget, whatever fails (law 8).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evidence::{Authenticator, Sender};
+use judge::{Check, Client, Features, Score, Thresholds, Transport, Whom};
+use record::{Direction, MAX_CHECKS, MAX_WORDS, Opinion, Verdict};
+use relay::{Case, Fate, Judged as Judging, Judgement, Mark, OnFailure, Own, OwnAddresses};
+use sift::{Body, Content};
+use smtp::{ForwardPath, No, ReversePath};
+use tokio::sync::{OnceCell, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use super::Court;
+use super::case_body::beginning;
+use super::findings::Findings;
+use super::kept::{AtOnce, Judged};
+use super::peers::Peers;
+use crate::config::{self, Action, Config};
+use crate::engine::outbound::Names;
+
+/// Large messages in memory at once, each of up to [`super::case_body::MAX_LOOKED_AT`] octets; others wait within their budget.
+const LARGE_AT_ONCE: usize = 8;
+/// Kept for the verdict itself, of the budget: what is not known by then counts as failed.
+const RESERVE: Duration = Duration::from_millis(500);
+/// Octets of a word, and of a check's result, that are told.
+const MAX_TOLD: usize = 80;
+/// Sure enough to look up why: words are told of what is not plainly ham.
+const WORTH_EXPLAINING: f64 = 0.3;
+
+/// A config's worth of judging.
+pub(in crate::engine) struct Sitting(Arc<Rules>);
+
+struct Rules {
+    court: Arc<Court>,
+    names: Names,
+    hostname: Box<str>,
+    authenticator: OnceCell<Authenticator>,
+    thresholds: Thresholds,
+    action: Action,
+    on_failure: config::OnFailures,
+    allow: Peers,
+    block: Peers,
+    large: Semaphore,
+}
+
+/// What was found out of a message.
+#[derive(Default)]
+struct Found {
+    content: Option<Content>,
+    findings: Option<Findings>,
+    /// Kinds of checks that failed, with what is to follow, and why.
+    failed: Vec<(config::OnFailure, String)>,
+}
+
+impl Sitting {
+    pub(in crate::engine) fn new(config: &Config, court: Arc<Court>, names: Names) -> Self {
+        let judge = &config.judge;
+        Self(Arc::new(Rules {
+            court,
+            names,
+            hostname: config.hostname.to_string().into(),
+            authenticator: OnceCell::new(),
+            thresholds: Thresholds { tag: judge.tag, quarantine: judge.quarantine, reject: judge.reject },
+            action: judge.action,
+            on_failure: judge.on_failure,
+            allow: Peers::new(&judge.allow),
+            block: Peers::new(&judge.block),
+            large: Semaphore::new(LARGE_AT_ONCE),
+        }))
+    }
+
+    /// How sessions have their mail judged.
+    pub(in crate::engine) fn settings(config: &Config) -> relay::Judging {
+        let judge = &config.judge;
+        let defers = [judge.on_failure.auth, judge.on_failure.content].contains(&config::OnFailure::Defer);
+        // Who only observes acts on nothing, and neither does a failure.
+        let on_failure = match defers && judge.action == Action::Enforce {
+            true => OnFailure::Defer,
+            false => OnFailure::Pass,
+        };
+        relay::Judging { budget: judge.budget, on_failure }
+    }
+
+    /// Whom Postern answers itself.
+    pub(in crate::engine) fn own_addresses(config: &Config) -> OwnAddresses {
+        let judge = &config.judge;
+        let reports = [&judge.report_spam, &judge.report_ham];
+        let own =
+            reports.into_iter().fold(OwnAddresses::default(), |own, address| own.with(address, Own::Report));
+        judge.traps.iter().fold(own, |own, address| own.with(address, Own::Trap))
+    }
+}
+
+impl relay::Judge for Sitting {
+    fn judge(&self, case: Case, deadline: Instant) -> Judging {
+        let rules = Arc::clone(&self.0);
+        Box::pin(async move { rules.judge(case, deadline).await })
+    }
+
+    fn own_mail_came(&self) {
+        self.0.court.own_mail.notify_one();
+    }
+}
+
+impl Rules {
+    async fn judge(&self, case: Case, deadline: Instant) -> Judgement {
+        let began = Instant::now();
+        let found = self.find_out(&case, deadline - RESERVE).await;
+        let mut checks = found.findings.as_ref().map(Findings::checks).unwrap_or_default();
+        checks.extend(self.rules_say(&case, &found));
+        let scored =
+            found.content.as_ref().map(|content| self.score(&case, content, found.findings.as_ref()));
+        let weighed = judge::judge(scored.as_ref().map(|(_, score)| score), &checks, &self.thresholds);
+        let verdict = verdict_of(weighed.verdict);
+        let words = match &scored {
+            Some((features, _)) if weighed.probability > WORTH_EXPLAINING => {
+                self.words(features, &case, &checks)
+            }
+            _ => Vec::new(),
+        };
+        let trouble: Vec<_> = found.failed.iter().map(|(_, why)| why.as_str()).collect();
+        let opinion = Opinion {
+            direction: case.direction,
+            carried_out: verdict,
+            probability: scored.as_ref().map(|_| weighed.probability),
+            checks: weighed.checks.iter().take(MAX_CHECKS).map(told).collect(),
+            words,
+            trouble: trouble.join("; ").into(),
+            took: began.elapsed(),
+        };
+        let results = found.findings.as_ref().filter(|_| case.direction == Direction::Inbound);
+        let results = results.map(|findings| {
+            let null_sender = case.envelope.mail.reverse_path == ReversePath::Null;
+            findings.field(&self.hostname, null_sender)
+        });
+        let mut judgement = Judgement {
+            verdict,
+            fate: Fate::Deliver(Mark::PASS),
+            apart: Vec::new(),
+            results: results.unwrap_or_default().into(),
+            opinion,
+        };
+        self.sentence(&mut judgement, &weighed, &found);
+        if let Some((features, score)) = scored {
+            self.keep(&case, features, score, &judgement, found.content);
+        }
+        judgement
+    }
+
+    /// Reads the content and asks about the sender, both at the same time.
+    async fn find_out(&self, case: &Case, deadline: Instant) -> Found {
+        let mut found = Found::default();
+        let _turn = match case.body.file.is_some() && case.body.stored > 0 {
+            true => timeout_at(deadline, self.large.acquire()).await.ok(),
+            false => None,
+        };
+        let message = match timeout_at(deadline, beginning(&case.body)).await {
+            Ok(Ok(message)) => message,
+            Ok(Err(error)) => {
+                found.failed.push((self.on_failure.content, format!("the content cannot be read: {error}")));
+                return found;
+            }
+            Err(_) => {
+                found.failed.push((self.on_failure.content, "the content was not read in time".into()));
+                return found;
+            }
+        };
+        let is_asked = case.direction == Direction::Inbound;
+        let (content, findings) = tokio::join!(self.read(&message, deadline), async {
+            match is_asked {
+                true => Some(self.ask(case, &message, deadline).await),
+                false => None,
+            }
+        });
+        match content {
+            Ok(content) => found.content = Some(content),
+            Err(why) => found.failed.push((self.on_failure.content, why)),
+        }
+        match findings {
+            Some(Ok(findings)) => {
+                if findings.is_incomplete() {
+                    found.failed.push((self.on_failure.auth, "the DNS did not say who may send".into()));
+                }
+                found.findings = Some(findings);
+            }
+            Some(Err(why)) => found.failed.push((self.on_failure.auth, why)),
+            None => {}
+        }
+        found
+    }
+
+    async fn read(&self, message: &[u8], deadline: Instant) -> Result<Content, String> {
+        let workers = self.court.roles.workers().ok_or("no worker reads mail yet")?;
+        let body = Body::from_bytes(message).map_err(|error| format!("no memory for a worker: {error}"))?;
+        match timeout_at(deadline, workers.read(&body)).await {
+            Ok(Ok(sifted)) => Ok(sifted.content),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the content was not read in time".into()),
+        }
+    }
+
+    async fn ask(&self, case: &Case, message: &[u8], deadline: Instant) -> Result<Findings, String> {
+        let make = || async {
+            self.names.resolver().await.map(|resolver| Authenticator::new(resolver, &self.hostname))
+        };
+        let authenticator = self.authenticator.get_or_try_init(make);
+        let authenticator = match timeout_at(deadline, authenticator).await {
+            Ok(Ok(authenticator)) => authenticator,
+            Ok(Err(error)) => return Err(format!("the DNS cannot be asked: {error}")),
+            Err(_) => return Err("the DNS does not answer".into()),
+        };
+        let sender = Sender {
+            client: case.client.address.ip(),
+            helo: &case.client.helo,
+            reverse_path: &case.envelope.mail.reverse_path,
+        };
+        Ok(Findings::gather(authenticator, sender, message, deadline).await)
+    }
+
+    /// What needs no weighing: the test string, traps, the administrator's lists.
+    fn rules_say(&self, case: &Case, found: &Found) -> Vec<Check> {
+        let mut checks = Vec::new();
+        let mut demand = |name: &'static str, result: String, demand| {
+            checks.push(Check::demanding(name, result, demand));
+        };
+        if found.content.as_ref().is_some_and(|content| content.oddities.gtube) {
+            demand("gtube", "found".into(), judge::Verdict::Reject);
+        }
+        if case.trapped {
+            demand("trap", "among the recipients".into(), judge::Verdict::Reject);
+        }
+        let author = found.content.as_ref().and_then(|content| content.from.first());
+        let author = author.map_or("", |author| author.mailbox.as_str());
+        let (client, sender) = (case.client.address.ip(), &case.envelope.mail.reverse_path);
+        if case.direction == Direction::Inbound {
+            if let Some(entry) = self.block.names(client, sender, author) {
+                demand("block", entry, judge::Verdict::Reject);
+            } else if let Some(entry) = self.allow.proves(client, (sender, author), found.findings.as_ref())
+                && !case.trapped
+            {
+                demand("allow", entry, judge::Verdict::Pass);
+            }
+        }
+        checks
+    }
+
+    fn score(&self, case: &Case, content: &Content, findings: Option<&Findings>) -> (Features, Score) {
+        let words = findings.map(Findings::words).unwrap_or_default();
+        let transport = Transport {
+            helo: &case.client.helo,
+            client: match case.direction {
+                Direction::Inbound => Client::Unknown,
+                Direction::Outbound => Client::Inside,
+            },
+            reverse_path: case.envelope.mail.reverse_path.as_str(),
+            envelope: true,
+            findings: &words,
+            ..Transport::default()
+        };
+        let features = Features::of(content, &transport);
+        let (domain, user) = whom(case);
+        let score = self.court.model.score(&features, Whom { domain: &domain, user: &user }, case.received);
+        (features, score)
+    }
+
+    /// What weighed most.
+    fn words(&self, features: &Features, case: &Case, checks: &[Check]) -> Vec<(Box<str>, f64)> {
+        let (domain, user) = whom(case);
+        let whom = Whom { domain: &domain, user: &user };
+        let explained = self.court.model.explain(features, whom, checks, &self.thresholds, case.received);
+        let clues = explained.clues.into_iter().chain(explained.sequences);
+        clues.take(MAX_WORDS).map(|clue| (shortened(&clue.text), clue.weight)).collect()
+    }
+
+    /// From what is known to what is done, as far as the config lets verdicts act.
+    fn sentence(&self, judgement: &mut Judgement, weighed: &judge::Judgement, found: &Found) {
+        let why = reason(weighed);
+        let (verdict, action) = (judgement.verdict, self.action);
+        let failed = found.failed.iter().find(|(follows, _)| *follows == config::OnFailure::Defer);
+        let word = match verdict {
+            Verdict::Pass => "pass",
+            Verdict::Tag => "tag",
+            _ => "quarantine",
+        };
+        let (fate, carried_out) = match (action, verdict) {
+            (Action::Enforce, Verdict::Reject) => (Fate::Refuse(No::NotWanted(why)), Verdict::Reject),
+            (Action::Enforce, _) if failed.is_some() => {
+                let why = failed.map_or("", |(_, why)| why.as_str());
+                judgement.verdict = Verdict::Defer;
+                (Fate::Refuse(No::NotJudged(why.into())), Verdict::Defer)
+            }
+            (Action::Enforce, Verdict::Quarantine) => (Fate::Hold(No::NotWanted(why)), Verdict::Quarantine),
+            (Action::Enforce, Verdict::Defer) => (Fate::Refuse(No::NotJudged(why)), Verdict::Defer),
+            (_, Verdict::Pass) => (Fate::Deliver(Mark::PASS), Verdict::Pass),
+            (Action::Observe, _) => (Fate::Deliver(Mark { word, spam_flag: false }), Verdict::Pass),
+            (Action::Tag | Action::Enforce, _) => {
+                (Fate::Deliver(Mark { word: "tag", spam_flag: true }), Verdict::Tag)
+            }
+        };
+        judgement.fate = fate;
+        judgement.opinion.carried_out = carried_out;
+    }
+
+    /// For reports, and for what it teaches by itself.
+    fn keep(
+        &self,
+        case: &Case,
+        features: Features,
+        score: Score,
+        judgement: &Judgement,
+        content: Option<Content>,
+    ) {
+        let lesson = match (case.trapped, case.direction, judgement.verdict) {
+            (true, ..) => AtOnce::Trap,
+            (_, Direction::Outbound, Verdict::Pass) => AtOnce::Outgoing,
+            (_, Direction::Outbound, _) => AtOnce::Nothing,
+            (_, Direction::Inbound, _) => AtOnce::Own(score),
+        };
+        let message_id = content.map(|content| content.message_id).unwrap_or_default();
+        self.court.kept.keep(Judged { transaction: case.transaction, features, message_id, lesson });
+    }
+}
+
+/// The overlays of a message: its one recipient's, or the domain that all recipients are in.
+fn whom(case: &Case) -> (String, String) {
+    let named = &case.envelope.recipients;
+    let paths: Vec<&ForwardPath> =
+        case.recipients.iter().filter_map(|index| Some(&named.get(index)?.forward_path)).collect();
+    let Some(first) = paths.first() else { return Default::default() };
+    let domain = first.domain().map(|domain| domain.as_str().to_lowercase()).unwrap_or_default();
+    let same = paths.iter().all(|path| path.domain() == first.domain());
+    match (same, paths.len()) {
+        (true, 1) => (domain, first.as_str().to_lowercase()),
+        (true, _) => (domain, String::new()),
+        (false, _) => Default::default(),
+    }
+}
+
+fn verdict_of(verdict: judge::Verdict) -> Verdict {
+    match verdict {
+        judge::Verdict::Pass => Verdict::Pass,
+        judge::Verdict::Tag => Verdict::Tag,
+        judge::Verdict::Quarantine => Verdict::Quarantine,
+        judge::Verdict::Reject => Verdict::Reject,
+        judge::Verdict::Defer => Verdict::Defer,
+        judge::Verdict::Discard => Verdict::Discard,
+    }
+}
+
+/// For the sender: which kind of check it was, and no number by which the next run could be tuned.
+fn reason(weighed: &judge::Judgement) -> Box<str> {
+    let demanded = weighed.checks.iter().find(|check| {
+        check.demand.is_some_and(|demand| demand == weighed.verdict && demand != judge::Verdict::Pass)
+    });
+    match demanded.map(|check| &*check.name) {
+        Some("gtube") => "it holds the test string for spam".into(),
+        Some("virus") => "it holds a virus".into(),
+        Some("block") => "its sender is blocked here".into(),
+        Some("dmarc") => "its author's domain says that it is not theirs".into(),
+        Some(_) | None => "it looks like spam".into(),
+    }
+}
+
+fn told(check: &Check) -> record::Check {
+    record::Check { name: shortened(&check.name), result: shortened(&check.result), weight: check.weight }
+}
+
+fn shortened(text: &str) -> Box<str> {
+    text.get(..text.floor_char_boundary(MAX_TOLD)).unwrap_or_default().into()
+}
