@@ -10,6 +10,7 @@ mod chart;
 mod desk;
 mod guard;
 mod page;
+mod quarantine;
 mod queue;
 mod tables;
 mod told;
@@ -106,6 +107,10 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/api/v1/queue", get(queue::list))
         .route("/api/v1/queue/disaster", post(queue::disaster))
         .route("/api/v1/queue/{id}", get(queue::message).post(queue::order))
+        .route("/quarantine", get(quarantine::page))
+        .route("/quarantine/{verb}", post(quarantine::button))
+        .route("/api/v1/quarantine", get(quarantine::list))
+        .route("/api/v1/quarantine/{id}", get(quarantine::message).post(quarantine::order))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .route("/interception-ca.pem", get(answers::authority))
         .route("/metrics", get(answers::metrics))

@@ -1,8 +1,10 @@
-//! `postern status`, `postern trace` and `postern queue`: they ask the running Postern and tell its answer.
+//! `postern status`, `postern trace`, `postern queue` and `postern quarantine`: they ask the running Postern and tell its answer.
 
+mod quarantine;
 mod queue;
 mod words;
 
+pub use quarantine::quarantine;
 pub use queue::queue;
 
 use std::net::SocketAddr;

@@ -56,6 +56,9 @@ pub enum Command {
     /// Look at what waits, and say what is to become of it.
     #[command(subcommand)]
     Queue(QueueAction),
+    /// Look at what verdicts hold; let it go, or throw it away.
+    #[command(subcommand)]
+    Quarantine(QuarantineAction),
     /// Show, load or remove the nftables rule set; ban networks.
     #[command(subcommand)]
     Firewall(FirewallAction),
@@ -232,6 +235,41 @@ pub enum QueueAction {
         #[arg(value_enum)]
         switch: Switch,
     },
+}
+
+/// `postern quarantine`
+#[derive(Clone, Debug, Subcommand)]
+pub enum QuarantineAction {
+    /// List messages, the oldest first, and why each is held.
+    List(QuarantineList),
+    /// Tell all that is known of one message.
+    Show {
+        /// As `list` names it.
+        id: String,
+    },
+    /// Deliver, and learn as wanted mail.
+    Release {
+        /// As `list` names them.
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
+    /// Throw away.
+    Remove {
+        /// As `list` names them.
+        #[arg(required = true, value_name = "ID")]
+        ids: Vec<String>,
+    },
+}
+
+/// `postern quarantine list`
+#[derive(Clone, Debug, Default, Args)]
+pub struct QuarantineList {
+    /// Only for recipients in this domain, or for this backend.
+    #[arg(long, value_name = "D")]
+    pub domain: Option<String>,
+    /// At most so many [default: 100, at most 1000].
+    #[arg(long, value_name = "N")]
+    pub last: Option<usize>,
 }
 
 /// On or off.

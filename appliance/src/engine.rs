@@ -40,7 +40,6 @@ use arming::Arming;
 pub use error::EngineError;
 use generation::Base;
 pub(crate) use generation::{leg, state_lock, tls_settings};
-use judging::Clerk;
 use live::Present;
 use queue::Draining;
 use workers::{Bound, Workers};
@@ -171,12 +170,11 @@ impl Engine {
             Arc::clone(&arming),
             Arc::clone(&roles),
             (Arc::clone(&draining.queue), clock),
-            base.court().cloned(),
+            Arc::clone(base.court()),
         ));
         roles.attend(&relay);
-        if let Some(court) = base.court() {
-            let addresses = (config.judge.report_spam.clone(), config.judge.report_ham.clone());
-            tokio::spawn(Clerk::new(Arc::clone(court), Arc::clone(&relay)).work(addresses));
+        if let Some(court) = base.court().get() {
+            court.employ_clerk(&relay);
         }
 
         // What servers offer is known before the first client asks (DECISIONS 1); of those that are away, from before.
@@ -237,6 +235,9 @@ impl Engine {
                 self.relay.replace(generation.serving);
                 self.arming.config_is(&config, generation.names);
                 self.draining.config_is(&config);
+                if let Some(court) = self.base.court().get() {
+                    court.employ_clerk(&self.relay);
+                }
                 if let Err(error) = self.listen_too(&config) {
                     tracing::error!(%error, "a new listener cannot be had");
                 }
@@ -272,7 +273,7 @@ impl Engine {
             tracing::warn!(sessions = left, "closed before they were done");
         }
         self.draining.end().await;
-        if let Some(court) = self.base.court() {
+        if let Some(court) = self.base.court().get() {
             court.close().await;
         }
         let _ = self.stop_admin.send(());

@@ -49,6 +49,7 @@ async fn perform(line: &CommandLine) -> Exit {
         Command::Backup(options) => backup::backup(line, options).await,
         Command::Restore(options) => backup::restore(line, options).await,
         Command::Queue(action) => ask::queue(line, action).await,
+        Command::Quarantine(action) => ask::quarantine(line, action).await,
         Command::Firewall(action) => firewall::firewall(line, action).await,
         Command::FirstBoot(options) => {
             first_boot::first_boot(options.step, options.root.clone(), line.json).await

@@ -17,4 +17,7 @@ pub use queue::{
 pub use state::{Level, State};
 pub use status::{Count, NetworkCount, NotReached, Period, Status, TlsCount, Totals};
 pub(crate) use story::proof_name;
-pub use story::{GroupStory, LegStory, RecipientStory, SessionStory, TlsStory, TransactionStory};
+pub use story::{
+    CheckStory, GroupStory, LegStory, OpinionStory, RecipientStory, SessionStory, TlsStory, TransactionStory,
+    WordStory,
+};

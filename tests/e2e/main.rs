@@ -10,6 +10,7 @@ mod evidence;
 mod gateway;
 mod hostile;
 mod injection;
+mod judging;
 mod life;
 mod misbehaving;
 mod notification;

@@ -32,6 +32,8 @@ pub struct Options {
     pub limits: String,
     /// What `[tls]` says besides certificates, as TOML.
     pub tls: String,
+    /// What `[judge]` says, as TOML; judging is off without.
+    pub judge: String,
     /// Where its state is; without, in a folder of its own.
     pub state: Option<PathBuf>,
 }
@@ -47,6 +49,7 @@ impl Default for Options {
             proxies: "[]".into(),
             limits: String::new(),
             tls: String::new(),
+            judge: "enabled = false\n".into(),
             state: None,
         }
     }
@@ -92,13 +95,14 @@ impl Postern {
              [[listener]]\naddress = \"{smtp}\"\nprotocol = \"smtp\"\nproxy_protocol_from = {proxies}\n\
              [[listener]]\naddress = \"{submission}\"\nprotocol = \"submission\"\n\
              [[listener]]\naddress = \"{submissions}\"\nprotocol = \"submissions\"\n\
-             {config}\n[acme]\nenabled = false\n[judge]\nenabled = false\n[http]\nplain = \"\"\ntls = \"\"\n\
+             {config}\n[acme]\nenabled = false\n[judge]\n{judge}\n[http]\nplain = \"\"\ntls = \"\"\n\
              [admin]\nlisten = \"{admin}\"\n[tls]\n{certificates}{tls}\n[limits]\n{limits}\n",
             hostname = options.hostname,
             state = options.state.clone().unwrap_or_else(|| scratch.join("state")),
             proxies = options.proxies,
             config = options.config,
             tls = options.tls,
+            judge = options.judge,
             limits = options.limits,
         );
         let config = scratch.write("postern.toml", text.as_bytes());

@@ -69,6 +69,7 @@ pub(super) fn front(status: &Status, transactions: &[TransactionStory], sessions
         }
         (tables::backends(&status.backends))
         (waiting::summary(&status.queue, status.now))
+        (tables::verdicts(&days.verdicts))
         (tables::transactions(transactions))
         (tables::tls("client-tls", "TLS with clients", &days.client_tls))
         (tables::tls("server-tls", "TLS with servers", &days.server_tls))

@@ -27,7 +27,7 @@ pub(super) struct Wanted {
     pub(super) folder: String,
     #[serde(default)]
     pub(super) domain: String,
-    last: Option<usize>,
+    pub(super) last: Option<usize>,
 }
 
 impl Wanted {
@@ -47,13 +47,13 @@ fn folder(name: &str) -> Result<Folder, No> {
 /// A list, and the numbers that go with it.
 #[derive(Debug, Serialize)]
 pub(super) struct Listed {
-    state: QueueState,
+    pub(super) state: QueueState,
     /// How many there are; the list may have fewer.
-    found: usize,
-    messages: Vec<QueuedMessage>,
+    pub(super) found: usize,
+    pub(super) messages: Vec<QueuedMessage>,
 }
 
-async fn listed(desk: &Desk, wanted: &Wanted) -> Result<Listed, No> {
+pub(super) async fn listed(desk: &Desk, wanted: &Wanted) -> Result<Listed, No> {
     let ids = wanted.ids(desk)?;
     let last = wanted.last.unwrap_or(DEFAULT_LAST).min(MAX_LAST);
     let mut messages = Vec::new();
@@ -93,7 +93,7 @@ pub(super) async fn message_page(State(desk): Office, Path(id): Path<String>) ->
     Ok(html(waiting::message(&frame, &message)))
 }
 
-async fn one(desk: &Desk, id: &str) -> Result<QueuedMessage, No> {
+pub(super) async fn one(desk: &Desk, id: &str) -> Result<QueuedMessage, No> {
     let id = id.parse().map_err(|_| No(StatusCode::BAD_REQUEST, "not a message's identifier"))?;
     let found = QueuedMessage::of(desk.queue(), id).await.map_err(|error| broken(&error))?;
     found.ok_or(No(StatusCode::NOT_FOUND, "no such message in the spool, or no longer"))
@@ -119,6 +119,13 @@ pub(super) struct Whom {
     folder: String,
 }
 
+impl Whom {
+    /// These.
+    pub(super) fn named(ids: Vec<String>) -> Self {
+        Self { ids, ..Self::default() }
+    }
+}
+
 /// What came of an order.
 #[derive(Debug, Serialize)]
 pub(super) struct Done {
@@ -136,10 +143,12 @@ pub(super) async fn order(
     carry_out(&desk, &verb, &whom).await.map(Json)
 }
 
-async fn carry_out(desk: &Desk, verb: &str, whom: &Whom) -> Result<Done, No> {
+pub(super) async fn carry_out(desk: &Desk, verb: &str, whom: &Whom) -> Result<Done, No> {
     let order = order_of(verb)?;
     let ids = ids_of(desk, whom)?;
+    let held = if verb == "release" { held_by_verdicts(desk, &ids) } else { Vec::new() };
     let changed = desk.queue().order(&ids, &order).await.map_err(|error| broken(&error))?;
+    held.into_iter().for_each(|transaction| desk.live().was_released(transaction));
     tracing::info!(verb, found = ids.len(), changed, "an order for the queue was carried out");
     if !whom.ids.is_empty() && changed == 0 {
         return Err(No(
@@ -148,6 +157,13 @@ async fn carry_out(desk: &Desk, verb: &str, whom: &Whom) -> Result<Done, No> {
         ));
     }
     Ok(Done { changed, found: ids.len() })
+}
+
+/// The transactions of those that lie in the quarantine.
+fn held_by_verdicts(desk: &Desk, ids: &[EntryId]) -> Vec<smtp::TransactionId> {
+    let entries = ids.iter().filter_map(|id| desk.queue().spool().entry(*id));
+    let held = entries.filter(|entry| entry.folder == Folder::Quarantine);
+    held.map(|entry| entry.transaction).collect()
 }
 
 fn order_of(verb: &str) -> Result<Order, No> {

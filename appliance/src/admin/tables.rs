@@ -316,6 +316,36 @@ pub(super) fn refusals(refusals: &[Count]) -> Markup {
     )
 }
 
+pub(super) fn verdicts(verdicts: &[Count]) -> Markup {
+    let whole = verdicts.iter().map(|count| count.count).sum();
+    section(
+        "verdicts",
+        "Verdicts of the last two days",
+        html! {
+            @if verdicts.is_empty() { (none("Nothing was judged.")) }
+            @else {
+                ul.shares {
+                    @for count in verdicts {
+                        li {
+                            div { span { (count.what) } span.number { (count.count) } }
+                            (chart::share(count.count, whole, verdict_class(&count.what)))
+                        }
+                    }
+                }
+            }
+            p.note { a href="/quarantine" { "What is held" } }
+        },
+    )
+}
+
+fn verdict_class(verdict: &str) -> &'static str {
+    match verdict {
+        "pass" => "good",
+        "tag" | "defer" => "attention",
+        _ => "bad",
+    }
+}
+
 pub(super) fn without_tls(networks: &[NetworkCount]) -> Markup {
     section(
         "without-tls",

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::page::Frame;
 use super::tables::{outcome_class, when};
 use crate::config::size_in_words;
-use crate::report::{GroupStory, RecipientStory, TransactionStory};
+use crate::report::{GroupStory, OpinionStory, RecipientStory, TransactionStory};
 
 pub(super) fn transaction(frame: &Frame, story: &TransactionStory) -> Markup {
     let from = if story.from.is_empty() { "<> (no one: a report)" } else { &story.from };
@@ -30,6 +30,7 @@ pub(super) fn transaction(frame: &Frame, story: &TransactionStory) -> Markup {
                 dt { "Took" } dd { (story.lasted_ms) " ms, " (story.settled_in_ms) " ms of them after the content" }
             }
         }
+        @if let Some(one) = &story.opinion { (opinion(one, &story.verdict)) }
         section.wide {
             h2 { "Recipients" }
             ol.plain { @for recipient in &story.recipients { (one_recipient(recipient)) } }
@@ -41,6 +42,30 @@ pub(super) fn transaction(frame: &Frame, story: &TransactionStory) -> Markup {
             ol.plain { @for group in &story.groups { (one_group(group)) } }
         }
     })
+}
+
+fn opinion(opinion: &OpinionStory, verdict: &str) -> Markup {
+    html! {
+        section.wide id="opinion" {
+            h2 { "Why" }
+            p { strong { (opinion.words(verdict)) } span.note { " · " (opinion.direction) " · " (opinion.took_ms) " ms" } }
+            @if !opinion.trouble.is_empty() { p.reason.words { "Failed: " (opinion.trouble) } }
+            table {
+                thead { tr { th { "Check" } th { "Result" } th { "Weight" } } }
+                tbody {
+                    @for check in &opinion.checks {
+                        tr { td.words { (check.name) } td.words { (check.result) } td.number { (format!("{:+.2}", check.weight)) } }
+                    }
+                }
+            }
+            @if !opinion.words.is_empty() {
+                h3 { "What weighed most in its text" }
+                p.words {
+                    @for word in &opinion.words { q { (word.text) } " " span.note { (format!("{:+.2}", word.weight)) } " " }
+                }
+            }
+        }
+    }
 }
 
 fn more(story: &TransactionStory) -> usize {

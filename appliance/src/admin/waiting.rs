@@ -206,10 +206,14 @@ fn verbs(message: &QueuedMessage) -> &'static [(&'static str, &'static str)] {
 
 /// A form for each verb.
 fn buttons(fields: &[(&str, &str)], verbs: &[(&str, &str)]) -> Markup {
+    buttons_at("/queue", fields, verbs)
+}
+
+fn buttons_at(place: &str, fields: &[(&str, &str)], verbs: &[(&str, &str)]) -> Markup {
     html! {
         div.actions {
             @for (verb, words) in verbs {
-                form method="post" action=(format!("/queue/{verb}")) {
+                form method="post" action=(format!("{place}/{verb}")) {
                     @for (name, value) in fields {
                         @if !value.is_empty() { input type="hidden" name=(name) value=(value); }
                     }
@@ -263,6 +267,48 @@ pub(super) fn message(frame: &Frame, message: &QueuedMessage) -> Markup {
     )
 }
 
+/// What verdicts hold, each with what one can do.
+pub(super) fn quarantine(
+    frame: &Frame,
+    state: &QueueState,
+    found: usize,
+    messages: &[QueuedMessage],
+) -> Markup {
+    frame.around(
+        "All times are UTC",
+        html! {
+            p.back { a href="/" { "Status" } " · " a href="/queue" { "Queue" } }
+            (wide("held", "Quarantine", html! {
+                @if messages.is_empty() { (none("Nothing is held.")) }
+                @else {
+                    p.note { "The " (messages.len()) " oldest of " (found) ". Released is delivered, and learnt as wanted mail." }
+                    ul.plain { @for message in messages { li { (held(message)) } } }
+                }
+                @if state.disaster.is_some() { p.reason { "Disaster mode: nothing expires" } }
+            }))
+        },
+    )
+}
+
+fn held(message: &QueuedMessage) -> Markup {
+    let to = message.to.first().map_or("nobody", |recipient| recipient.address.as_str());
+    let from = if message.from.is_empty() { "<>" } else { &message.from };
+    html! {
+        p {
+            a.id href=(format!("/queue/{}", message.id)) { (message.id) } " "
+            span.words { (from) " to " (to) }
+            @if message.recipients > 1 { span.note { " +" (message.recipients - 1) } }
+            span.note { " · " (size_in_words(message.size)) " · came " (when_seconds(message.received)) }
+        }
+        p.reason.words { q { (message.reason) } }
+        p.note {
+            a href=(format!("/transactions/{}", message.transaction)) { "why" }
+            @if let Some(until) = message.until { " · stays until " (when_seconds(until)) }
+        }
+        (buttons_at("/quarantine", &[("id", &message.id)], &[("release", "Release"), ("remove", "Remove")]))
+    }
+}
+
 /// The queue's section of the front page.
 pub(super) fn summary(state: &QueueState, now: u64) -> Markup {
     let most = state.domains.iter().map(|domain| domain.messages).max().unwrap_or_default().max(1);
@@ -274,6 +320,8 @@ pub(super) fn summary(state: &QueueState, now: u64) -> Markup {
             @else { ul.shares { @for domain in state.domains.iter().take(5) { (bar(domain, most, now)) } } }
             @let expired = state.in_folder(Folder::Expired);
             @if expired > 0 { p.reason { (expired) " could not be delivered and need a person" } }
+            @let held = state.in_folder(Folder::Quarantine);
+            @if held > 0 { p.reason { a href="/quarantine" { (held) " held by their verdicts" } } }
             @if state.disaster.is_some() { p.reason { "Disaster mode: nothing expires" } }
             p.note { a href="/queue" { "All of it, and what one can do" } }
         },

@@ -39,10 +39,10 @@ pub async fn queue(line: &CommandLine, action: &QueueAction) -> Exit {
 }
 
 #[derive(Debug, Deserialize)]
-struct Listed {
+pub(super) struct Listed {
     state: QueueState,
-    found: usize,
-    messages: Vec<QueuedMessage>,
+    pub(super) found: usize,
+    pub(super) messages: Vec<QueuedMessage>,
 }
 
 async fn list(line: &CommandLine, wanted: &QueueList) -> Exit {
@@ -82,7 +82,7 @@ fn lines(listed: &Listed) -> Vec<String> {
 }
 
 /// Two lines: what it is, and why it waits.
-fn entry(message: &QueuedMessage) -> [String; 2] {
+pub(super) fn entry(message: &QueuedMessage) -> [String; 2] {
     let to = message.to.first().map_or("nobody", |recipient| recipient.address.as_str());
     let more = match message.recipients {
         0 | 1 => String::new(),
@@ -102,7 +102,7 @@ fn entry(message: &QueuedMessage) -> [String; 2] {
     [first, format!("  {}{when}", message.reason)]
 }
 
-fn show(message: &QueuedMessage) -> Vec<String> {
+pub(super) fn show(message: &QueuedMessage) -> Vec<String> {
     let mut lines = Vec::from(entry(message));
     let client = if message.client.is_empty() { "Postern itself" } else { &message.client };
     lines.push(format!("  transaction {}, from {client}, for {}", message.transaction, message.destination));
@@ -162,9 +162,9 @@ pub(super) fn summary(state: &QueueState, now: u64) -> Vec<String> {
 
 /// What came of an order.
 #[derive(Debug, Deserialize)]
-struct Done {
-    changed: usize,
-    found: usize,
+pub(super) struct Done {
+    pub(super) changed: usize,
+    pub(super) found: usize,
 }
 
 async fn carry_out(line: &CommandLine, verb: &str, whom: &QueueWhom) -> Result<Exit, Exit> {

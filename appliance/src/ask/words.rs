@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::config::{duration_in_words, size_in_words};
 use crate::report::{
-    BackendState, CertificateSource, GroupStory, Health, Level, Period, SessionStory, Status, TlsCount,
-    TransactionStory,
+    BackendState, CertificateSource, GroupStory, Health, Level, OpinionStory, Period, SessionStory, Status,
+    TlsCount, TransactionStory,
 };
 
 /// What the status page shows.
@@ -87,6 +87,7 @@ fn sums(period: &Period) -> Vec<String> {
     };
     lines.extend(period.client_tls.iter().map(|count| tls("clients", count)));
     lines.extend(period.server_tls.iter().map(|count| tls("servers", count)));
+    lines.extend(period.verdicts.iter().map(|count| format!("  judged {}: {}", count.what, count.count)));
     lines.extend(period.refusals.iter().map(|count| format!("  refused, {}: {}", count.what, count.count)));
     lines
 }
@@ -204,12 +205,29 @@ pub(super) fn story(story: &TransactionStory) -> Vec<String> {
         format!("  client {} ({}), {}", story.client, story.helo, story.tls.words()),
         format!("  from <{}>, {}, {}", story.from, size_in_words(story.size), story.verdict),
     ];
+    story.opinion.iter().for_each(|one| lines.extend(opinion(one, &story.verdict)));
     for recipient in &story.recipients {
         lines.push(format!("  to {}: {}", recipient.address, recipient.reply));
     }
     story.groups.iter().for_each(|one| lines.extend(group(one)));
     if !story.reply.is_empty() {
         lines.push(format!("  the client was told: {}", story.reply));
+    }
+    lines
+}
+
+/// Check by check, each with its share, and the words that weighed most.
+fn opinion(opinion: &OpinionStory, verdict: &str) -> Vec<String> {
+    let mut lines = vec![format!("  judged {}: {}", opinion.direction, opinion.words(verdict))];
+    let checks = opinion.checks.iter();
+    lines.extend(checks.map(|check| format!("    {:>+7.2} {}: {}", check.weight, check.name, check.result)));
+    if !opinion.words.is_empty() {
+        let words: Vec<_> =
+            opinion.words.iter().map(|word| format!("{:?} {:+.2}", word.text, word.weight)).collect();
+        lines.push(format!("    words: {}", words.join(", ")));
+    }
+    if !opinion.trouble.is_empty() {
+        lines.push(format!("    failed: {}", opinion.trouble));
     }
     lines
 }

@@ -42,6 +42,9 @@ const OUTBOUND: &str = "a demo sends nothing to the world; `run` does, for the n
 /// Who may send to the world: the samples come from this machine, and none of them may leave it.
 const NOBODY: &str = "192.0.2.0/24";
 
+/// The senders of the samples exist in no DNS, and a laptop may have none: the demo asks nobody, and the trace says so.
+const NO_NAMES: &str = "127.0.0.1:1";
+
 /// Why there is no demo.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DemoError {
@@ -233,7 +236,6 @@ impl Show {
         }
         output::line("");
         output::line(&format!("{good} of {} went as they should.", told.len()));
-        output::line("unjudged: no spam judgement in this version; every mail passes to its server.");
         output::line(&format!("Note: {OUTBOUND}."));
     }
 
@@ -293,6 +295,8 @@ fn config_text(folder: &Path, smtp: SocketAddr, admin: SocketAddr, server: Socke
          [[backend]]\nname = \"hidden\"\ndomains = [\"{domain}\"]\nservers = [\"{server}\"]\nsubmission = \"{server}\"\n\
          tls = \"verify\"\ntls_name = \"{name}\"\nca_file = {ca}\n\n\
          [outbound]\nnetworks = [\"{NOBODY}\"]\n\n\
+         [judge]\naction = \"enforce\"\nbudget = \"10s\"\n\n\
+         [resolver]\nservers = [\"{NO_NAMES}\"]\n\n\
          [tls]\ncertificates = [{{ chain = {chain}, key = {key} }}]\n\n[admin]\nlisten = \"{admin}\"\n",
         state = file("state"),
         domain = hidden::DOMAIN,

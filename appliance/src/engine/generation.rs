@@ -37,7 +37,7 @@ pub(super) struct Base {
     spool: tokio::sync::OnceCell<Spool>,
     remembering: Arc<Remembering>,
     /// Of the first generation that judges.
-    court: tokio::sync::OnceCell<Arc<Court>>,
+    court: Arc<tokio::sync::OnceCell<Arc<Court>>>,
     roles: Arc<Roles>,
     verifying: InnerVerification,
     called: CalledBefore,
@@ -82,7 +82,7 @@ impl Base {
             roots,
             spool,
             remembering,
-            court: tokio::sync::OnceCell::new(),
+            court: Arc::default(),
             roles,
             verifying,
             called,
@@ -217,12 +217,13 @@ impl Base {
         let (store, roles) = (self.remembering.store(), Arc::clone(&self.roles));
         let open = || async { Court::open(&self.state_dir, store, roles, Arc::clone(&self.clock)) };
         let court = self.court.get_or_try_init(open).await?;
+        court.reports_go_to(&config.judge.report_spam, &config.judge.report_ham);
         Ok(Some(Arc::new(Sitting::new(config, Arc::clone(court), names))))
     }
 
     /// The court, if some generation has judged.
-    pub(super) fn court(&self) -> Option<&Arc<Court>> {
-        self.court.get()
+    pub(super) fn court(&self) -> &Arc<tokio::sync::OnceCell<Arc<Court>>> {
+        &self.court
     }
 
     async fn backend(

@@ -11,16 +11,18 @@ mod peers;
 mod sitting;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use judge::{Class, Features, Learnt, Lesson, Model, Source, Whom};
 use record::Clock;
+use relay::Relay;
 use smtp::TransactionId;
 use tokio::sync::Notify;
 
-pub(super) use kept::Kept;
-pub(super) use learning::Clerk;
+use kept::Kept;
+use learning::{Addresses, Clerk};
 pub(super) use sitting::Sitting;
 
 use super::error::EngineError;
@@ -37,6 +39,9 @@ pub(super) struct Court {
     clock: Arc<dyn Clock>,
     /// Reports or traps have come.
     own_mail: Notify,
+    reports: Mutex<Addresses>,
+    /// Somebody deals with them.
+    has_clerk: AtomicBool,
 }
 
 impl Court {
@@ -56,7 +61,28 @@ impl Court {
         let model = Arc::new(model);
         let kept = Kept::start(store, Arc::clone(&model), Arc::clone(&clock));
         tokio::spawn(keep_durable(Arc::clone(&model), Arc::clone(&clock)));
-        Ok(Arc::new(Self { model, kept, roles, clock, own_mail: Notify::new() }))
+        Ok(Arc::new(Self {
+            model,
+            kept,
+            roles,
+            clock,
+            own_mail: Notify::new(),
+            reports: Mutex::default(),
+            has_clerk: AtomicBool::new(false),
+        }))
+    }
+
+    /// Where users report to, by the present config.
+    pub(super) fn reports_go_to(&self, spam: &str, ham: &str) {
+        let addresses = Addresses { spam: spam.to_lowercase(), ham: ham.to_lowercase() };
+        *self.reports.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
+    }
+
+    /// Deals with what comes for Postern itself, until the relay drains; once, however often it is asked to.
+    pub(super) fn employ_clerk(self: &Arc<Self>, relay: &Arc<Relay>) {
+        if !self.has_clerk.swap(true, Ordering::Relaxed) {
+            tokio::spawn(Clerk::new(Arc::clone(self), Arc::clone(relay)).work());
+        }
     }
 
     /// Learns a message that was judged here; `None` if nothing of it is kept (any more).

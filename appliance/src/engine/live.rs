@@ -8,6 +8,7 @@ use relay::Relay;
 use route::{Backend, ClientAddress, Server};
 use smtp::Extension;
 use tls::Chain;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::arming::Arming;
@@ -27,7 +28,7 @@ pub(super) struct Present {
     roles: Arc<Roles>,
     queue: Arc<Queue>,
     clock: Arc<dyn Clock>,
-    court: Option<Arc<Court>>,
+    court: Arc<OnceCell<Arc<Court>>>,
 }
 
 impl Present {
@@ -38,7 +39,7 @@ impl Present {
         arming: Arc<Arming>,
         roles: Arc<Roles>,
         (queue, clock): (Arc<Queue>, Arc<dyn Clock>),
-        court: Option<Arc<Court>>,
+        court: Arc<OnceCell<Arc<Court>>>,
     ) -> Self {
         let (certificates, listeners) = (Mutex::new(certificates), Mutex::new(listeners));
         Self { relay, certificates, listeners, arming, roles, queue, clock, court }
@@ -110,7 +111,7 @@ impl Live for Present {
     }
 
     fn was_released(&self, transaction: smtp::TransactionId) {
-        if let Some(court) = &self.court {
+        if let Some(court) = self.court.get() {
             court.was_released(transaction);
         }
     }

@@ -67,6 +67,8 @@ fn transaction(transaction: &Transaction) {
         size = transaction.size,
         tls = tls_word(&transaction.tls),
         verdict = transaction.verdict.name(),
+        carried_out = transaction.opinion.as_ref().map_or("", |opinion| opinion.carried_out.name()),
+        judge_trouble = transaction.opinion.as_ref().map_or("", |opinion| &opinion.trouble),
         reply = &*transaction.reply.as_ref().map(codes).unwrap_or_default(),
         ms = milliseconds(transaction.lasted),
         settled_ms = milliseconds(transaction.settled_in),
@@ -78,6 +80,7 @@ fn transaction(transaction: &Transaction) {
         from = &*transaction.reverse_path,
         recipients = ?transaction.recipients,
         groups = ?transaction.groups,
+        opinion = ?transaction.opinion,
         "mail in full",
     );
 }

@@ -158,12 +158,20 @@ fn transaction_bytes(transaction: &Transaction) -> usize {
         size_of_val(group) + reply(words) + leg
     });
     size_of::<Transaction>()
+        + transaction.opinion.as_deref().map_or(0, opinion_bytes)
         + transaction.helo.len()
         + transaction.reverse_path.len()
         + tls_bytes(&transaction.tls)
         + transaction.reply.as_ref().map_or(0, reply)
         + recipients.sum::<usize>()
         + groups.sum::<usize>()
+}
+
+fn opinion_bytes(opinion: &record::Opinion) -> usize {
+    let checks =
+        opinion.checks.iter().map(|check| size_of_val(check) + check.name.len() + check.result.len());
+    let words = opinion.words.iter().map(|word| size_of_val(word) + word.0.len());
+    size_of_val(opinion) + opinion.trouble.len() + checks.sum::<usize>() + words.sum::<usize>()
 }
 
 fn tls_bytes(outcome: &TlsOutcome) -> usize {

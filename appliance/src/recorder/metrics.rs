@@ -25,6 +25,8 @@ pub struct Metrics {
     client_tls: Family<TlsLabels, Counter>,
     server_tls: Family<TlsLabels, Counter>,
     messages: Family<MessageLabels, Counter>,
+    verdicts: Family<VerdictLabels, Counter>,
+    judging: Histogram,
     recipients: Family<ClassLabel, Counter>,
     content: Counter,
     bytes: Family<DirectionLabel, Counter>,
@@ -73,6 +75,12 @@ struct MessageLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VerdictLabels {
+    verdict: &'static str,
+    direction: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ClassLabel {
     class: &'static str,
 }
@@ -110,6 +118,8 @@ impl Metrics {
             client_tls: Family::default(),
             server_tls: Family::default(),
             messages: Family::default(),
+            verdicts: Family::default(),
+            judging: Histogram::new(BUCKETS),
             recipients: Family::default(),
             content: Counter::default(),
             bytes: Family::default(),
@@ -137,6 +147,9 @@ impl Metrics {
         r.register("client_tls", "Sessions by TLS with the client", self.client_tls.clone());
         r.register("server_tls", "Uses of a server by TLS with it", self.server_tls.clone());
         r.register("messages", "Mail transactions", self.messages.clone());
+        r.register("verdicts", "Messages that were judged, by what was decided", self.verdicts.clone());
+        let help = "From the end of the content to the verdict";
+        r.register_with_unit("judging", help, Unit::Seconds, self.judging.clone());
         r.register("recipients", "Recipients by the class of the reply to them", self.recipients.clone());
         r.register_with_unit("content", "Content of accepted messages", Unit::Bytes, self.content.clone());
         r.register_with_unit("client", "Octets exchanged with clients", Unit::Bytes, self.bytes.clone());
@@ -214,6 +227,11 @@ impl Metrics {
             outcome: outcome.name(),
         };
         self.messages.get_or_create(&labels).inc();
+        if let Some(opinion) = &transaction.opinion {
+            let (verdict, direction) = (transaction.verdict.name(), opinion.direction.name());
+            self.verdicts.get_or_create(&VerdictLabels { verdict, direction }).inc();
+            self.judging.observe(opinion.took.as_secs_f64());
+        }
         if outcome.is_accepted() {
             self.content.inc_by(transaction.size);
             self.settled.observe(transaction.settled_in.as_secs_f64());

@@ -56,6 +56,7 @@ struct Bucket {
     client_tls: Tally<TlsKind>,
     server_tls: Tally<TlsKind>,
     refusals: Tally<Refused>,
+    verdicts: Tally<&'static str>,
 }
 
 /// Version, suite, group.
@@ -146,6 +147,12 @@ impl Span {
             steps,
             client_tls: tls(sum.client_tls),
             server_tls: tls(sum.server_tls),
+            verdicts: sum
+                .verdicts
+                .most_first()
+                .into_iter()
+                .map(|(verdict, count)| Count { what: verdict.to_owned(), count })
+                .collect(),
             refusals: refusals.map(|(kind, count)| Count { what: kind.words(), count }).collect(),
         }
     }
@@ -176,6 +183,9 @@ impl Bucket {
             Outcome::Deferred => self.totals.deferred += 1,
             Outcome::Abandoned => {}
         }
+        if transaction.verdict.is_judged() {
+            self.verdicts.add(transaction.verdict.name(), 1);
+        }
         let recipients = transaction.recipients.iter().filter_map(|recipient| recipient.reply.as_ref());
         let at_the_end = transaction.reply.as_ref().filter(|_| transaction.size > 0);
         for reply in recipients.chain(at_the_end).filter(|reply| !reply.code().is_positive()) {
@@ -191,6 +201,7 @@ impl Bucket {
         self.client_tls.extend(&other.client_tls);
         self.server_tls.extend(&other.server_tls);
         self.refusals.extend(&other.refusals);
+        self.verdicts.extend(&other.verdicts);
     }
 }
 

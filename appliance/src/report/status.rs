@@ -76,6 +76,9 @@ pub struct Period {
     pub server_tls: Vec<TlsCount>,
     /// Why mail or sessions were refused, most frequent first.
     pub refusals: Vec<Count>,
+    /// What was decided of judged mail, most frequent first.
+    #[serde(default)]
+    pub verdicts: Vec<Count>,
 }
 
 /// Sums of one span.

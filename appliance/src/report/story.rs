@@ -33,7 +33,7 @@ pub struct SessionStory {
 }
 
 /// A transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TransactionStory {
     /// Its identifier.
     pub id: String,
@@ -63,12 +63,89 @@ pub struct TransactionStory {
     pub size: u64,
     /// What was decided before a server saw it.
     pub verdict: String,
+    /// Why; `None` where nobody judged.
+    #[serde(default)]
+    pub opinion: Option<OpinionStory>,
     /// `accepted`, `spooled`, `deferred`, `refused` or `abandoned`.
     pub outcome: String,
     /// What the client was told at the end; empty if nothing.
     pub reply: String,
     /// What each server did.
     pub groups: Vec<GroupStory>,
+}
+
+/// Why a message was judged as it was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OpinionStory {
+    /// `inbound` or `outbound`.
+    pub direction: String,
+    /// What was done; `verdict` says what would have been done where all of it is enforced.
+    pub carried_out: String,
+    /// From 0 to 1; `None` where it could not be found out.
+    pub spam_probability: Option<f64>,
+    /// What was looked at.
+    pub checks: Vec<CheckStory>,
+    /// What weighed most in its text.
+    pub words: Vec<WordStory>,
+    /// What failed; empty if nothing did.
+    pub trouble: String,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckStory {
+    /// Its name.
+    pub name: String,
+    /// What came out.
+    pub result: String,
+    /// Its share in log-odds, spam positive.
+    pub weight: f64,
+}
+
+/// A word or a sequence of words.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WordStory {
+    /// As it stands in the message.
+    pub text: String,
+    /// In log-odds, spam positive.
+    pub weight: f64,
+}
+
+impl From<&record::Opinion> for OpinionStory {
+    fn from(opinion: &record::Opinion) -> Self {
+        let check = |check: &record::Check| CheckStory {
+            name: check.name.to_string(),
+            result: check.result.to_string(),
+            weight: check.weight,
+        };
+        let word = |(text, weight): &(Box<str>, f64)| WordStory { text: text.to_string(), weight: *weight };
+        Self {
+            direction: opinion.direction.name().to_owned(),
+            carried_out: opinion.carried_out.name().to_owned(),
+            spam_probability: opinion.probability,
+            checks: opinion.checks.iter().map(check).collect(),
+            words: opinion.words.iter().map(word).collect(),
+            trouble: opinion.trouble.to_string(),
+            took_ms: milliseconds(opinion.took),
+        }
+    }
+}
+
+impl OpinionStory {
+    /// The verdict and what was made of it, in a line.
+    pub fn words(&self, verdict: &str) -> String {
+        let probability = self.spam_probability.map_or_else(
+            || "spam probability unknown".to_owned(),
+            |probability| format!("spam probability {probability:.4}"),
+        );
+        let done = match self.carried_out == verdict {
+            true => String::new(),
+            false => format!(", carried out as {}", self.carried_out),
+        };
+        format!("{verdict} ({probability}{done})")
+    }
 }
 
 /// TLS on one leg.
@@ -168,6 +245,7 @@ impl From<&record::Transaction> for TransactionStory {
             recipients_named: transaction.recipients_named,
             size: transaction.size,
             verdict: transaction.verdict.name().to_owned(),
+            opinion: transaction.opinion.as_deref().map(OpinionStory::from),
             outcome: crate::recorder::outcome(transaction).name().to_owned(),
             reply: transaction.reply.as_ref().map(ToString::to_string).unwrap_or_default(),
             groups: transaction.groups.iter().map(GroupStory::from).collect(),

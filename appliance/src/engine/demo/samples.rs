@@ -1,4 +1,4 @@
-//! The demo's sample mails: what an MX sees on a day, in several languages and forms, and three things that it must
+//! The demo's sample mails: what an MX sees on a day, in several languages and forms, and four things that it must
 //! refuse.
 
 /// A mail, and what must become of it.
@@ -56,13 +56,16 @@ const SMUGGLING: &[u8] =
     Nothing to see here.\n.\r\nMAIL FROM:<director@demo.example>\r\nRCPT TO:<anna@demo.example>\r\nDATA\r\n\
     From: director@demo.example\r\nSubject: Urgent\r\n\r\nPay this invoice today.\r\n.\r\n";
 
+/// The Generic Test for Unsolicited Bulk Email; in two pieces, so that this file is none.
+const GTUBE: &str = concat!("XJS*C4JDBQADN1.NSBN3*2IDNEN*", "GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X");
+
 const INJECTION: &[u8] =
     b"STARTTLS\r\nMAIL FROM:<injected@attacker.example>\r\nRCPT TO:<anna@demo.example>\r\n";
 
 /// All of them, with this date in their header.
 pub(super) fn all(date: &str) -> Vec<Sample> {
     let mut samples = ordinary(date);
-    samples.extend(refused());
+    samples.extend(refused(date));
     samples
 }
 
@@ -158,7 +161,7 @@ fn ordinary(date: &str) -> Vec<Sample> {
     ]
 }
 
-fn refused() -> Vec<Sample> {
+fn refused(date: &str) -> Vec<Sample> {
     vec![
         Sample {
             name: "relaying to a foreign domain",
@@ -178,6 +181,20 @@ fn refused() -> Vec<Sample> {
             parameters: "",
             recipients: &[("anna@demo.example", 250)],
             form: Form::Raw(SMUGGLING),
+            expected: 550,
+        },
+        Sample {
+            name: "the test string that every spam filter refuses",
+            helo: "bulk.spammer.example",
+            encrypted: true,
+            from: "gtube@spammer.example",
+            parameters: "",
+            recipients: &[("anna@demo.example", 250)],
+            form: Form::Data(text(
+                date,
+                "From: gtube@spammer.example\r\nTo: anna@demo.example\r\nSubject: Test\r\n",
+                &format!("{GTUBE}\r\n"),
+            )),
             expected: 550,
         },
         Sample {

@@ -44,7 +44,7 @@ pub(super) enum AtOnce {
 }
 
 /// Keeps it.
-pub(in crate::engine) struct Kept {
+pub(super) struct Kept {
     store: Store,
     queue: mpsc::Sender<Judged>,
 }

@@ -1,7 +1,7 @@
 //! What came for Postern itself: reports of users, which teach, and what came for traps. Both lie durable in the spool until
 //! they are dealt with; nothing waits for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use judge::{Class, Learnt, Source};
@@ -21,17 +21,18 @@ const MAX_REPORT: usize = 1 << 20;
 const MAX_CANDIDATES: usize = 64;
 
 /// Deals with reports and traps.
-pub(in crate::engine) struct Clerk {
+pub(super) struct Clerk {
     court: Arc<Court>,
     relay: Arc<Relay>,
     spool: Spool,
     clock: Arc<dyn Clock>,
 }
 
-/// Where a report goes, in lower case, by what it says.
-struct Addresses {
-    spam: String,
-    ham: String,
+/// Where reports go, in lower case, by what they say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Addresses {
+    pub(super) spam: String,
+    pub(super) ham: String,
 }
 
 /// What came of a report.
@@ -44,18 +45,18 @@ enum Used {
 }
 
 impl Clerk {
-    pub(in crate::engine) fn new(court: Arc<Court>, relay: Arc<Relay>) -> Self {
+    pub(super) fn new(court: Arc<Court>, relay: Arc<Relay>) -> Self {
         let (spool, clock) = (relay.serving().driver.spool.clone(), Arc::clone(&court.clock));
         Self { court, relay, spool, clock }
     }
 
     /// Works until the relay drains. What is left is found after the next start.
-    pub(in crate::engine) async fn work(self, (spam, ham): (String, String)) {
-        let addresses = Addresses { spam: spam.to_lowercase(), ham: ham.to_lowercase() };
+    pub(super) async fn work(self) {
         while !self.relay.is_draining() {
             for id in self.spool.select(Some(Folder::Traps), None) {
                 self.clear_trap(id).await;
             }
+            let addresses = self.court.reports.lock().unwrap_or_else(PoisonError::into_inner).clone();
             for id in self.spool.select(Some(Folder::Reports), None) {
                 if let Err(error) = self.take_report(id, &addresses).await {
                     tracing::error!(entry = %id, %error, "a report could not be dealt with");

@@ -1,0 +1,101 @@
+//! What verdicts hold: the queue's lists and orders, for one folder. Whoever releases a message says that it is wanted, and the
+//! classifier learns it.
+
+use axum::Json;
+use axum::extract::{Form, Path, Query as Parameters, State};
+use axum::http::StatusCode;
+use axum::http::header::LOCATION;
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use spool::Folder;
+
+use super::answers::{No, Office, html};
+use super::desk::Desk;
+use super::page::Frame;
+use super::queue::{self, Done, Listed, Wanted, Whom};
+use super::waiting;
+use crate::report::QueuedMessage;
+
+const NOT_HELD: No = No(StatusCode::NOT_FOUND, "no such message in the quarantine, or no longer");
+
+/// `?domain=&last=`, both optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WantedHeld {
+    #[serde(default)]
+    domain: String,
+    last: Option<usize>,
+}
+
+impl WantedHeld {
+    fn in_folder(self) -> Wanted {
+        Wanted { folder: Folder::Quarantine.name().to_owned(), domain: self.domain, last: self.last }
+    }
+}
+
+pub(super) async fn list(
+    State(desk): Office,
+    Parameters(wanted): Parameters<WantedHeld>,
+) -> Result<Json<Listed>, No> {
+    queue::listed(&desk, &wanted.in_folder()).await.map(Json)
+}
+
+pub(super) async fn message(State(desk): Office, Path(id): Path<String>) -> Result<Json<QueuedMessage>, No> {
+    held(&desk, &id).await.map(Json)
+}
+
+async fn held(desk: &Desk, id: &str) -> Result<QueuedMessage, No> {
+    let message = queue::one(desk, id).await?;
+    if message.folder == Folder::Quarantine.name() { Ok(message) } else { Err(NOT_HELD) }
+}
+
+/// `{"ids": [...]}`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Named {
+    ids: Vec<String>,
+}
+
+pub(super) async fn order(
+    State(desk): Office,
+    Path(verb): Path<String>,
+    Json(named): Json<Named>,
+) -> Result<Json<Done>, No> {
+    carry_out(&desk, &verb, named.ids).await.map(Json)
+}
+
+async fn carry_out(desk: &Desk, verb: &str, ids: Vec<String>) -> Result<Done, No> {
+    if !["release", "remove"].contains(&verb) {
+        return Err(No(StatusCode::NOT_FOUND, "an order is release or remove"));
+    }
+    for id in &ids {
+        held(desk, id).await?;
+    }
+    queue::carry_out(desk, verb, &Whom::named(ids)).await
+}
+
+pub(super) async fn page(
+    State(desk): Office,
+    Parameters(wanted): Parameters<WantedHeld>,
+) -> Result<Response, No> {
+    let Listed { state, found, messages } = queue::listed(&desk, &wanted.in_folder()).await?;
+    let frame = Frame { hostname: desk.hostname().to_owned(), title: "Quarantine".to_owned() };
+    Ok(html(waiting::quarantine(&frame, &state, found, &messages)))
+}
+
+/// What a form of the page sends.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filled {
+    id: String,
+}
+
+/// A button of the page; afterwards the page is shown again.
+pub(super) async fn button(
+    State(desk): Office,
+    Path(verb): Path<String>,
+    Form(filled): Form<Filled>,
+) -> Result<Response, No> {
+    carry_out(&desk, &verb, vec![filled.id]).await?;
+    Ok((StatusCode::SEE_OTHER, [(LOCATION, "/quarantine")]).into_response())
+}
