@@ -14,8 +14,24 @@ pub mod explanation;
 pub mod features;
 pub mod lesson;
 pub mod model;
-mod prepared;
 pub mod verdict;
+
+mod bayes;
+mod chain;
+mod disguise;
+mod journal;
+mod known;
+mod language;
+mod letters;
+mod members;
+mod prepared;
+mod sections;
+mod self_training;
+mod slots;
+mod snapshot;
+mod stack;
+mod why;
+mod words;
 
 pub use error::JudgeError;
 pub use explanation::{Clue, Explanation, MemberSays, Otherwise};
