@@ -11,6 +11,8 @@ use sift::{Bounds, Content, read};
 mod corpora;
 #[path = "reading/hostile.rs"]
 mod hostile;
+#[path = "reading/properties.rs"]
+mod properties;
 
 fn of(message: &str) -> Content {
     read(message.as_bytes(), &Bounds::default())
