@@ -119,7 +119,7 @@ impl<'c> Walk<'c> {
     }
 
     fn enclosed(&mut self, body: &[u8], claims: &Claims, place: Place) {
-        let Some(body) = self.within_bounds(body) else { return };
+        let Some(body) = self.within_bounds(body, claims.encoding) else { return };
         let decoded = claims.encoding.decode(body);
         self.content.oddities.encoding |= decoded.broken;
         self.note(Part { kind: Kind::Message, ..claims.part(&decoded.octets, place) });
@@ -129,7 +129,7 @@ impl<'c> Walk<'c> {
     }
 
     fn leaf(&mut self, body: &[u8], claims: &Claims, place: Place) {
-        let Some(body) = self.within_bounds(body) else { return };
+        let Some(body) = self.within_bounds(body, claims.encoding) else { return };
         let decoded = claims.encoding.decode(body);
         self.content.oddities.encoding |= decoded.broken;
         let part = claims.part(&decoded.octets, place);
@@ -176,7 +176,10 @@ impl<'c> Walk<'c> {
     }
 
     /// A part's octets, if there are still as many to be decoded; else its beginning.
-    fn within_bounds<'a>(&mut self, body: &'a [u8]) -> Option<&'a [u8]> {
+    fn within_bounds<'a>(&mut self, body: &'a [u8], encoding: Encoding) -> Option<&'a [u8]> {
+        if encoding.is_none() {
+            return Some(body);
+        }
         let taken = body.get(..self.decoded.min(body.len()))?;
         if taken.len() < body.len() {
             self.left_out();

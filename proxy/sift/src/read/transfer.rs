@@ -36,6 +36,11 @@ impl Encoding {
         }
     }
 
+    /// There is nothing to be undone.
+    pub(super) fn is_none(self) -> bool {
+        matches!(self, Self::Identity | Self::Unknown)
+    }
+
     /// Undoes it.
     pub(super) fn decode(self, octets: &[u8]) -> Decoded<'_> {
         match self {
