@@ -28,7 +28,7 @@ pub struct Bounds {
     pub depth: u8,
     /// Parts that are looked at; more than are kept, so that a picture gallery does not hide what comes behind it.
     pub parts: u32,
-    /// Octets that are taken out of their transfer encoding, in all.
+    /// Octets that are taken out of their transfer encoding, in all; encodings within each other are in memory together.
     pub decoded: usize,
     /// Octets that are unpacked from archives, in all.
     pub unpacked: usize,
@@ -38,7 +38,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { depth: 16, parts: 1000, decoded: 96 << 20, unpacked: 32 << 20, text: 1 << 20 }
+        Self { depth: 16, parts: 1000, decoded: 64 << 20, unpacked: 32 << 20, text: 1 << 20 }
     }
 }
 
