@@ -2,7 +2,10 @@
 //! text in Unicode, what HTML shows and hides, links, and what attachments are by their own octets.
 //!
 //! Whatever the octets are, there is an answer, and the work for it is bounded: by [`Bounds`], and by one look at each octet
-//! for each level of nesting. Malformed mail is read the way mail programs read it, and [`Oddities`] says so.
+//! for each level of nesting. Malformed mail is read the way mail programs read it, and `content.oddities` says so.
+//!
+//! Known, and not opened: rar, 7z and the other archives of `Kind::Archive`, images of disks, TNEF (`winmail.dat`), what is
+//! signed or encrypted as CMS or OpenPGP, and uuencoded files within plain text.
 
 mod archive;
 mod charset;
