@@ -90,6 +90,21 @@ fn an_alternative_shows_its_html_and_keeps_another_text_apart() {
 }
 
 #[test]
+fn what_calls_itself_text_is_shown_whatever_it_is() {
+    for (text, kind) in [
+        ("-----BEGIN PGP SIGNED MESSAGE-----\nseen", Kind::Cryptographic),
+        ("#!/bin/sh\nseen", Kind::Script),
+        ("MZ is seen", Kind::Text),
+    ] {
+        let content = of(&format!("Content-Type: text/plain\r\n\r\n{text}"));
+        assert_eq!(content.parts[0].kind, kind);
+        assert_eq!(content.text.start, text);
+    }
+    let packed = of("Content-Type: application/zip\r\n\r\nUEsDBA==");
+    assert_eq!((packed.parts[0].kind, packed.text.octets), (Kind::Text, 0));
+}
+
+#[test]
 fn attached_messages_are_read_too() {
     let content = of(concat!(
         "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nouter\r\n--b\r\nContent-Type: message/rfc822\r\n",

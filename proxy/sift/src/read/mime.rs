@@ -136,9 +136,7 @@ impl<'c> Walk<'c> {
         let (kind, attached) = (part.kind, part.attached);
         let Content { parts, oddities, .. } = &mut *self.content;
         self.opener.open(&decoded.octets, part, &mut Findings { parts, oddities });
-        let is_text =
-            ["text/", "message/", "multipart/"].iter().any(|kind| claims.media_type.starts_with(kind));
-        if kind == Kind::Html || is_text && matches!(kind, Kind::Text | Kind::Calendar) {
+        if is_shown(kind, &claims.media_type, &decoded.octets) {
             self.show(&decoded.octets, kind, attached, claims, place);
         }
     }
@@ -190,6 +188,18 @@ impl<'c> Walk<'c> {
 
     fn left_out(&mut self) {
         self.content.oddities.left_out = self.content.oddities.left_out.saturating_add(1);
+    }
+}
+
+/// Whether a reader sees it as text. What calls itself text is shown as such, be it a script or signed with OpenPGP; of
+/// other types only what programs take for a page.
+fn is_shown(kind: Kind, media_type: &str, octets: &[u8]) -> bool {
+    let is_text = ["text/", "message/", "multipart/"].iter().any(|kind| media_type.starts_with(kind));
+    match kind {
+        Kind::Html => true,
+        Kind::Text | Kind::Calendar => is_text,
+        Kind::Script | Kind::Shortcut | Kind::Cryptographic => is_text && kind::is_text(octets),
+        _ => false,
     }
 }
 
