@@ -22,6 +22,6 @@ fuzz_target!(|input: &[u8]| {
     let facts = whole.finish();
     assert_eq!(reading.finish(), facts);
     assert_eq!(facts.octets, pieces.bytes().len() as u64);
-    let answer = Answer { id: 1, facts: Some(facts), last: false };
+    let answer = Answer { id: 1, facts: Some(facts), content: 1, last: false };
     assert_eq!(Answer::read(&answer.to_bytes()), Ok(answer));
 });

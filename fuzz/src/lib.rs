@@ -6,6 +6,7 @@
 //!
 //! All of them run in `tests/run --only fuzz`; one by hand: `RUSTC_BOOTSTRAP=1 cargo fuzz run TARGET`.
 
+pub mod content;
 pub mod segment;
 
 /// Octets at the head of an input that say how the rest is cut.

@@ -61,9 +61,8 @@ fn digest(pieces: &[Piece]) -> Digest {
         hash.update(&[piece.kind as u8]);
         hash.update(piece.text.as_bytes());
     }
-    let mut short = Digest::default();
-    short.copy_from_slice(&hash.finalize().as_bytes()[..short.len()]);
-    short
+    let [low, .., _] = hash.finalize().as_bytes().as_chunks::<16>().0 else { return Digest::default() };
+    *low
 }
 
 /// The hash of a word, whatever its case.
@@ -234,9 +233,4 @@ fn squeezed(text: &str) -> Cow<'_, str> {
         gap = white;
     }
     Cow::Owned(squeezed)
-}
-
-/// Whether a piece is part of the message's own header or facts.
-pub(crate) fn is_header(piece: &Piece) -> bool {
-    matches!(piece.kind, Kind::Field | Kind::Fact)
 }

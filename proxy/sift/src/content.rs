@@ -2,6 +2,8 @@
 //!
 //! Every list and every text has a bound, named here; what was beyond it is counted, so that "cut" is a fact, too.
 
+use serde::{Deserialize, Serialize};
+
 /// Header fields that are kept; mail of honest origin has some thirty.
 pub const MAX_FIELDS: usize = 256;
 /// Octets of a field's value that are kept.
@@ -24,7 +26,7 @@ pub const MAX_PARTS: usize = 200;
 pub const MAX_NAME: usize = 256;
 
 /// A message's content. Texts are UTF-8, whatever they were; names of fields, hosts and media types are in lower case.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Content {
     /// Header fields in their order, first is topmost.
     pub fields: Vec<Field>,
@@ -55,7 +57,7 @@ pub struct Content {
 }
 
 /// A header field.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Field {
     /// Its name in lower case.
     pub name: String,
@@ -64,7 +66,7 @@ pub struct Field {
 }
 
 /// A mailbox of a header field.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Address {
     /// The display name, decoded.
     pub name: String,
@@ -73,7 +75,7 @@ pub struct Address {
 }
 
 /// Visible text.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Text {
     /// Its beginning.
     pub start: String,
@@ -84,7 +86,7 @@ pub struct Text {
 }
 
 /// A link.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
     /// Where it leads: an absolute URI, entities decoded.
     pub target: String,
@@ -97,7 +99,7 @@ pub struct Link {
 }
 
 /// What a link does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Purpose {
     /// It is followed when somebody chooses to.
     #[default]
@@ -111,7 +113,7 @@ pub enum Purpose {
 }
 
 /// A part of MIME, or a member of an archive.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// The media type that it claims, `type/subtype`.
     pub media_type: String,
@@ -134,7 +136,7 @@ pub struct Part {
 }
 
 /// What a part is by its own octets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Kind {
     /// None of those below.
     #[default]
@@ -188,7 +190,7 @@ pub enum Kind {
 }
 
 /// What HTML does beside showing text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Markup {
     /// Elements in all.
     pub elements: u32,
@@ -206,10 +208,12 @@ pub struct Markup {
     pub beacons: u32,
     /// Octets of text that is not shown.
     pub hidden_octets: u64,
+    /// Characters without width, of HTML and of plain text, that were left out of `text`.
+    pub zero_width: u32,
 }
 
 /// What is malformed, or was beyond a bound.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Oddities {
     /// Fields beyond [`MAX_FIELDS`], links, parts, addresses beyond theirs.
     pub left_out: u32,

@@ -1,8 +1,8 @@
-//! Why there are no facts.
+//! Why nothing is known of a body.
 
 use std::io;
 
-/// Why there are no facts of a body. None of them is a reason to lose it (law 8).
+/// Why nothing is known of a body. None of them is a reason to lose it (law 8).
 #[derive(Debug, thiserror::Error)]
 pub enum SiftError {
     /// A body that could still change, or is no file, cannot be handed out.

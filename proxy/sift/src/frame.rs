@@ -1,15 +1,19 @@
-//! What gate and worker say to each other: a request and an answer, each of one fixed size, numbers in little-endian. Who
-//! reads one expects anything: the worker may have been taken over by what it read.
+//! What gate and worker say to each other: a request and an answer, each of one fixed size, numbers in little-endian. Behind
+//! the answer comes the content, as octets of the length that it says, in records of [`RECORD`] octets but for the last. Who
+//! reads any of this expects anything: the worker may have been taken over by what it read.
 
+use crate::encoded::MAX_CONTENT;
 use crate::facts::Facts;
 
 /// Octets of a [`Request`].
 pub const REQUEST: usize = 24;
 /// Octets of an [`Answer`].
-pub const ANSWER: usize = 72;
+pub const ANSWER: usize = 80;
+/// Octets of each record of an answer but the last: the content of most mail is in the first.
+pub const RECORD: usize = 64 << 10;
 
 const REQUEST_MARK: [u8; 8] = *b"siftQ\0\0\x01";
-const ANSWER_MARK: [u8; 7] = *b"siftA\0\x01";
+const ANSWER_MARK: [u8; 7] = *b"siftA\0\x02";
 const SIFTED: u8 = 0;
 const UNREADABLE: u8 = 1;
 /// Set in the status of a worker's last answer.
@@ -31,6 +35,8 @@ pub struct Answer {
     pub id: u64,
     /// The facts; `None` if the body could not be read.
     pub facts: Option<Facts>,
+    /// Octets of the content behind this; 0 if the body could not be read.
+    pub content: u32,
     /// The worker has used up its time and makes room for a fresh one: it answers no more.
     pub last: bool,
 }
@@ -73,18 +79,22 @@ impl Request {
 impl Answer {
     /// As it is sent.
     pub fn to_bytes(self) -> [u8; ANSWER] {
-        let (status, facts) = match self.facts {
-            Some(facts) => (SIFTED, facts),
-            None => (UNREADABLE, Facts::default()),
+        let (status, facts, content) = match self.facts {
+            Some(facts) => (SIFTED, facts, self.content),
+            None => (UNREADABLE, Facts::default(), 0),
         };
         let status = if self.last { status | LAST } else { status };
         let mut bytes = [0; ANSWER];
         let numbers = facts.to_numbers().map(u64::to_le_bytes);
-        write(&mut bytes, [&ANSWER_MARK, &[status], &self.id.to_le_bytes(), numbers.as_flattened()]);
+        let content = u64::from(content).to_le_bytes();
+        write(
+            &mut bytes,
+            [&ANSWER_MARK, &[status], &self.id.to_le_bytes(), numbers.as_flattened(), &content],
+        );
         bytes
     }
 
-    /// Reads exactly one, and refuses facts that cannot be true together.
+    /// Reads exactly one, and refuses facts that cannot be true together, and a content that cannot be as long.
     ///
     /// # Errors
     ///
@@ -93,12 +103,16 @@ impl Answer {
         let bytes: &[u8; ANSWER] = bytes.try_into().map_err(|_| FrameError::Length)?;
         let rest = bytes.strip_prefix(&ANSWER_MARK).ok_or(FrameError::Kind)?;
         let (&status, rest) = rest.split_first().ok_or(FrameError::Length)?;
-        let [id, facts @ ..]: [u64; 8] = numbers(rest)?;
+        let [id, facts @ .., content]: [u64; 9] = numbers(rest)?;
         let facts = Facts::from_numbers(facts);
+        let content = u32::try_from(content).map_err(|_| FrameError::Contradiction)?;
+        let fits = usize::try_from(content).is_ok_and(|content| (1..=MAX_CONTENT).contains(&content));
         let last = status & LAST != 0;
         match status & !LAST {
-            SIFTED if facts.is_possible() => Ok(Self { id, facts: Some(facts), last }),
-            UNREADABLE if facts == Facts::default() => Ok(Self { id, facts: None, last }),
+            SIFTED if facts.is_possible() && fits => Ok(Self { id, facts: Some(facts), content, last }),
+            UNREADABLE if facts == Facts::default() && content == 0 => {
+                Ok(Self { id, facts: None, content, last })
+            }
             SIFTED | UNREADABLE => Err(FrameError::Contradiction),
             _ => Err(FrameError::Kind),
         }
@@ -136,7 +150,8 @@ mod tests {
         assert_eq!(Request::read(&request.to_bytes()), Ok(request));
         for facts in [Some(FACTS), Some(Facts::default()), None] {
             for last in [false, true] {
-                let answer = Answer { id: 7, facts, last };
+                let content = if facts.is_some() { 1 } else { 0 };
+                let answer = Answer { id: 7, facts, content, last };
                 assert_eq!(Answer::read(&answer.to_bytes()), Ok(answer));
             }
         }
@@ -145,7 +160,7 @@ mod tests {
     #[test]
     fn a_frame_of_another_length_kind_or_version_is_none() {
         let request = Request { id: 1, length: 2 }.to_bytes();
-        let answer = Answer { id: 1, facts: Some(FACTS), last: false }.to_bytes();
+        let answer = Answer { id: 1, facts: Some(FACTS), content: 5, last: false }.to_bytes();
         for cut in 0..REQUEST {
             assert_eq!(Request::read(&request[..cut]), Err(FrameError::Length));
         }
@@ -170,11 +185,18 @@ mod tests {
             Facts { lines: 0, ..FACTS },
         ];
         for facts in wrong {
-            let bytes = Answer { id: 1, facts: Some(facts), last: false }.to_bytes();
+            let bytes = Answer { id: 1, facts: Some(facts), content: 5, last: false }.to_bytes();
             assert_eq!(Answer::read(&bytes), Err(FrameError::Contradiction), "{facts:?}");
         }
-        let mut unreadable = Answer { id: 1, facts: None, last: false }.to_bytes();
-        unreadable[ANSWER - 1] = 1;
-        assert_eq!(Answer::read(&unreadable), Err(FrameError::Contradiction));
+        for place in [ANSWER - 9, ANSWER - 1, ANSWER - 8] {
+            let mut unreadable = Answer { id: 1, facts: None, content: 0, last: false }.to_bytes();
+            unreadable[place] = 1;
+            assert_eq!(Answer::read(&unreadable), Err(FrameError::Contradiction));
+        }
+        let longest = u32::try_from(MAX_CONTENT).unwrap();
+        for (content, is_one) in [(0, false), (1, true), (longest, true), (longest + 1, false)] {
+            let answer = Answer { id: 1, facts: Some(FACTS), content, last: false };
+            assert_eq!(Answer::read(&answer.to_bytes()).is_ok(), is_one, "{content}");
+        }
     }
 }

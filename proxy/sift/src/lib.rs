@@ -2,22 +2,25 @@
 //! one a core, without network, file system or privileges (the program that starts them sees to that).
 //!
 //! - [`frame`] is what is said between the gate and a worker: one request of fixed size with the body as a passed
-//!   descriptor, one answer of fixed size; [`packet`] carries it, descriptors included.
-//! - [`worker`] is the worker's side: a loop with a fixed buffer. [`facts`] is what it finds out.
+//!   descriptor, one answer with the facts and, behind it, the [`encoded`] content; [`packet`] carries it, descriptors included.
+//! - [`worker`] is the worker's side: a loop that reads one body after the other. [`facts`] is the outer form that it finds,
+//!   [`content`] is what the message says, and [`mod@read`] is how it finds that out: the only home of the parsers of MIME, HTML and
+//!   archives.
 //! - [`workers`] is the gate's side: it hands out bodies, waits no longer than the deadline, ends and replaces whoever is
 //!   dead, late or out of step, and holds a body that did this twice (law 8: mail is never lost over it).
-//!
-//! So far the facts are counts of the outer form; the parsers of MIME, HTML and archives will be at home here, too.
 
 pub mod body;
 pub mod content;
+pub mod encoded;
 pub mod error;
 pub mod facts;
 pub mod frame;
 pub mod packet;
+pub mod read;
 pub mod worker;
 pub mod workers;
 
+mod cut;
 mod failures;
 mod seat;
 
@@ -25,4 +28,5 @@ pub use body::Body;
 pub use content::Content;
 pub use error::SiftError;
 pub use facts::Facts;
-pub use workers::{SeatState, Settings, Worker, Workers};
+pub use read::{Bounds, read};
+pub use workers::{SeatState, Settings, Sifted, Worker, Workers};

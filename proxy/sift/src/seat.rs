@@ -6,7 +6,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use rustix::process::{Signal, pidfd_send_signal};
 
 use crate::body::Body;
-use crate::frame::{ANSWER, Answer, Request};
+use crate::content::Content;
+use crate::encoded;
+use crate::frame::{ANSWER, Answer, RECORD, Request};
 use crate::packet::Socket;
 use crate::workers::Worker;
 
@@ -49,19 +51,56 @@ impl Seat {
 
     /// Has a body looked at. After an error, or when dropped half-way, the worker must not be used again: its late
     /// answer would be taken for the next body's (law 3).
-    pub(crate) async fn ask(&self, id: u64, body: &Body) -> Result<Answer, Fault> {
+    pub(crate) async fn ask(&self, id: u64, body: &Body) -> Result<(Answer, Option<Content>), Fault> {
         let request = Request { id, length: body.length() }.to_bytes();
         self.socket.send(&request, &[body.as_fd()]).await.map_err(|_| Fault::Gone)?;
-        let mut frame = [0; ANSWER];
-        let packet = self.socket.receive(&mut frame, 0).await;
-        let packet = packet.map_err(|_| Fault::Died)?;
-        if packet.length == 0 {
-            return Err(Fault::Died);
-        }
-        let octets = frame.get(..packet.length).filter(|_| packet.whole).ok_or(Fault::Nonsense)?;
-        let answer = Answer::read(octets).map_err(|_| Fault::Nonsense)?;
+        let mut octets = vec![0; RECORD];
+        let received = self.receive(&mut octets).await?;
+        octets.truncate(received);
+        let (frame, content) = octets.split_at_checked(ANSWER).ok_or(Fault::Nonsense)?;
+        let answer = Answer::read(frame).map_err(|_| Fault::Nonsense)?;
         let fits = answer.facts.is_none_or(|facts| facts.octets <= body.length());
-        if answer.id == id && fits { Ok(answer) } else { Err(Fault::Nonsense) }
+        if answer.id != id || !fits {
+            return Err(Fault::Nonsense);
+        }
+        let content = self.content(&answer, content).await?;
+        Ok((answer, content))
+    }
+
+    /// The content, of which `begun` came with the answer.
+    async fn content(&self, answer: &Answer, begun: &[u8]) -> Result<Option<Content>, Fault> {
+        let length = usize::try_from(answer.content).map_err(|_| Fault::Nonsense)?;
+        if begun.len() != length.min(RECORD - ANSWER) {
+            return Err(Fault::Nonsense);
+        }
+        if answer.facts.is_none() {
+            return Ok(None);
+        }
+        if begun.len() == length {
+            return encoded::decode(begun).map(Some).map_err(|_| Fault::Nonsense);
+        }
+        let mut octets = vec![0; length];
+        let (first, mut rest) = octets.split_at_mut_checked(begun.len()).ok_or(Fault::Nonsense)?;
+        first.copy_from_slice(begun);
+        while !rest.is_empty() {
+            let wanted = rest.len().min(RECORD);
+            let (record, behind) = rest.split_at_mut_checked(wanted).ok_or(Fault::Nonsense)?;
+            if self.receive(record).await? != wanted {
+                return Err(Fault::Nonsense);
+            }
+            rest = behind;
+        }
+        encoded::decode(&octets).map(Some).map_err(|_| Fault::Nonsense)
+    }
+
+    /// One record, that fits.
+    async fn receive(&self, record: &mut [u8]) -> Result<usize, Fault> {
+        let packet = self.socket.receive(record, 0).await.map_err(|_| Fault::Died)?;
+        match packet.length {
+            0 => Err(Fault::Died),
+            length if packet.whole => Ok(length),
+            _ => Err(Fault::Nonsense),
+        }
     }
 }
 

@@ -11,10 +11,12 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::body::Body;
+use crate::content::Content;
 use crate::error::SiftError;
 use crate::facts::Facts;
 use crate::failures::Failures;
 use crate::frame::Answer;
+use crate::read::{Bounds, read};
 use crate::seat::{Fault, Seat};
 use crate::{packet, worker};
 
@@ -74,6 +76,15 @@ pub struct SeatState {
     pub restarts: u32,
     /// Whether it has shown that it works, and has not failed since.
     pub works: bool,
+}
+
+/// What a worker says of a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sifted {
+    /// Its outer form.
+    pub facts: Facts,
+    /// What it says.
+    pub content: Content,
 }
 
 /// All workers of a gate.
@@ -143,12 +154,12 @@ impl Workers {
         locked(&self.seats).values().copied().collect()
     }
 
-    /// Facts of a body, after at most `patience` and `deadline`.
+    /// What a body is and says, after at most `patience` and `deadline`.
     ///
     /// # Errors
     ///
     /// [`SiftError`]; the body is as good as before.
-    pub async fn sift(self: &Arc<Self>, body: &Body) -> Result<Facts, SiftError> {
+    pub async fn read(self: &Arc<Self>, body: &Body) -> Result<Sifted, SiftError> {
         let may_be_held = locked(&self.failures).may_hold(body.length());
         if may_be_held {
             let digest = digest(body).await?;
@@ -157,7 +168,7 @@ impl Workers {
             }
         }
         match self.ask_one(body).await? {
-            Ok(facts) => facts.ok_or(SiftError::Body("it cannot be read")),
+            Ok(sifted) => sifted.ok_or(SiftError::Body("it cannot be read")),
             Err(why) => {
                 let digest = digest(body).await?;
                 match locked(&self.failures).note(body.length(), digest) {
@@ -172,14 +183,15 @@ impl Workers {
     async fn ask_one(
         self: &Arc<Self>,
         body: &Body,
-    ) -> Result<Result<Option<Facts>, &'static str>, SiftError> {
+    ) -> Result<Result<Option<Sifted>, &'static str>, SiftError> {
         let patience = Instant::now() + self.settings.patience;
         loop {
             let in_use = self.take(patience).await?;
             match timeout(self.settings.deadline, in_use.ask(body)).await {
-                Ok(Ok(answer)) => {
+                Ok(Ok((answer, content))) => {
                     in_use.done(&answer);
-                    return Ok(Ok(answer.facts));
+                    let sifted = answer.facts.zip(content).map(|(facts, content)| Sifted { facts, content });
+                    return Ok(Ok(sifted));
                 }
                 Ok(Err(Fault::Gone)) => {}
                 Ok(Err(fault)) => return Ok(Err(fault.words())),
@@ -208,7 +220,11 @@ impl Workers {
         let in_use = InUse { workers: Arc::clone(&self), seat: Some(seat) };
         let Ok(body) = Body::from_bytes(PROBE) else { return };
         match timeout(self.settings.deadline, in_use.ask(&body)).await {
-            Ok(Ok(answer)) if answer.facts == Some(PROBED) => in_use.done(&answer),
+            Ok(Ok((answer, Some(content))))
+                if answer.facts == Some(PROBED) && content == read(PROBE, &Bounds::default()) =>
+            {
+                in_use.done(&answer);
+            }
             _ => {}
         }
     }
@@ -264,7 +280,7 @@ struct InUse {
 }
 
 impl InUse {
-    async fn ask(&self, body: &Body) -> Result<Answer, Fault> {
+    async fn ask(&self, body: &Body) -> Result<(Answer, Option<Content>), Fault> {
         let id = self.workers.next_id.fetch_add(1, Ordering::Relaxed);
         match &self.seat {
             Some(seat) => seat.ask(id, body).await,

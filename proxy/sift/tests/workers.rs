@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use sift::facts::Reading;
-use sift::frame::{Answer, REQUEST, Request};
-use sift::{Body, Settings, SiftError, Worker, Workers, packet};
+use sift::facts::{Facts, Reading};
+use sift::frame::{ANSWER, Answer, REQUEST, Request};
+use sift::{Body, Bounds, Settings, SiftError, Worker, Workers, encoded, packet};
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -46,8 +46,14 @@ fn honest(request: Request, body: &File) -> Option<Vec<u8>> {
     body.read_exact_at(&mut octets, 0).unwrap();
     let mut reading = Reading::default();
     reading.feed(&octets);
-    let facts = Some(reading.finish());
-    Some(Answer { id: request.id, facts, last: false }.to_bytes().to_vec())
+    Some(answer(request.id, reading.finish(), &octets, false))
+}
+
+/// An answer whose content is in its only record.
+fn answer(id: u64, facts: Facts, body: &[u8], last: bool) -> Vec<u8> {
+    let content = encoded::encode(&sift::read(body, &Bounds::default())).unwrap();
+    let length = u32::try_from(content.len()).unwrap();
+    [&Answer { id, facts: Some(facts), content: length, last }.to_bytes()[..], &content].concat()
 }
 
 async fn until_it_works(workers: &Workers, restarts: u32) {
@@ -71,7 +77,7 @@ async fn threads_tell_the_facts_of_many_bodies_at_once() {
         tokio::spawn(async move {
             let lines = number % 7 + 1;
             let body = body(&"line\r\n".repeat(usize::try_from(lines).unwrap()));
-            let facts = workers.sift(&body).await.unwrap();
+            let facts = workers.read(&body).await.unwrap().facts;
             assert_eq!((facts.octets, facts.lines, facts.longest_line), (lines * 6, lines, 4));
         })
     });
@@ -87,7 +93,7 @@ async fn a_large_body_on_disk_is_read_in_pieces() {
     std::fs::write(file.path(), b"0123456789abcde\n".repeat(200_000)).unwrap();
     let body = Body::from_file(File::open(file.path()).unwrap().into()).unwrap();
     let workers = Workers::of_threads(Settings::default(), 1);
-    let facts = workers.sift(&body).await.unwrap();
+    let facts = workers.read(&body).await.unwrap().facts;
     assert_eq!((facts.octets, facts.lines, facts.longest_line), (3_200_000, 200_000, 15));
 }
 
@@ -97,7 +103,7 @@ async fn a_body_that_shrank_meanwhile_has_the_facts_of_what_is_left() {
     std::fs::write(file.path(), b"one\ntwo\n").unwrap();
     let body = Body::from_file(File::open(file.path()).unwrap().into()).unwrap();
     std::fs::write(file.path(), b"one\n").unwrap();
-    let facts = Workers::of_threads(Settings::default(), 1).sift(&body).await.unwrap();
+    let facts = Workers::of_threads(Settings::default(), 1).read(&body).await.unwrap().facts;
     assert_eq!((body.length(), facts.octets), (8, 4));
 }
 
@@ -110,7 +116,7 @@ async fn a_late_worker_is_replaced_and_its_body_held_the_second_time() {
         let hangs = Arc::clone(&hangs);
         join(&workers, restarts, move |_, _| hangs.lock().unwrap().recv().ok().map(|()| Vec::new()));
         until_it_works(&workers, restarts).await;
-        let outcome = workers.sift(&body("slow")).await;
+        let outcome = workers.read(&body("slow")).await;
         assert!(!workers.seats()[0].works);
         match restarts {
             0 => {
@@ -121,9 +127,9 @@ async fn a_late_worker_is_replaced_and_its_body_held_the_second_time() {
     }
     join(&workers, 2, honest);
     until_it_works(&workers, 2).await;
-    assert!(matches!(workers.sift(&body("slow")).await, Err(SiftError::Held)));
+    assert!(matches!(workers.read(&body("slow")).await, Err(SiftError::Held)));
     // Of the same length, and not the same.
-    assert_eq!(workers.sift(&body("fast")).await.unwrap().octets, 4);
+    assert_eq!(workers.read(&body("fast")).await.unwrap().facts.octets, 4);
     assert!(workers.seats()[0].works);
     drop(hang);
 }
@@ -131,7 +137,7 @@ async fn a_late_worker_is_replaced_and_its_body_held_the_second_time() {
 #[tokio::test]
 async fn a_worker_that_dies_or_lies_is_used_no_more() {
     type Lie = fn(Request, &File) -> Option<Vec<u8>>;
-    let lies: [(&str, Lie); 5] = [
+    let lies: [(&str, Lie); 8] = [
         ("it died", |_, _| None),
         ("its answer was none", |_, _| Some(b"shell$ ".to_vec())),
         ("its answer was none", |_, _| Some(vec![0; 100_000])),
@@ -140,15 +146,29 @@ async fn a_worker_that_dies_or_lies_is_used_no_more() {
             // Facts of a longer body than it was given.
             let mut reading = Reading::default();
             reading.feed(b"a lot more than it was given");
-            let facts = Some(reading.finish());
-            Some(Answer { id: request.id, facts, last: false }.to_bytes().to_vec())
+            Some(answer(request.id, reading.finish(), b"", false))
+        }),
+        ("its answer was none", |request, body| {
+            // No content behind it.
+            honest(request, body).map(|answer| answer[..ANSWER].to_vec())
+        }),
+        ("its answer was none", |request, body| {
+            // More of it than it says.
+            honest(request, body).map(|answer| [&answer[..], b"x"].concat())
+        }),
+        ("its answer was none", |request, body| {
+            // One that is none.
+            honest(request, body).map(|mut answer| {
+                answer[ANSWER..].fill(0xff);
+                answer
+            })
         }),
     ];
     let workers = Workers::of_processes(settings(LIMIT));
     for (restarts, (why, lie)) in (0..).zip(lies) {
         join(&workers, restarts, lie);
         until_it_works(&workers, restarts).await;
-        let outcome = workers.sift(&body(&format!("body {restarts}"))).await;
+        let outcome = workers.read(&body(&format!("body {restarts}"))).await;
         assert!(matches!(outcome, Err(SiftError::Failed(said)) if said == why), "{outcome:?}");
         assert!(!workers.seats()[0].works);
     }
@@ -169,25 +189,23 @@ async fn a_worker_that_ended_while_nobody_needed_it_costs_no_body() {
     until_it_works(&workers, 0).await;
     honest_once.join().unwrap();
     let waiting = Arc::clone(&workers);
-    let sifted = tokio::spawn(async move { waiting.sift(&body("x")).await });
+    let sifted = tokio::spawn(async move { waiting.read(&body("x")).await });
     while workers.seats()[0].works {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     join(&workers, 1, honest);
-    assert_eq!(sifted.await.unwrap().unwrap().octets, 1);
+    assert_eq!(sifted.await.unwrap().unwrap().facts.octets, 1);
 }
 
 #[tokio::test]
 async fn a_worker_that_retires_answers_first_and_gets_no_other_body() {
     let workers = Workers::of_processes(settings(LIMIT));
-    join(&workers, 0, |request, _| {
-        Some(Answer { id: request.id, facts: Some(sift::Facts::default()), last: true }.to_bytes().to_vec())
-    });
+    join(&workers, 0, |request, _| Some(answer(request.id, Facts::default(), b"", true)));
     until_it_works(&workers, 0).await;
-    assert!(workers.sift(&body("x")).await.is_ok());
+    assert!(workers.read(&body("x")).await.is_ok());
     assert!(!workers.seats()[0].works);
     join(&workers, 1, honest);
-    assert_eq!(workers.sift(&body("x")).await.unwrap().octets, 1);
+    assert_eq!(workers.read(&body("x")).await.unwrap().facts.octets, 1);
 }
 
 #[tokio::test]
@@ -196,10 +214,10 @@ async fn enough_waiting_bodies_are_busy_and_nobody_waits_for_ever() {
     let workers = Workers::of_processes(few);
     let waits = {
         let workers = Arc::clone(&workers);
-        tokio::spawn(async move { workers.sift(&body("first")).await })
+        tokio::spawn(async move { workers.read(&body("first")).await })
     };
     tokio::task::yield_now().await;
-    assert!(matches!(workers.sift(&body("second")).await, Err(SiftError::Busy)));
+    assert!(matches!(workers.read(&body("second")).await, Err(SiftError::Busy)));
     assert!(matches!(waits.await.unwrap(), Err(SiftError::Busy)));
 }
 
@@ -215,10 +233,23 @@ async fn a_question_that_nobody_waits_for_any_more_ends_its_worker() {
     until_it_works(&workers, 0).await;
     let asking = {
         let workers = Arc::clone(&workers);
-        tokio::spawn(async move { workers.sift(&body("x")).await })
+        tokio::spawn(async move { workers.read(&body("x")).await })
     };
     tokio::task::spawn_blocking(move || is_asked.recv_timeout(LIMIT)).await.unwrap().unwrap();
     asking.abort();
     assert!(asking.await.unwrap_err().is_cancelled());
     assert!(!workers.seats()[0].works, "its late answer would be the next body's");
+}
+
+#[tokio::test]
+async fn the_content_of_a_body_arrives_whole_however_long_it_is() {
+    let workers = Workers::of_threads(Settings::default(), 1);
+    for fields in [1, 60, 300] {
+        let field = format!("X-Long: {}\r\n", "long ".repeat(400));
+        let message = format!("From: a@b.example\r\n{}\r\nbody text", field.repeat(fields));
+        let sifted = workers.read(&body(&message)).await.unwrap();
+        assert_eq!(sifted.content, sift::read(message.as_bytes(), &Bounds::default()));
+        assert_eq!(sifted.facts.octets, message.len() as u64);
+        assert_eq!(sifted.content.text.start, "body text");
+    }
 }

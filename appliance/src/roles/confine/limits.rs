@@ -9,8 +9,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::roles::error::RoleError;
 
-/// Memory that a worker may take beyond what the program has mapped at its start, in octets. A body is read through a
-/// small buffer; the parsers that will come keep to a part of this.
+/// Memory that a worker may take beyond what the program has mapped at its start, in octets. It holds the first 64 MiB of a
+/// body, and what its parsers decode and unpack of it: their bounds (`sift::Bounds`) are below the rest of this.
 pub const MEMORY: u64 = 256 << 20;
 /// Processor time for one body; several times what the largest message takes.
 pub const CPU_PER_BODY: Duration = Duration::from_secs(5);
