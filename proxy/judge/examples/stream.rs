@@ -30,7 +30,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         scores.push((labelled.class, model.score(&features, Whom::default(), now).log_odds));
         let source = Source::Administrator;
         let whom = Whom::default();
-        model.learn(&Lesson { features: &features, class: labelled.class, source, weight: 1.0, whom, now })?;
+        model.learn(&Lesson {
+            features: &features,
+            class: labelled.class,
+            source,
+            weight: 1.0,
+            whom,
+            now,
+        })?;
     }
     println!("{} messages: {:?}", scores.len(), measure(&scores, 4_f64.ln()));
     Ok(())

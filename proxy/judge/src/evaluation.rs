@@ -29,7 +29,11 @@ pub fn index(lines: impl BufRead) -> impl Iterator<Item = Result<Labelled, Judge
             _ => None,
         };
         let labelled = class.zip(words.next());
-        Some(labelled.map(|(class, path)| Labelled { class, path: path.to_owned() }).ok_or(JudgeError::Index { line }))
+        Some(
+            labelled
+                .map(|(class, path)| Labelled { class, path: path.to_owned() })
+                .ok_or(JudgeError::Index { line }),
+        )
     })
 }
 

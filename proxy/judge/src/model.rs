@@ -155,7 +155,12 @@ impl Model {
     /// # Errors
     ///
     /// As [`Self::learn`].
-    pub fn teach_itself(&self, features: &Features, score: &Score, now: Duration) -> Result<Learnt, JudgeError> {
+    pub fn teach_itself(
+        &self,
+        features: &Features,
+        score: &Score,
+        now: Duration,
+    ) -> Result<Learnt, JudgeError> {
         let mut teacher = teaching::locked(&self.teacher);
         let class = if score.log_odds > 0.0 { Class::Spam } else { Class::Ham };
         if !score.agreed || !teacher.may_teach_itself(features.body_hash(), score.log_odds, class, now) {
@@ -199,7 +204,8 @@ impl Model {
         let judgement = judge(Some(&self.weighed(&said)), checks, thresholds);
         let otherwise = otherwise(&judgement, thresholds);
         let shares = self.stack.shares(&said);
-        let members = MEMBERS.iter().zip(shares).map(|(name, share)| MemberSays { name, share: share.into() });
+        let members =
+            MEMBERS.iter().zip(shares).map(|(name, share)| MemberSays { name, share: share.into() });
         let mut naming = Naming::default();
         tell(features.pieces(), &mut naming);
         let clues = self.named_clues(&naming, whom, epoch);
@@ -233,7 +239,12 @@ impl Model {
         let overlays = overlays(whom);
         let clues = naming.words.iter().map(|(hash, text)| {
             let counts = self.bayes.counts(*hash, &overlays, now);
-            Clue { text: text.clone(), weight: odds.weight(counts).into(), spam: counts.spam, ham: counts.ham }
+            Clue {
+                text: text.clone(),
+                weight: odds.weight(counts).into(),
+                spam: counts.spam,
+                ham: counts.ham,
+            }
         });
         strongest(clues.filter(|clue| clue.spam + clue.ham > 0.0).collect())
     }
@@ -243,7 +254,8 @@ impl Model {
             naming.words.iter().map(|(hash, text)| (*hash, text.as_str())).collect();
         let words = &prepared.sequence;
         let sequences = self.chain.word_by_word(words, now).enumerate().filter_map(|(place, weight)| {
-            let named = words[place.saturating_sub(2)..=place].iter().filter_map(|hash| names.get(hash).copied());
+            let named =
+                words[place.saturating_sub(2)..=place].iter().filter_map(|hash| names.get(hash).copied());
             let text = named.collect::<Vec<_>>().join(" ");
             (!text.is_empty()).then_some(Clue { text, weight: weight.into(), spam: 0.0, ham: 0.0 })
         });

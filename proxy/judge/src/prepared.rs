@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use crate::disguise;
-use crate::features::{Digest, Kind, Piece};
+use crate::features::{Digest, Piece};
 use crate::language::{Guess, Language};
 use crate::words::{Hearer, Space, tell};
 
@@ -61,8 +61,9 @@ fn digest(pieces: &[Piece]) -> Digest {
         hash.update(&[piece.kind as u8]);
         hash.update(piece.text.as_bytes());
     }
-    let [low, .., _] = hash.finalize().as_bytes().as_chunks::<16>().0 else { return Digest::default() };
-    *low
+    let mut short = Digest::default();
+    hash.finalize_xof().fill(&mut short);
+    short
 }
 
 /// The hash of a word, whatever its case.

@@ -78,9 +78,13 @@ pub(super) fn learn(model: &Model, teacher: &mut Teacher, lesson: &Lesson<'_>) -
     let former = teacher.taught.get(&digest).map(|taught| (taught.class, taught.source));
     let learnt = match former {
         _ if units == 0 => return Ok(Learnt::Declined),
-        Some((_, source)) if source.is_trusted() && !lesson.source.is_trusted() => return Ok(Learnt::Declined),
+        Some((_, source)) if source.is_trusted() && !lesson.source.is_trusted() => {
+            return Ok(Learnt::Declined);
+        }
         // What the model believed and a person confirms counts in full from now on.
-        Some((class, source)) if class == lesson.class && source.is_trusted() == lesson.source.is_trusted() => {
+        Some((class, source))
+            if class == lesson.class && source.is_trusted() == lesson.source.is_trusted() =>
+        {
             return Ok(Learnt::Again);
         }
         Some(_) => Learnt::Corrected,
@@ -257,7 +261,8 @@ fn replay(model: &Model, log: &mut impl Read) -> (u64, u64) {
         let Some((head, features)) = body.split_at_checked(RECORD_HEAD - 8) else { break };
         let Ok(features) = Features::from_bytes(features) else { break };
         let &[class, trusted, units, ref when @ ..] = head else { break };
-        let now = Duration::from_secs(when.iter().rev().fold(0, |number, octet| (number << 8) | u64::from(*octet)));
+        let now =
+            Duration::from_secs(when.iter().rev().fold(0, |number, octet| (number << 8) | u64::from(*octet)));
         let source = if trusted == 1 { Source::Administrator } else { Source::Own };
         let weight = f32::from(units) / UNIT as f32;
         let mut teacher = locked(&model.teacher);
@@ -268,7 +273,8 @@ fn replay(model: &Model, log: &mut impl Read) -> (u64, u64) {
         };
         match class {
             Some(class) => {
-                let lesson = Lesson { features: &features, class, source, weight, whom: Whom::default(), now };
+                let lesson =
+                    Lesson { features: &features, class, source, weight, whom: Whom::default(), now };
                 let _ = learn(model, &mut teacher, &lesson);
             }
             None => {
