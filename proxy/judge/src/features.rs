@@ -5,6 +5,8 @@
 mod bytes;
 mod facts;
 
+pub(crate) use facts::registered;
+
 use sift::Content;
 use sift::content::{Address, Field, Link};
 

@@ -5,17 +5,27 @@
 //!   sections of a message and a logistic regression on letters, stacked and calibrated. Any number of threads score at once.
 //! - [`Lesson`]s teach it. What is learnt is on disk within two seconds, counts once, and can be undone exactly for 30 days.
 //! - [`judge()`] weighs its [`Score`] with other [`Check`]s to a [`Verdict`]; [`Explanation`] says why.
-//! - `evaluation` is the instrument that accuracy is measured with.
+//! - [`evaluation`] is the instrument that accuracy is measured with.
 //!
 //! The time is always given: nothing here reads a clock.
 
+mod bayes;
+mod chain;
+mod disguise;
 pub mod error;
+pub mod evaluation;
 pub mod explanation;
 pub mod features;
+mod language;
 pub mod lesson;
+mod letters;
 pub mod model;
 mod prepared;
+mod sections;
+mod slots;
+mod stack;
 pub mod verdict;
+mod words;
 
 pub use error::JudgeError;
 pub use explanation::{Clue, Explanation, MemberSays, Otherwise};
