@@ -15,6 +15,8 @@ use std::process::{Command, ExitStatus};
 use appliance::roles::Account;
 use appliance::roles::confine::files::Access;
 use appliance::roles::confine::{become_gate, limits, lock_gate, lock_worker};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use nix::libc;
 use rustix::net::{AddressFamily, SocketType, socket};
 use rustix::thread::{CapabilitySet, Uid, set_thread_uid};
@@ -32,7 +34,7 @@ const NOT_CONFINED: i32 = 42;
 type Try = (&'static str, fn() -> io::Result<()>);
 
 /// What a child may try. Each must succeed for root.
-const TRIES: [Try; 18] = [
+const TRIES: [Try; 20] = [
     ("exec", || match nix::unistd::execv(c"/bin/sh", &[c"sh", c"-c", c"exit 40"])? {}),
     ("kill", || Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(1), None)?)),
     ("memory", || {
@@ -52,6 +54,8 @@ const TRIES: [Try; 18] = [
         let local = &mut [io::IoSliceMut::new(&mut here)];
         Ok(nix::sys::uio::process_vm_readv(nix::unistd::Pid::this(), local, &[remote]).map(drop)?)
     }),
+    ("read mail", read_mail),
+    ("read much mail", read_much_mail),
     ("read own state", || File::open(folder().join("state/file")).map(drop)),
     ("raw socket", || {
         socket(AddressFamily::INET, SocketType::RAW, Some(rustix::net::ipproto::ICMP))
@@ -69,6 +73,46 @@ const TRIES: [Try; 18] = [
 
 fn folder() -> std::path::PathBuf {
     std::env::var_os(FOLDER).unwrap_or_default().into()
+}
+
+/// A tar in gzip, in which there is a zip with `run.exe`.
+const ARCHIVE: &str = concat!(
+    "H4sIAAAAAAACA0vUq8osYKAtMAACMxMTMA0E6LSBoTmCDRE3MzcwZ1AwYKADKC0uSSwCWskwMkGANzOLCJDmAGLFGIGSs4og",
+    "1hkgZgfiotI8vdSK1M+9sw4YxIAUMzKJMONWDgMNjAwIzQHerGwgLiMQmgJpXYZRMApGwSgYBaNgFIyCUTBwAAB2w8IHAAwA",
+    "AA==",
+);
+
+/// What a worker does, with each of its parsers.
+fn read_mail() -> io::Result<()> {
+    let message = format!(
+        "From: =?koi8-r?Q?=F0?= <a@b.example>\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\
+         Content-Type: text/html; charset=iso-2022-jp\r\n\r\n<style>.x{{display:none}}</style><p class=x>hidden</p>\
+         <a href='http://b\u{fc}cher.example/'>shown</a>\r\n--b\r\nContent-Transfer-Encoding: base64\r\n\
+         Content-Disposition: attachment; filename=a.tar.gz\r\n\r\n{ARCHIVE}\r\n--b\r\n\r\n%PDF-1.5 /ObjStm stream\r\n--b--\r\n"
+    );
+    let content = sift::read(message.as_bytes(), &sift::Bounds::default());
+    let octets = sift::encoded::encode(&content).map_err(io::Error::other)?;
+    let has_program = content.parts.iter().any(|part| part.name == "run.exe");
+    let is_whole = content.text.start == "shown" && content.hidden == "hidden" && has_program;
+    if is_whole && !octets.is_empty() { Ok(()) } else { Err(io::Error::other(format!("{content:?}"))) }
+}
+
+/// The largest body that is read, made so that as much as possible of it is in memory more than once.
+fn read_much_mail() -> io::Result<()> {
+    // A worker reads 64 MiB of a body; each level of base64 takes a quarter off.
+    const INNERMOST: usize = 35 << 20;
+    let header = "Content-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n";
+    let mut whole = "x".repeat(INNERMOST);
+    for _ in 0..2 {
+        let encoded = STANDARD.encode(whole);
+        whole = [header, &encoded].concat();
+    }
+    let content = sift::read(whole.as_bytes(), &sift::Bounds::default());
+    if content.parts.len() > 2 && content.text.octets > 0 {
+        Ok(())
+    } else {
+        Err(io::Error::other(format!("{content:?}")))
+    }
 }
 
 /// The child's side; in the parent it finds nothing to do.
@@ -230,6 +274,14 @@ fn a_worker_is_ended_by_whatever_is_not_its_work() {
         "write own state",
     ] {
         lab.is_killed("worker", what, libc::SIGSYS);
+    }
+}
+
+#[test]
+fn a_worker_reads_mail_with_what_it_has() {
+    let Some(lab) = Lab::new() else { return };
+    for what in ["read mail", "read much mail"] {
+        lab.succeeds("worker", what);
     }
 }
 

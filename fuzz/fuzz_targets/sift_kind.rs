@@ -18,7 +18,9 @@ fuzz_target!(|input: &[u8]| {
     let name = String::from_utf8_lossy(name).replace(['"', '\\', '\r'], "");
     let named = kind(&name, octets);
     assert_eq!(named == Kind::Empty, octets.is_empty());
-    for signature in [(&b"%PDF-"[..], Kind::Pdf), (b"\x89PNG\r\n\x1a\n", Kind::Picture), (b"\x7fELF", Kind::Program)] {
+    for signature in
+        [(&b"%PDF-"[..], Kind::Pdf), (b"\x89PNG\r\n\x1a\n", Kind::Picture), (b"\x7fELF", Kind::Program)]
+    {
         assert_eq!(kind(&name, &[signature.0, octets].concat()), signature.1);
     }
 });

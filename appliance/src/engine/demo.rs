@@ -24,6 +24,7 @@ use crate::roles::Roles;
 mod authority;
 mod hidden;
 mod inbox;
+mod names;
 mod samples;
 mod sender;
 mod told;
@@ -41,9 +42,6 @@ const DRAIN: Duration = Duration::from_secs(2);
 const OUTBOUND: &str = "a demo sends nothing to the world; `run` does, for the networks in `outbound`";
 /// Who may send to the world: the samples come from this machine, and none of them may leave it.
 const NOBODY: &str = "192.0.2.0/24";
-
-/// The senders of the samples exist in no DNS, and a laptop may have none: the demo asks nobody, and the trace says so.
-const NO_NAMES: &str = "127.0.0.1:1";
 
 /// Why there is no demo.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +135,7 @@ pub(super) async fn demo(options: Demo, json: bool) -> Result<Exit, DemoError> {
     }
     show.engine.stop(DRAIN).await;
     show.hidden.abort();
+    show.names.abort();
     match told {
         Some(told) if options.once && !told.iter().all(|one| one.as_it_should) => Ok(Exit::No),
         _ => Ok(Exit::Done),
@@ -152,6 +151,7 @@ async fn ended(signals: &mut Signals, roles: &Roles) {
 struct Show {
     engine: Engine,
     hidden: JoinHandle<()>,
+    names: JoinHandle<()>,
     hidden_address: SocketAddr,
     bench: Bench,
     /// Where the samples come in, as bound.
@@ -173,13 +173,15 @@ impl Show {
         }
         let inbox = Arc::new(Inbox::default());
         let (hidden, hidden_address) = start_hidden(&authority, Arc::clone(&inbox)).await?;
+        let no_names = |error| DemoError::Io { what: "a port for its name server", error };
+        let (names, names_address) = names::start().await.map_err(no_names)?;
         let file = folder.path().join("postern.toml");
-        let text = config_text(folder.path(), options.smtp, options.admin, hidden_address);
+        let text = config_text(folder.path(), (options.smtp, options.admin), hidden_address, names_address);
         let config = config::parse(&text, &file)?;
         let engine = Engine::start(&config, Roles::threads("demo")).await.map_err(DemoError::of_engine)?;
         let smtp = engine.listening().unwrap_or(options.smtp);
         // With the ports as they are, for the commands that ask a running Postern.
-        let text = config_text(folder.path(), smtp, engine.admin, hidden_address);
+        let text = config_text(folder.path(), (smtp, engine.admin), hidden_address, names_address);
         write(&file, &text).map_err(no_folder)?;
         let bench = Bench {
             gate: reachable(smtp),
@@ -188,7 +190,7 @@ impl Show {
             inbox,
             recording: Arc::clone(&engine.recording),
         };
-        Ok(Self { engine, hidden, hidden_address, bench, smtp, folder })
+        Ok(Self { engine, hidden, names, hidden_address, bench, smtp, folder })
     }
 
     /// Sends the samples one after the other, and tells of each as soon as it is known.
@@ -287,7 +289,12 @@ fn connector(folder: &Path) -> Result<Connector, DemoError> {
 }
 
 /// A config as anybody would write it.
-fn config_text(folder: &Path, smtp: SocketAddr, admin: SocketAddr, server: SocketAddr) -> String {
+fn config_text(
+    folder: &Path,
+    (smtp, admin): (SocketAddr, SocketAddr),
+    server: SocketAddr,
+    names: SocketAddr,
+) -> String {
     let file = |name: &str| toml::Value::String(folder.join(name).display().to_string());
     format!(
         "hostname = \"{GATE}\"\nstate_dir = {state}\n\n\
@@ -295,8 +302,8 @@ fn config_text(folder: &Path, smtp: SocketAddr, admin: SocketAddr, server: Socke
          [[backend]]\nname = \"hidden\"\ndomains = [\"{domain}\"]\nservers = [\"{server}\"]\nsubmission = \"{server}\"\n\
          tls = \"verify\"\ntls_name = \"{name}\"\nca_file = {ca}\n\n\
          [outbound]\nnetworks = [\"{NOBODY}\"]\n\n\
-         [judge]\naction = \"enforce\"\nbudget = \"10s\"\n\n\
-         [resolver]\nservers = [\"{NO_NAMES}\"]\n\n\
+         [judge]\naction = \"enforce\"\n\n\
+         [resolver]\nservers = [\"{names}\"]\n\n\
          [tls]\ncertificates = [{{ chain = {chain}, key = {key} }}]\n\n[admin]\nlisten = \"{admin}\"\n",
         state = file("state"),
         domain = hidden::DOMAIN,
@@ -347,6 +354,7 @@ mod tests {
         assert!(config::load(Path::new(&show.config())).is_ok(), "the other commands can use its config");
         show.engine.stop(DRAIN).await;
         show.hidden.abort();
+        show.names.abort();
     }
 
     #[tokio::test]

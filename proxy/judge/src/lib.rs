@@ -10,6 +10,7 @@
 //! The time is always given: nothing here reads a clock.
 
 pub mod error;
+pub mod evaluation;
 pub mod explanation;
 pub mod features;
 pub mod lesson;

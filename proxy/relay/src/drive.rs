@@ -6,33 +6,30 @@
 
 use std::cell::RefCell;
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
-use delivery::{FarSide, OpenError, OpenLeg, OpenProbe, OpenRequest, Opener, ProbeRequest, Shown, Stream};
-use record::{Event, Recorder, SessionEnd};
-use route::{Backend, Destinations, Listing, Recipients};
+use delivery::{OpenError, OpenLeg, OpenProbe, OpenRequest, ProbeRequest, Shown, Stream};
+use record::{Event, SessionEnd};
+use route::{Backend, Listing, Recipients};
 use smtp::address::Host;
 use smtp::{Mailbox, No, Reply};
-use spool::{Folder, ReceiptKey, Spool, SpoolError};
-use tls::{Acceptor, Interception};
+use spool::{Folder, ReceiptKey, SpoolError};
 use tokio::io::ReadBuf;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::admission::Admitted;
-use crate::called_before::CalledBefore;
-use crate::inner_verification::InnerVerification;
-use crate::judging::Judge;
-use crate::reporting::{self, Relayed, Reporting};
+use crate::reporting::{self, Relayed};
 use crate::session::{Action, Beginning, Input, LegId, Session, Wants, step};
 
+mod driver;
 mod job;
 mod spill;
 mod wire;
 
+pub use driver::{Driver, Intercepting};
 pub(crate) use job::content_of;
 use job::{Done, Job};
 use spill::Spill;
@@ -46,54 +43,6 @@ const MAX_WAITING: usize = 16 * 1024;
 thread_local! {
     /// What is read is used before the next read: one buffer serves all sessions of a thread.
     static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
-}
-
-/// What all sessions share.
-pub struct Driver {
-    /// Opens connections to servers.
-    pub opener: Opener,
-    /// Keeps what cannot be delivered at once.
-    pub spool: Spool,
-    /// Takes events.
-    pub recorder: Arc<dyn Recorder>,
-    /// The server's part in TLS; `None` where there is no certificate.
-    pub acceptor: Option<Acceptor>,
-    /// Finds the world's servers; `None` where no mail goes out.
-    pub destinations: Option<Arc<dyn Destinations>>,
-    /// How the far sides of intercepted connections are met, and shown to those who were on their way to them; `None`
-    /// where nothing is intercepted.
-    pub interception: Option<Intercepting>,
-    /// Tells senders what became of their messages; `None`: nobody is told, and of no sender it is known whether he may be.
-    pub reporting: Option<Arc<Reporting>>,
-    /// Judges mail; `None` where nobody does.
-    pub judge: Option<Arc<dyn Judge>>,
-    /// Where content that is too large for memory lies while its session lasts; files in it have no name.
-    pub spill: PathBuf,
-}
-
-/// What is needed to stand in for servers in the world (DECISIONS 15, 16).
-pub struct Intercepting {
-    /// How they are met.
-    pub far_side: FarSide,
-    /// Makes certificates like theirs.
-    pub leaves: Arc<Interception>,
-    /// Hidden servers that do not take them.
-    pub inner: Arc<InnerVerification>,
-    /// What hidden servers call themselves.
-    pub called: CalledBefore,
-}
-
-impl Driver {
-    /// What takes the server's part in a handshake: with a certificate like the one that was shown, if one was.
-    fn acceptor_like(&self, shown: Option<&Shown>) -> Result<Acceptor, Box<str>> {
-        match (shown, &self.interception) {
-            (Some(Shown::Certificates { chain, genuine, .. }), Some(intercepting)) => {
-                intercepting.leaves.acceptor(chain, *genuine).map_err(|error| error.reason())
-            }
-            (None, _) => self.acceptor.clone().ok_or_else(|| "no certificate".into()),
-            _ => Err("the far side has no certificate to imitate".into()),
-        }
-    }
 }
 
 /// Drives a session to its end.

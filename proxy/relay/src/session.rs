@@ -33,6 +33,7 @@ mod judge;
 mod legs;
 mod sending;
 mod settle;
+mod story;
 mod wanted;
 
 use authentication::Authenticating;

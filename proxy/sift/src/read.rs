@@ -2,7 +2,10 @@
 //! text in Unicode, what HTML shows and hides, links, and what attachments are by their own octets.
 //!
 //! Whatever the octets are, there is an answer, and the work for it is bounded: by [`Bounds`], and by one look at each octet
-//! for each level of nesting. Malformed mail is read the way mail programs read it, and [`Oddities`] says so.
+//! for each level of nesting. Malformed mail is read the way mail programs read it, and `content.oddities` says so.
+//!
+//! Known, and not opened: rar, 7z and the other archives of `Kind::Archive`, images of disks, TNEF (`winmail.dat`), what is
+//! signed or encrypted as CMS or OpenPGP, and uuencoded files within plain text.
 
 mod archive;
 mod charset;
@@ -28,7 +31,7 @@ pub struct Bounds {
     pub depth: u8,
     /// Parts that are looked at; more than are kept, so that a picture gallery does not hide what comes behind it.
     pub parts: u32,
-    /// Octets that are taken out of their transfer encoding, in all.
+    /// Octets that are taken out of their transfer encoding, in all; encodings within each other are in memory together.
     pub decoded: usize,
     /// Octets that are unpacked from archives, in all.
     pub unpacked: usize,
@@ -38,7 +41,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { depth: 16, parts: 1000, decoded: 96 << 20, unpacked: 32 << 20, text: 1 << 20 }
+        Self { depth: 16, parts: 1000, decoded: 64 << 20, unpacked: 32 << 20, text: 1 << 20 }
     }
 }
 

@@ -94,10 +94,13 @@ fn sift(body: &OwnedFd, length: u64, octets: &mut Vec<u8>) -> io::Result<(Facts,
     let mut reading = Reading::default();
     let mut position = 0;
     let mut beyond = Vec::new();
+    // At once: memory that grows is there twice for a moment.
+    octets.reserve_exact(usize::try_from(length).unwrap_or(usize::MAX).min(MAX_READ));
     while position < length {
-        let wanted = usize::try_from(length - position).unwrap_or(usize::MAX).min(PIECE);
+        let left = usize::try_from(length - position).unwrap_or(usize::MAX);
         // What is beyond is counted in passing.
         let is_kept = octets.len() < MAX_READ;
+        let wanted = left.min(PIECE).min(if is_kept { MAX_READ - octets.len() } else { PIECE });
         let buffer = if is_kept { &mut *octets } else { &mut beyond };
         let start = if is_kept { buffer.len() } else { 0 };
         buffer.resize(start + wanted, 0);

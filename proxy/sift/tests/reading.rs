@@ -11,6 +11,8 @@ use sift::{Bounds, Content, read};
 mod corpora;
 #[path = "reading/hostile.rs"]
 mod hostile;
+#[path = "reading/properties.rs"]
+mod properties;
 
 fn of(message: &str) -> Content {
     read(message.as_bytes(), &Bounds::default())
@@ -85,6 +87,21 @@ fn an_alternative_shows_its_html_and_keeps_another_text_apart() {
     assert_eq!(other.alternative, "Minutes of our meeting last Tuesday");
     let kinds: Vec<_> = other.parts.iter().map(|part| (part.kind, part.depth)).collect();
     assert_eq!(kinds, [(Kind::Multipart, 0), (Kind::Text, 1), (Kind::Multipart, 1), (Kind::Html, 2)]);
+}
+
+#[test]
+fn what_calls_itself_text_is_shown_whatever_it_is() {
+    for (text, kind) in [
+        ("-----BEGIN PGP SIGNED MESSAGE-----\nseen", Kind::Cryptographic),
+        ("#!/bin/sh\nseen", Kind::Script),
+        ("MZ is seen", Kind::Text),
+    ] {
+        let content = of(&format!("Content-Type: text/plain\r\n\r\n{text}"));
+        assert_eq!(content.parts[0].kind, kind);
+        assert_eq!(content.text.start, text);
+    }
+    let packed = of("Content-Type: application/zip\r\n\r\nUEsDBA==");
+    assert_eq!((packed.parts[0].kind, packed.text.octets), (Kind::Text, 0));
 }
 
 #[test]

@@ -22,6 +22,8 @@ use crate::engine::outbound::Names;
 
 /// Large messages in memory at once, each of up to [`super::case_body::MAX_LOOKED_AT`] octets; others wait within their budget.
 const LARGE_AT_ONCE: usize = 8;
+/// For the DNS, of the budget: a name server that is away must not hold every message for all of it.
+const ASKING: Duration = Duration::from_secs(6);
 /// Kept for the verdict itself, of the budget: what is not known by then counts as failed.
 const RESERVE: Duration = Duration::from_millis(500);
 /// Octets of a word, and of a check's result, that are told.
@@ -170,7 +172,7 @@ impl Rules {
         let is_asked = case.direction == Direction::Inbound;
         let (content, findings) = tokio::join!(self.read(&message, deadline), async {
             match is_asked {
-                true => Some(self.ask(case, &message, deadline).await),
+                true => Some(self.ask(case, &message, deadline.min(Instant::now() + ASKING)).await),
                 false => None,
             }
         });

@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::carried::Carried;
 use super::judge::{Cuts, Whole};
-use super::settle::Story;
+use super::story::Story;
 use super::{Action, Arrival, Common, LegId, Phase, Session};
 use crate::body::Body;
 use crate::budget::Share;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::carried::Carried;
 use super::group::{Group, GroupLeg};
-use super::settle::Story;
+use super::story::Story;
 use super::{Action, Arrival, Common, LegId, Phase, Session};
 use crate::judging::Own;
 

@@ -9,7 +9,8 @@ use spool::{Recalled, ReceiptKey, SenderProof};
 use tokio::time::{Duration, Instant};
 
 use super::carried::Carried;
-use super::settle::{Settling, Story};
+use super::settle::Settling;
+use super::story::Story;
 use super::{Action, Common, LegId, Phase, Question, Session};
 use crate::body::Body;
 use crate::budget::Share;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use delivery::{Far, Outgoing, Proven};
-use record::{Direction, Event, GroupOutcome, Opinion, RecipientOutcome, SessionEnd, Verdict};
+use record::{Direction, Opinion, SessionEnd, Verdict};
 use smtp::command::Envelope;
 use smtp::receiver::Awaiting;
 use smtp::{No, Proof, RecipientSet, Refusal, Reply, ReversePath, TransactionId};
@@ -15,6 +15,7 @@ use super::carried::Carried;
 use super::group::Group;
 use super::judge::{Cuts, Whole};
 use super::sending::{Progress, Sending};
+use super::story::{Story, recipient_outcomes};
 use super::{Action, Arrival, Carriage, Common, LegId, Phase, Session, SpoolRequest};
 use crate::body::Body;
 use crate::budget::Share;
@@ -526,84 +527,5 @@ impl Common {
             Arrival::Here { may_relay: true } | Arrival::Outbound(_) => SenderProof::Inside,
             Arrival::Here { may_relay: false } | Arrival::Inbound(_) => SenderProof::Unknown,
         }
-    }
-}
-
-/// What will be told of a transaction.
-pub(super) struct Story {
-    pub(super) id: TransactionId,
-    began: Instant,
-    pub(super) content_ended: Option<Instant>,
-    recipients: Vec<RecipientOutcome>,
-    named: usize,
-    reverse_path: Box<str>,
-    pub(super) size: u64,
-    pub(super) verdict: Verdict,
-    pub(super) opinion: Option<Box<Opinion>>,
-    pub(super) reply: Option<Reply>,
-    groups: Vec<GroupOutcome>,
-}
-
-/// The record names at most this many recipients.
-const NAMED: usize = 100;
-
-fn recipient_outcomes(envelope: &Envelope, told: &[Option<Reply>]) -> Vec<RecipientOutcome> {
-    let recipients = envelope.recipients.iter().zip(told).take(NAMED);
-    recipients
-        .map(|(rcpt, reply)| RecipientOutcome {
-            address: rcpt.forward_path.as_str().into(),
-            reply: reply.clone(),
-        })
-        .collect()
-}
-
-impl Story {
-    /// Of a transaction that ended before its content was whole, or was refused for it.
-    pub(super) fn without_content(id: TransactionId, envelope: &Envelope, carried: &Carried) -> Self {
-        Self {
-            id,
-            began: carried.began,
-            content_ended: None,
-            recipients: recipient_outcomes(envelope, &carried.told),
-            named: envelope.recipients.len(),
-            reverse_path: envelope.mail.reverse_path.as_str().into(),
-            size: 0,
-            verdict: Verdict::Unjudged,
-            opinion: None,
-            reply: None,
-            groups: Vec::new(),
-        }
-    }
-}
-
-impl Common {
-    pub(super) fn record_transaction(&mut self, story: &Story) {
-        let lasted = self.now.saturating_duration_since(story.began);
-        let settled = story.content_ended.map(|ended| self.now.saturating_duration_since(ended));
-        let transaction = record::Transaction {
-            id: story.id,
-            began: self.wall_now().saturating_sub(lasted),
-            lasted,
-            settled_in: settled.unwrap_or_default(),
-            protocol: self.protocol,
-            client: self.client.address,
-            helo: self.client.helo.clone(),
-            tls: self.tls.clone(),
-            authenticated: self.authenticated,
-            reverse_path: story.reverse_path.clone(),
-            recipients: story.recipients.clone(),
-            recipients_named: u32::try_from(story.named).unwrap_or(u32::MAX),
-            size: story.size,
-            verdict: story.verdict,
-            opinion: story.opinion.clone(),
-            reply: story.reply.clone(),
-            groups: story.groups.clone(),
-        };
-        self.act(Action::Record(Event::Transaction(Box::new(transaction))));
-    }
-
-    /// A server's refusal with the identifier by which to ask about it.
-    pub(super) fn with_trace(&self, reply: Reply, id: TransactionId) -> Reply {
-        if reply.words().contains(&self.id.to_string()) { reply } else { reply.with_note(&id.to_string()) }
     }
 }

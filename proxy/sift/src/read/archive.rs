@@ -189,7 +189,8 @@ impl Opener {
     /// At most `most` octets of a member; fewer where it is broken or the message's share is used up.
     fn unpack(&mut self, member: &zip::Member<'_>, most: usize, found: &mut Findings<'_>) -> Vec<u8> {
         let most = most.min(self.left);
-        let mut octets = Vec::new();
+        let claimed = usize::try_from(member.size).unwrap_or(most);
+        let mut octets = Vec::with_capacity(claimed.min(most));
         let read = match member.method {
             zip::Method::Stored => member.packed.take(most as u64).read_to_end(&mut octets),
             zip::Method::Deflated => {

@@ -114,7 +114,7 @@ impl Showing {
             _ => self.ground,
         };
         Self {
-            gone: self.gone || style.gone == Some(true),
+            gone: self.gone || style.erased || style.gone == Some(true),
             invisible: style.invisible.unwrap_or(self.invisible),
             tiny: style.tiny.unwrap_or(self.tiny),
             color: style.color.unwrap_or(self.color),
@@ -359,7 +359,7 @@ impl Reader<'_> {
         let own = tag.get(Attribute::Style).map(Style::parse).unwrap_or_default();
         let style = presented.overridden_by(ruled).overridden_by(own);
         // A mail program looks at its own window's width before it believes this of the whole page.
-        if tag.is("body") || tag.is("html") { Style { gone: None, ..style } } else { style }
+        if tag.is("body") || tag.is("html") { Style { gone: None, erased: false, ..style } } else { style }
     }
 
     fn count(&mut self, tag: &Tag, style: &Style) {
@@ -374,7 +374,8 @@ impl Reader<'_> {
         };
         *counter = counter.saturating_add(1);
         let small = |attribute| tag.extent(attribute).is_some_and(|extent| extent <= BEACON);
-        let is_beacon = small(Attribute::Width) && small(Attribute::Height) || style.gone == Some(true);
+        let is_small = (small(Attribute::Width) || style.narrow) && (small(Attribute::Height) || style.low);
+        let is_beacon = is_small || style.erased || style.gone == Some(true);
         if tag.is("img") && is_beacon {
             markup.beacons = markup.beacons.saturating_add(1);
         }

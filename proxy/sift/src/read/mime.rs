@@ -119,7 +119,7 @@ impl<'c> Walk<'c> {
     }
 
     fn enclosed(&mut self, body: &[u8], claims: &Claims, place: Place) {
-        let Some(body) = self.within_bounds(body) else { return };
+        let Some(body) = self.within_bounds(body, claims.encoding) else { return };
         let decoded = claims.encoding.decode(body);
         self.content.oddities.encoding |= decoded.broken;
         self.note(Part { kind: Kind::Message, ..claims.part(&decoded.octets, place) });
@@ -129,16 +129,14 @@ impl<'c> Walk<'c> {
     }
 
     fn leaf(&mut self, body: &[u8], claims: &Claims, place: Place) {
-        let Some(body) = self.within_bounds(body) else { return };
+        let Some(body) = self.within_bounds(body, claims.encoding) else { return };
         let decoded = claims.encoding.decode(body);
         self.content.oddities.encoding |= decoded.broken;
         let part = claims.part(&decoded.octets, place);
         let (kind, attached) = (part.kind, part.attached);
         let Content { parts, oddities, .. } = &mut *self.content;
         self.opener.open(&decoded.octets, part, &mut Findings { parts, oddities });
-        let is_text =
-            ["text/", "message/", "multipart/"].iter().any(|kind| claims.media_type.starts_with(kind));
-        if kind == Kind::Html || is_text && matches!(kind, Kind::Text | Kind::Calendar) {
+        if is_shown(kind, &claims.media_type, &decoded.octets) {
             self.show(&decoded.octets, kind, attached, claims, place);
         }
     }
@@ -176,7 +174,10 @@ impl<'c> Walk<'c> {
     }
 
     /// A part's octets, if there are still as many to be decoded; else its beginning.
-    fn within_bounds<'a>(&mut self, body: &'a [u8]) -> Option<&'a [u8]> {
+    fn within_bounds<'a>(&mut self, body: &'a [u8], encoding: Encoding) -> Option<&'a [u8]> {
+        if encoding.is_none() {
+            return Some(body);
+        }
         let taken = body.get(..self.decoded.min(body.len()))?;
         if taken.len() < body.len() {
             self.left_out();
@@ -187,6 +188,18 @@ impl<'c> Walk<'c> {
 
     fn left_out(&mut self) {
         self.content.oddities.left_out = self.content.oddities.left_out.saturating_add(1);
+    }
+}
+
+/// Whether a reader sees it as text. What calls itself text is shown as such, be it a script or signed with OpenPGP; of
+/// other types only what programs take for a page.
+fn is_shown(kind: Kind, media_type: &str, octets: &[u8]) -> bool {
+    let is_text = ["text/", "message/", "multipart/"].iter().any(|kind| media_type.starts_with(kind));
+    match kind {
+        Kind::Html => true,
+        Kind::Text | Kind::Calendar => is_text,
+        Kind::Script | Kind::Shortcut | Kind::Cryptographic => is_text && kind::is_text(octets),
+        _ => false,
     }
 }
 

@@ -18,6 +18,8 @@ const FAINT: f32 = 0.05;
 pub(super) struct Style {
     /// No box at all, nothing within can be seen again.
     pub(super) gone: Option<bool>,
+    /// There is a box, and nothing of it can be seen.
+    pub(super) erased: bool,
     /// Not shown; something within can be.
     pub(super) invisible: Option<bool>,
     /// Too small to be read.
@@ -28,8 +30,10 @@ pub(super) struct Style {
     pub(super) pictured: bool,
     /// It may be cut to its extent.
     pub(super) clipped: bool,
-    /// It has next to no extent.
-    pub(super) flat: bool,
+    /// It has next to no width.
+    pub(super) narrow: bool,
+    /// It has next to no height.
+    pub(super) low: bool,
     /// It is moved out of the flow, and far.
     pub(super) placed: bool,
     pub(super) far: bool,
@@ -47,9 +51,7 @@ impl Style {
                 style.declare(name, value);
             }
         }
-        if style.flat && style.clipped || style.placed && style.far {
-            style.gone = Some(true);
-        }
+        style.erased |= (style.narrow || style.low) && style.clipped || style.placed && style.far;
         style
     }
 
@@ -57,6 +59,9 @@ impl Style {
     pub(super) fn overridden_by(self, over: Self) -> Self {
         Self {
             gone: over.gone.or(self.gone),
+            erased: over.erased || self.erased,
+            narrow: over.narrow || self.narrow,
+            low: over.low || self.low,
             invisible: over.invisible.or(self.invisible),
             tiny: over.tiny.or(self.tiny),
             color: over.color.or(self.color),
@@ -82,21 +87,22 @@ impl Style {
                 let size = value.split_ascii_whitespace().find_map(|word| is_tiny(word.split('/').next()?));
                 self.tiny = size.or(self.tiny);
             }
-            Some(b'l') if is("line-height") && pixels(value) == Some(0.0) => self.flat = true,
+            Some(b'l') if is("line-height") && pixels(value) == Some(0.0) => self.low = true,
             Some(b'o') if is("opacity") && color::ratio(value).is_some_and(|opacity| opacity <= FAINT) => {
-                self.gone = Some(true);
+                self.erased = true;
             }
             Some(b'o') if is("overflow") || is("overflow-x") || is("overflow-y") => {
                 self.clipped |= says("hidden") || says("clip");
             }
             Some(b'c') if is("color") => self.color = Color::parse(value).or(self.color),
-            Some(b'c') if is("clip") => self.gone = clips_all(value).then_some(true).or(self.gone),
+            Some(b'c') if is("clip") => self.erased |= clips_all(value),
             Some(b'b') if is("background-color") => self.background = Color::parse(value).or(self.background),
             Some(b'b') if is("background") => self.set_background(value),
             Some(b'b') if is("background-image") && !says("none") => self.pictured = true,
-            Some(b'h') if is("height") => self.flat |= is_flat(value),
-            Some(b'w') if is("width") => self.flat |= is_flat(value),
-            Some(b'm') if is("max-height") || is("max-width") => self.flat |= is_flat(value),
+            Some(b'h') if is("height") => self.low |= is_flat(value),
+            Some(b'w') if is("width") => self.narrow |= is_flat(value),
+            Some(b'm') if is("max-height") => self.low |= is_flat(value),
+            Some(b'm') if is("max-width") => self.narrow |= is_flat(value),
             Some(b'm') if is("mso-hide") && says("all") => self.gone = self.gone.or(Some(true)),
             Some(b'm') if is("margin-left") || is("margin-top") || is("margin") => self.move_away(value),
             Some(b'p') if is("position") => {
@@ -107,7 +113,7 @@ impl Style {
             Some(b'r') if is("right") => self.far |= is_far(value),
             Some(b't') if is("text-indent") => self.move_away(value),
             Some(b't') if is("transform") && value.replace(' ', "").eq_ignore_ascii_case("scale(0)") => {
-                self.gone = Some(true);
+                self.erased = true;
             }
             _ => {}
         }
@@ -122,9 +128,7 @@ impl Style {
     }
 
     fn move_away(&mut self, value: &str) {
-        if value.split_ascii_whitespace().any(is_far) {
-            self.gone = Some(true);
-        }
+        self.erased |= value.split_ascii_whitespace().any(is_far);
     }
 }
 
@@ -195,7 +199,7 @@ mod tests {
             "display:none",
             "DISPLAY : NONE !important; color:red",
             "opacity:0",
-            "opacity: 0.01",
+            "opacity: 0.01;display:block",
             "position:absolute; left:-9999px",
             "top:-1000px;position:fixed",
             "text-indent:-9999px",
@@ -206,7 +210,8 @@ mod tests {
             "clip: rect(0 0 0 0)",
             "transform:scale( 0 )",
         ] {
-            assert_eq!(Style::parse(gone).gone, Some(true), "{gone}");
+            let style = Style::parse(gone);
+            assert!(style.erased || style.gone == Some(true), "{gone}");
         }
         for tiny in [
             "font-size:0",

@@ -9,6 +9,8 @@ pub(super) enum Encoding {
     Identity,
     QuotedPrintable,
     Base64,
+    /// What was common before MIME, under the names that it has there.
+    Uuencode,
     Unknown,
 }
 
@@ -31,9 +33,16 @@ impl Encoding {
             Self::QuotedPrintable
         } else if is("base64") {
             Self::Base64
+        } else if is("x-uuencode") || is("uuencode") || is("x-uue") || is("uue") {
+            Self::Uuencode
         } else {
             Self::Unknown
         }
+    }
+
+    /// There is nothing to be undone.
+    pub(super) fn is_none(self) -> bool {
+        matches!(self, Self::Identity | Self::Unknown)
     }
 
     /// Undoes it.
@@ -43,6 +52,7 @@ impl Encoding {
             Self::Unknown => Decoded { octets: Cow::Borrowed(octets), broken: true },
             Self::QuotedPrintable => quoted_printable(octets),
             Self::Base64 => base64(octets),
+            Self::Uuencode => uuencoded(octets),
         }
     }
 }
@@ -121,6 +131,32 @@ fn flush(decoded: &mut Vec<u8>, bits: u32, held: u8) {
     let left = bits << (6 * u32::from(4 - held.min(4)));
     let [_, three @ ..] = left.to_be_bytes();
     decoded.extend(three.into_iter().take(usize::from(held.saturating_sub(1))));
+}
+
+/// Lines between `begin` and `end` (POSIX uuencode): each a length, and groups of four characters for three octets.
+fn uuencoded(octets: &[u8]) -> Decoded<'_> {
+    let mut lines =
+        octets.split(|octet| *octet == b'\n').skip_while(|line| !line.starts_with(b"begin ")).skip(1);
+    let mut decoded = Vec::new();
+    let six = |at: Option<&u8>| u32::from(at.copied().unwrap_or(b' ').wrapping_sub(b' ') & 63);
+    let ended = loop {
+        let Some(line) = lines.next().map(<[u8]>::trim_ascii_end) else { break false };
+        match line.split_first() {
+            Some(_) if line == b"end" => break true,
+            None => {}
+            Some((length, groups)) => {
+                let length = usize::from(length.wrapping_sub(b' ') & 63);
+                let from = decoded.len();
+                for group in groups.chunks(4) {
+                    let bits = (0..4).fold(0, |bits, at| bits << 6 | six(group.get(at)));
+                    let [_, three @ ..] = bits.to_be_bytes();
+                    decoded.extend_from_slice(&three);
+                }
+                decoded.truncate(from + length);
+            }
+        }
+    };
+    Decoded { octets: Cow::Owned(decoded), broken: !ended }
 }
 
 /// What is no escape stays as it is.
@@ -217,13 +253,28 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_uuencode_are_undone_between_begin_and_end() {
+        for (text, plain, broken) in [
+            ("begin 644 a.txt\r\n%:&5L;&\\\r\n`\r\nend\r\n", "hello", false),
+            ("text\nbegin 644 a\n#86)C\n#9&5F\nend\nmore", "abcdef", false),
+            ("begin 644 a\n#86)C\n", "abc", true),
+            ("begin 644 a\n#86\nend", "a\u{60}", false),
+            ("no beginning", "", true),
+        ] {
+            let (decoded, is_broken) = decoded(Encoding::Uuencode, text);
+            assert_eq!((decoded.trim_end_matches('\0'), is_broken), (plain, broken), "{text}");
+        }
+    }
+
+    #[test]
     fn the_encoding_goes_by_its_name() {
         for (value, encoding) in [
             (" BASE64\r\n", Encoding::Base64),
             (" quoted-printable; x=y", Encoding::QuotedPrintable),
             (" 8bit (as is)", Encoding::Identity),
             ("", Encoding::Identity),
-            (" x-uuencode", Encoding::Unknown),
+            (" x-uuencode", Encoding::Uuencode),
+            (" x-unknown", Encoding::Unknown),
         ] {
             assert_eq!(Encoding::of(value.as_bytes()), encoding, "{value}");
         }
