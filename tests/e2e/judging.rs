@@ -37,7 +37,7 @@ fn send(postern: &Postern, body: &str) -> (Mail, bool, String) {
 
 /// The last identifier that was told.
 fn told_id(output: &str) -> String {
-    output.lines().rev().map(|line| trace_id(line)).find(|id| id.contains('.')).unwrap_or_default().to_owned()
+    output.lines().rev().map(trace_id).find(|id| id.contains('.')).unwrap_or_default().to_owned()
 }
 
 fn held(postern: &Postern) -> Vec<String> {
@@ -58,7 +58,7 @@ fn spam_is_refused_in_the_session_with_the_trace_in_the_reply_and_the_trace_says
     assert!(story.contains("judged inbound: reject") && story.contains("gtube: found"), "{output}\n{story}");
     let (mail, accepted, output) = send(&postern, "Dinner at eight?\n");
     assert!(accepted, "{output}");
-    let stored = hidden.mailbox().wait_for_message(&mail.message_id());
+    let stored = hidden.mailbox().wait_for_message(mail.message_id());
     let whole = String::from_utf8_lossy(&stored.whole).into_owned();
     let id = told_id(&output);
     assert!(whole.contains(&format!("X-Postern-Verdict: pass; id={id}")), "{whole}");
@@ -80,7 +80,7 @@ fn what_only_observes_changes_fields_and_nothing_else_and_what_tags_tags() {
         let postern = start(&hidden, &format!("action = \"{action}\"\n"));
         let (mail, accepted, output) = send(&postern, &format!("{GTUBE}\n.\n..\n"));
         assert!(accepted, "{output}");
-        let stored = hidden.mailbox().wait_for_message(&mail.message_id());
+        let stored = hidden.mailbox().wait_for_message(mail.message_id());
         let whole = String::from_utf8_lossy(&stored.whole).into_owned();
         let verdict = format!("X-Postern-Verdict: {word}; id={}", told_id(&output));
         assert!(whole.contains(&verdict), "{whole}");
@@ -114,7 +114,7 @@ fn what_is_held_survives_a_kill_is_shown_and_arrives_when_it_is_released() {
     assert!(postern.get("/metrics").contains("postern_queue_messages{folder=\"quarantine\"} 2"));
     let released = postern.ask(&["quarantine", "release", &ids[0]]).output;
     assert!(released.contains("release: 1 of 1"), "{released}");
-    let stored = hidden.mailbox().wait_for_message(&mail.message_id());
+    let stored = hidden.mailbox().wait_for_message(mail.message_id());
     assert!(String::from_utf8_lossy(&stored.whole).contains("X-Postern-Verdict: quarantine; id="));
     assert!(postern.ask(&["quarantine", "remove", &ids[1]]).output.contains("remove: 1 of 1"));
     assert!(held(&postern).is_empty());
@@ -174,7 +174,7 @@ fn a_report_from_inside_is_taken_and_one_that_names_nothing_is_answered() {
     };
     let (mail, accepted, output) = send(&postern, "Cheap watches\n");
     assert!(accepted, "{output}");
-    hidden.mailbox().wait_for_message(&mail.message_id());
+    hidden.mailbox().wait_for_message(mail.message_id());
     postern.restart(Signal::SIGTERM);
     report(&postern, &format!("> X-Postern-Verdict: pass; id={}\n> Cheap watches\n", told_id(&output)));
     let learnt = || postern.log().contains("a report was learnt").then_some(());

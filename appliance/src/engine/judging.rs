@@ -53,14 +53,14 @@ impl Court {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, EngineError> {
         let folder = state_dir.join("model");
-        let opened = Model::open(&folder, judge::Settings::default());
+        let opened = Model::open(&folder, judge::Settings::default(), clock.now());
         let (model, recovered) = opened.map_err(|error| EngineError::Model(error.to_string()))?;
-        if recovered.cut > 0 {
+        if recovered.cut > 0 || recovered.snapshot_lost {
             tracing::warn!(?recovered, "the model was not put away in order; what it lost is learnt again");
         }
         let model = Arc::new(model);
         let kept = Kept::start(store, Arc::clone(&model), Arc::clone(&clock));
-        tokio::spawn(keep_durable(Arc::clone(&model)));
+        tokio::spawn(keep_durable(Arc::clone(&model), Arc::clone(&clock)));
         Ok(Arc::new(Self {
             model,
             kept,
@@ -134,21 +134,22 @@ impl Court {
 
     /// At the end of the program: nothing that was learnt is lost.
     pub(super) async fn close(&self) {
-        let model = Arc::clone(&self.model);
-        let written = tokio::task::spawn_blocking(move || model.tick());
+        let (model, now) = (Arc::clone(&self.model), self.clock.now());
+        let written = tokio::task::spawn_blocking(move || model.tick(now).and_then(|()| model.snapshot(now)));
         if let Ok(Err(error)) = written.await {
             tracing::error!(%error, "the last lessons are not on disk");
         }
     }
 }
 
-async fn keep_durable(model: Arc<Model>) {
+async fn keep_durable(model: Arc<Model>, clock: Arc<dyn Clock>) {
     let weak = Arc::downgrade(&model);
     drop(model);
     loop {
         tokio::time::sleep(TICK).await;
         let Some(model) = weak.upgrade() else { return };
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || model.tick()).await {
+        let now = clock.now();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || model.tick(now)).await {
             tracing::error!(%error, "what was learnt is not on disk yet");
         }
     }

@@ -138,7 +138,8 @@ impl Chain {
             let word_counts = self.slots.get(word_hash, now);
             let pair = self.slots.get(pair, now);
             // Who never followed one word cannot have followed two.
-            let triple = if pair.spam + pair.ham > 0.0 { self.slots.get(triple, now) } else { Counts::default() };
+            let triple =
+                if pair.spam + pair.ham > 0.0 { self.slots.get(triple, now) } else { Counts::default() };
             former = [*word, former[0]];
             Link { word: word_counts, pair, triple }
         })
@@ -151,7 +152,8 @@ impl Chain {
                 for (from, row) in steps.iter_mut().enumerate() {
                     let start = start(place);
                     for (to, share) in row.iter_mut().enumerate() {
-                        let learned = self.transitions[transition(place, from, to)].load(Relaxed).max(0) as f32 / ONE;
+                        let learned =
+                            self.transitions[transition(place, from, to)].load(Relaxed).max(0) as f32 / ONE;
                         // The start counts as a hundred words.
                         *share = learned + 100.0 * start[to];
                     }

@@ -67,7 +67,11 @@ pub(crate) struct Replay {
 
 impl Journal {
     /// Opens the folder for lessons behind `segment`, those in it first told to `each`.
-    pub(crate) fn open(path: &Path, segment: u32, mut each: impl FnMut(Entry, Place)) -> io::Result<(Self, Replay)> {
+    pub(crate) fn open(
+        path: &Path,
+        segment: u32,
+        mut each: impl FnMut(Entry, Place),
+    ) -> io::Result<(Self, Replay)> {
         let mut replay = Replay::default();
         let mut last = segment;
         for number in segments(path)?.into_iter().filter(|number| *number >= segment) {
@@ -76,7 +80,10 @@ impl Journal {
             let left = u64::try_from(octets.len() - whole).unwrap_or_default();
             if left > 0 {
                 replay.cut += left;
-                OpenOptions::new().write(true).open(file_name(path, number))?.set_len(u64::try_from(whole).unwrap_or_default())?;
+                OpenOptions::new()
+                    .write(true)
+                    .open(file_name(path, number))?
+                    .set_len(u64::try_from(whole).unwrap_or_default())?;
             }
             last = number;
         }
@@ -146,7 +153,8 @@ impl Journal {
     /// Removes segments before `first` that nobody needs.
     pub(crate) fn drop_before(&self, first: u32, needed: &dyn Fn(u32) -> bool) -> io::Result<()> {
         let Self::Folder(folder) = self else { return Ok(()) };
-        for number in segments(&folder.path)?.into_iter().filter(|number| *number < first && !needed(*number)) {
+        for number in segments(&folder.path)?.into_iter().filter(|number| *number < first && !needed(*number))
+        {
             fs::remove_file(file_name(&folder.path, number))?;
         }
         Ok(())

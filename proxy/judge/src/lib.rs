@@ -8,6 +8,11 @@
 //! - `evaluation` is the instrument that accuracy is measured with.
 //!
 //! The time is always given: nothing here reads a clock.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "counters are whole numbers of small units: `as` from a float saturates, and each is bounded where it is made"
+)]
 
 pub mod error;
 pub mod evaluation;

@@ -211,7 +211,9 @@ impl Members {
 
     /// Every sum that is no slot, in a fixed order; those of the stack apart: weights do not age.
     pub(crate) fn sums(&self) -> impl Iterator<Item = &AtomicI64> {
-        let totals = [Class::Ham, Class::Spam].into_iter().flat_map(|class| [self.bayes.total(class), self.chain.total(class)]);
+        let totals = [Class::Ham, Class::Spam]
+            .into_iter()
+            .flat_map(|class| [self.bayes.total(class), self.chain.total(class)]);
         totals.chain(self.chain.transitions()).chain(self.sections.counters())
     }
 }

@@ -121,8 +121,11 @@ impl Model {
         if restored.lost {
             members = Members::new();
         }
-        let mut recovered =
-            Recovered { in_snapshot: restored.lessons.number(), snapshot_lost: restored.lost, ..Recovered::default() };
+        let mut recovered = Recovered {
+            in_snapshot: restored.lessons.number(),
+            snapshot_lost: restored.lost,
+            ..Recovered::default()
+        };
         let mut teaching = Teaching::new(Journal::Memory { octets: Vec::new() });
         teaching.lessons = restored.lessons;
         teaching.latest_ham = restored.latest_ham;
@@ -183,7 +186,8 @@ impl Model {
             return Ok(Learnt::Declined);
         }
         let addition = self.members.addition(features, class, source, units, whom, now);
-        let known = Known { spam: addition.spam, own: addition.own, day: day(now), place: Default::default() };
+        let known =
+            Known { spam: addition.spam, own: addition.own, day: day(now), place: Default::default() };
         let entry = Entry::Add(Box::new(addition));
         let place = teaching.journal.append(&entry)?;
         if let Entry::Add(addition) = entry {
@@ -323,7 +327,8 @@ impl Teaching {
     }
 
     fn take_back(&mut self, members: &Members, digest: &Digest, known: Known) -> Result<bool, JudgeError> {
-        let Some(addition) = self.journal.read(known.place)?.filter(|addition| addition.digest == *digest) else {
+        let Some(addition) = self.journal.read(known.place)?.filter(|addition| addition.digest == *digest)
+        else {
             return Ok(false);
         };
         let features = Features::from_bytes(&addition.features)?;
@@ -341,7 +346,12 @@ impl Teaching {
     }
 
     /// An entry of the log at a start; whether it was a lesson.
-    fn replay(&mut self, members: &Members, entry: Entry, place: crate::journal::Place) -> Result<bool, JudgeError> {
+    fn replay(
+        &mut self,
+        members: &Members,
+        entry: Entry,
+        place: crate::journal::Place,
+    ) -> Result<bool, JudgeError> {
         match entry {
             Entry::Add(addition) => {
                 let Ok(features) = Features::from_bytes(&addition.features) else { return Ok(false) };

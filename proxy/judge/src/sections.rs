@@ -80,7 +80,8 @@ impl Sections {
             let _ = parameters.forward(*word, &mut hidden);
             forwards.push((before, hidden));
         }
-        let mut expectations = Expectations { states: vec![0; words.len() * STATES], ..Expectations::default() };
+        let mut expectations =
+            Expectations { states: vec![0; words.len() * STATES], ..Expectations::default() };
         let mut steps = [[0.0; STATES]; STATES];
         let mut behind = [1.0; STATES];
         for (place, (before, after)) in forwards.iter().enumerate().rev() {
@@ -144,7 +145,8 @@ impl Counters {
 
 impl<'a> Parameters<'a> {
     fn of(counters: &'a Counters) -> Self {
-        let count = |counter: &AtomicI64| counter.load(Relaxed).max(0) as f32 / (ONE * crate::slots::UNIT as f32);
+        let count =
+            |counter: &AtomicI64| counter.load(Relaxed).max(0) as f32 / (ONE * crate::slots::UNIT as f32);
         let mut steps = [[0.0; STATES]; STATES];
         for (from, row) in steps.iter_mut().enumerate() {
             for (to, share) in row.iter_mut().enumerate() {

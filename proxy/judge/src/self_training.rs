@@ -32,7 +32,8 @@ impl Temperance {
         }
         let sure = log_odds.abs();
         let sign = if log_odds > 0.0 { 1 } else { -1 };
-        let agreeing = said.iter().filter(|member| member.abs() > FAINT && (**member > 0.0) == (sign > 0)).count();
+        let agreeing =
+            said.iter().filter(|member| member.abs() > FAINT && (**member > 0.0) == (sign > 0)).count();
         let balanced = (self.ahead + sign).abs() <= AHEAD || self.ahead.signum() != sign;
         if !(sure > BAND.0 && sure < BAND.1 && agreeing >= 2 && balanced) || self.bodies.len() >= BODIES {
             return false;

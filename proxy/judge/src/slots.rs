@@ -83,7 +83,9 @@ impl Slot {
         if self.spam == 0 && self.ham == 0 {
             return 0;
         }
-        (((self.check << EPOCH_BITS) | u64::from(self.epoch.0)) << (2 * COUNT_BITS)) | (self.spam << COUNT_BITS) | self.ham
+        (((self.check << EPOCH_BITS) | u64::from(self.epoch.0)) << (2 * COUNT_BITS))
+            | (self.spam << COUNT_BITS)
+            | self.ham
     }
 
     /// As it counts in an epoch.
@@ -137,7 +139,11 @@ impl Slots {
 
     /// Every slot in use, for a snapshot.
     pub(crate) fn used(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.slots.iter().enumerate().map(|(place, slot)| (place, slot.load(Relaxed))).filter(|(_, bits)| *bits != 0)
+        self.slots
+            .iter()
+            .enumerate()
+            .map(|(place, slot)| (place, slot.load(Relaxed)))
+            .filter(|(_, bits)| *bits != 0)
     }
 
     /// Puts a slot back; `false` if there is no such place.

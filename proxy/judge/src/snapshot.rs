@@ -53,14 +53,18 @@ pub(crate) fn write(
     latest_ham: &LatestHam,
     segment: u32,
 ) -> io::Result<()> {
-    let letters = members.letters.weights().iter().enumerate().map(|(place, weight)| (place, weight.load(Relaxed)));
+    let letters =
+        members.letters.weights().iter().enumerate().map(|(place, weight)| (place, weight.load(Relaxed)));
     let head = Head {
         segment,
         half_lives: members.half_lives().load(Relaxed),
         lessons: lessons.number(),
         sums: members.sums().map(|sum| sum.load(Relaxed)).collect(),
         stack: members.stack.counters().map(|counter| counter.load(Relaxed)).collect(),
-        letters: letters.filter(|(_, weight)| *weight != 0).filter_map(|(place, weight)| Some((u32::try_from(place).ok()?, weight))).collect(),
+        letters: letters
+            .filter(|(_, weight)| *weight != 0)
+            .filter_map(|(place, weight)| Some((u32::try_from(place).ok()?, weight)))
+            .collect(),
         latest_ham: latest_ham.clone(),
         known: lessons.all().map(|(digest, known)| (*digest, *known)).collect(),
     };

@@ -112,7 +112,10 @@ fn sort(character: char) -> Sort {
         '\'' | '-' | '.' | '_' | '@' | ',' | '\u{2019}' => Sort::Inner,
         '!' | '?' | '$' | '%' | '*' | '#' | '=' | '+' | '\u{a3}' | '\u{20ac}' => Sort::Mark,
         character if character.is_ascii() => Sort::Gap,
-        '\u{e00}'..='\u{eff}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' => Sort::Dense,
+        '\u{e00}'..='\u{eff}'
+        | '\u{3040}'..='\u{30ff}'
+        | '\u{3400}'..='\u{9fff}'
+        | '\u{f900}'..='\u{faff}' => Sort::Dense,
         '\u{1000}'..='\u{109f}' | '\u{1780}'..='\u{17ff}' | '\u{20000}'..='\u{3ffff}' => Sort::Dense,
         // Signs that join characters are within words: they would otherwise cut Indic ones.
         '\u{300}'..='\u{36f}' | '\u{900}'..='\u{dff}' => Sort::Letter,
@@ -170,7 +173,10 @@ fn marks(text: &str, each: &mut impl FnMut(&str)) -> usize {
 }
 
 fn dense(text: &str, each: &mut impl FnMut(&str)) -> usize {
-    let end = text.char_indices().find(|(_, character)| sort(*character) != Sort::Dense).map_or(text.len(), |(at, _)| at);
+    let end = text
+        .char_indices()
+        .find(|(_, character)| sort(*character) != Sort::Dense)
+        .map_or(text.len(), |(at, _)| at);
     let run = &text[..end];
     let mut former = None;
     for (at, character) in run.char_indices() {
