@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 /// A weight of 1.
 const ONE: f32 = (1 << 20) as f32;
 /// How far one lesson moves a weight, at most.
-const RATE: f32 = 0.004;
+const RATE: f32 = 0.02;
 /// A weight never goes beyond, in log-odds.
 const BOUND: i32 = 1 << 24;
 

@@ -15,12 +15,12 @@ use crate::lesson::Class;
 pub(crate) const MEMBERS: usize = 4;
 /// Their names, for people.
 pub(crate) const NAMES: [&str; MEMBERS] = ["bayes", "chain", "sections", "letters"];
-/// What each member says when it is as sure as it mostly gets: its unit.
-const SCALES: [f32; MEMBERS] = [9.0, 5.0, 2.5, 2.0];
+/// What each member says of a message that it is rather sure of: its unit.
+const SCALES: [f32; MEMBERS] = [30.0, 20.0, 14.0, 8.0];
 /// A member says so many units at most.
-const LOUDEST: f32 = 3.0;
+const LOUDEST: f32 = 6.0;
 /// Weights before anything is learned.
-const START: [f32; MEMBERS] = [1.6, 1.2, 0.5, 1.2];
+const START: [f32; MEMBERS] = [1.5, 1.5, 0.5, 1.5];
 /// A weight is learned within these bounds: a member may be silenced, never turned around.
 const BOUNDS: (f32, f32) = (0.0, 6.0);
 /// How far one lesson moves a weight.
