@@ -86,7 +86,9 @@ async fn when_its_time_is_over_the_sender_is_told_once_before_and_once_after() {
     let told = reports(&world);
     assert_eq!(told.len(), 2, "after five days");
     assert!(told[1].content.contains("Action: failed"), "{}", told[1].content);
-    assert!(told[1].content.contains("connection refused"), "{}", told[1].content);
+    // Chance decides with which of the two the server was looked for at last; the other one knows what it was stored with.
+    let knows = ["connection refused", "451 4.4.1 away"].iter().any(|words| told[1].content.contains(words));
+    assert!(knows, "{}", told[1].content);
     assert_eq!((world.waiting(), world.spool.select(Some(Folder::Expired), None).len()), (0, 1));
 }
 
