@@ -59,6 +59,8 @@ pub enum Command {
     /// Look at what verdicts hold; let it go, or throw it away.
     #[command(subcommand)]
     Quarantine(QuarantineAction),
+    /// Measure the classifier on a labelled corpus, from an empty model.
+    Evaluate(Evaluate),
     /// Show, load or remove the nftables rule set; ban networks.
     #[command(subcommand)]
     Firewall(FirewallAction),
@@ -270,6 +272,46 @@ pub struct QuarantineList {
     /// At most so many [default: 100, at most 1000].
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,
+}
+
+/// `postern evaluate`
+#[derive(Clone, Debug, Args)]
+pub struct Evaluate {
+    /// Lines of `spam PATH` or `ham PATH` in time order; paths are relative to its folder.
+    pub index: PathBuf,
+    /// When labels are given: at once (`immediate`), N messages late (`delayed:N`), never (`none`).
+    #[arg(long, value_name = "WHEN", default_value = "immediate", value_parser = feedback)]
+    pub feedback: Feedback,
+    /// Write `label path probability` of each message to this file.
+    #[arg(long, value_name = "FILE")]
+    pub scores: Option<PathBuf>,
+}
+
+/// When a corpus' labels are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Feedback {
+    /// Right after the score.
+    Immediate,
+    /// So many messages later; at most [`MAX_DELAY`].
+    Delayed(usize),
+    /// Never.
+    None,
+}
+
+/// Messages that wait for their labels lie in memory.
+pub const MAX_DELAY: usize = 10_000;
+
+fn feedback(text: &str) -> Result<Feedback, String> {
+    match text {
+        "immediate" => Ok(Feedback::Immediate),
+        "none" => Ok(Feedback::None),
+        _ => text
+            .strip_prefix("delayed:")
+            .and_then(|number| number.parse().ok())
+            .filter(|number| *number <= MAX_DELAY)
+            .map(Feedback::Delayed)
+            .ok_or_else(|| format!("expected immediate, none, or delayed:N with N up to {MAX_DELAY}")),
+    }
 }
 
 /// On or off.

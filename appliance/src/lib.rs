@@ -2,6 +2,7 @@
 //!
 //! - [`config`] reads the config file and says everything that is wrong with it.
 //! - [`command`] is the command line; [`check`], [`ask`], [`mod@firewall`] and [`engine`] are what its commands do.
+//! - [`mod@evaluate`] measures the classifier on a labelled corpus.
 //! - [`mod@backup`] makes one file of state, keys and config, and puts them back.
 //! - [`recorder`] turns the engine's events into log, metrics, trace and numbers.
 //! - [`report`] is what can be asked about a running Postern, as values. The engine answers [`report::Live`].
@@ -20,6 +21,7 @@ pub mod command;
 pub mod config;
 pub mod console;
 pub mod engine;
+pub mod evaluate;
 pub mod firewall;
 pub mod first_boot;
 pub mod logging;

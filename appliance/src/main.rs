@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use appliance::command::{Command, CommandLine, Exit};
-use appliance::{ask, backup, check, console, engine, firewall, first_boot, logging, output, roles};
+use appliance::{
+    ask, backup, check, console, engine, evaluate, firewall, first_boot, logging, output, roles,
+};
 use clap::Parser as _;
 
 /// Sessions allocate and free small pieces on many threads; the system's allocator keeps more of them.
@@ -50,6 +52,7 @@ async fn perform(line: &CommandLine) -> Exit {
         Command::Restore(options) => backup::restore(line, options).await,
         Command::Queue(action) => ask::queue(line, action).await,
         Command::Quarantine(action) => ask::quarantine(line, action).await,
+        Command::Evaluate(options) => evaluate::evaluate(options, line.json),
         Command::Firewall(action) => firewall::firewall(line, action).await,
         Command::FirstBoot(options) => {
             first_boot::first_boot(options.step, options.root.clone(), line.json).await

@@ -35,7 +35,8 @@ fn lesson(features: &Features, class: Class, source: Source) -> Lesson<'_> {
 fn teach(model: &Model, numbers: std::ops::Range<u32>) {
     for number in numbers {
         for (features, class) in [(ham(number), Class::Ham), (spam(number), Class::Spam)] {
-            assert_eq!(model.learn(&lesson(&features, class, Source::Administrator)).unwrap(), Learnt::New);
+            let learnt = model.learn(&lesson(&features, class, Source::Administrator)).expect("memory");
+            assert_eq!(learnt, Learnt::New);
         }
     }
 }
