@@ -218,7 +218,7 @@ fn segments(folder: &Path) -> io::Result<Vec<u32>> {
     Ok(found)
 }
 
-fn frame(entry: &Entry) -> io::Result<Vec<u8>> {
+pub(crate) fn frame(entry: &Entry) -> io::Result<Vec<u8>> {
     let payload = postcard::to_allocvec(entry).map_err(|error| io::Error::other(error.to_string()))?;
     let length = u32::try_from(payload.len()).map_err(io::Error::other)?;
     let mut frame = Vec::with_capacity(HEAD + payload.len());
@@ -229,7 +229,7 @@ fn frame(entry: &Entry) -> io::Result<Vec<u8>> {
 }
 
 /// The entry that octets begin with, and how long its frame is.
-fn unframe(octets: &[u8]) -> Option<(Entry, usize)> {
+pub(crate) fn unframe(octets: &[u8]) -> Option<(Entry, usize)> {
     let (length, rest) = octets.split_first_chunk()?;
     let (sum, rest) = rest.split_first_chunk()?;
     let length = usize::try_from(u32::from_le_bytes(*length)).ok().filter(|length| *length <= MAX_ENTRY)?;

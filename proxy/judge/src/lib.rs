@@ -25,6 +25,8 @@ pub mod verdict;
 mod bayes;
 mod chain;
 mod disguise;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod journal;
 mod known;
 mod language;

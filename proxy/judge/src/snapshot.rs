@@ -106,7 +106,12 @@ pub(crate) fn take(octets: &[u8], members: &Members) -> Option<Restored> {
     if crc32fast::hash(all) != u32::from_le_bytes(*sum) {
         return None;
     }
-    let rest = all.strip_prefix(MAGIC)?;
+    take_sound(all, members)
+}
+
+/// The same, without its checksum.
+pub(crate) fn take_sound(octets: &[u8], members: &Members) -> Option<Restored> {
+    let rest = octets.strip_prefix(MAGIC)?;
     let (length, rest) = take_length(rest)?;
     let (head, mut rest) = rest.split_at_checked(length)?;
     let head: Head = postcard::from_bytes(head).ok()?;
