@@ -9,7 +9,7 @@ use crate::snapshot;
 /// A segment of lessons: how many octets of it were sound.
 pub fn lessons(octets: &[u8]) -> usize {
     let sound = journal::read_all(octets, |entry, _| {
-        let frame = journal::frame(&entry).expect("what was read can be written");
+        let frame = journal::frame(&entry).unwrap_or_default();
         assert!(journal::unframe(&frame).is_some(), "and read again");
     });
     assert!(sound <= octets.len());

@@ -25,7 +25,7 @@ pub mod verdict;
 mod bayes;
 mod chain;
 mod disguise;
-#[cfg(fuzzing)]
+#[doc(hidden)]
 pub mod fuzzing;
 mod journal;
 mod known;
