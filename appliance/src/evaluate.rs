@@ -3,12 +3,14 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, BufWriter, Read as _, Write as _};
+use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use judge::evaluation::{self, Labelled, Measures};
-use judge::{Class, Features, Lesson, Model, Settings, Source, Thresholds, Transport, Whom, probability};
+use judge::{
+    Class, Features, JudgeError, Lesson, Model, Settings, Source, Thresholds, Transport, Whom, probability,
+};
 use serde::Serialize;
 
 use crate::command::{Evaluate, Exit, Feedback};
@@ -67,13 +69,22 @@ enum Failure {
     Unreachable(String),
 }
 
+impl Failure {
+    fn of_index(index: &Path, error: &JudgeError) -> Self {
+        let why = format!("{}: {error}", index.display());
+        match error {
+            JudgeError::Reading(_) => Self::Unreachable(why),
+            _ => Self::Wrong(why),
+        }
+    }
+}
+
 fn unreachable(path: &Path) -> impl Fn(io::Error) -> Failure + '_ {
     move |error| Failure::Unreachable(format!("{}: {error}", path.display()))
 }
 
 fn run(options: &Evaluate) -> Result<Outcome, Failure> {
-    let number = count(&options.index)?;
-    let index = File::open(&options.index).map_err(unreachable(&options.index))?;
+    let number = lines(&options.index)?.filter(Result::is_ok).count();
     let folder = options.index.parent().unwrap_or_else(|| Path::new(""));
     let mut listed = match &options.scores {
         Some(path) => Some(BufWriter::new(File::create(path).map_err(unreachable(path))?)),
@@ -82,9 +93,8 @@ fn run(options: &Evaluate) -> Result<Outcome, Failure> {
     let model = Model::in_memory(Settings::default());
     let (mut scores, mut waiting, mut spent) = (Vec::new(), VecDeque::new(), Spent::default());
     let mut told = now();
-    for labelled in evaluation::index(BufReader::new(index)) {
-        let labelled =
-            labelled.map_err(|error| Failure::Wrong(format!("{}: {error}", options.index.display())))?;
+    for labelled in lines(&options.index)? {
+        let labelled = labelled.map_err(|error| Failure::of_index(&options.index, &error))?;
         let octets = read(&folder.join(&labelled.path))?;
         let begun = now();
         let content = sift::read(&octets, &sift::Bounds::default());
@@ -192,9 +202,9 @@ fn tell(outcome: &Outcome) {
     output::line(&format!("learnt                {:.0} messages/s", outcome.learnt_per_second));
 }
 
-fn count(index: &Path) -> Result<usize, Failure> {
+fn lines(index: &Path) -> Result<impl Iterator<Item = Result<Labelled, JudgeError>> + use<>, Failure> {
     let file = File::open(index).map_err(unreachable(index))?;
-    Ok(BufReader::new(file).split(b'\n').count())
+    Ok(evaluation::index(BufReader::new(file)))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {

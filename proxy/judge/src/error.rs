@@ -13,8 +13,11 @@ pub enum JudgeError {
     /// The folder of the model could not be read or written.
     #[error("the model's folder: {0}")]
     Folder(#[from] io::Error),
+    /// The index could not be read.
+    #[error("it cannot be read: {0}")]
+    Reading(io::Error),
     /// A line of an index is neither `spam PATH` nor `ham PATH`.
-    #[error("line {line} of the index: expected `spam PATH` or `ham PATH`")]
+    #[error("line {line} of the index: expected `spam PATH` or `ham PATH`, in at most 8 KiB")]
     Index {
         /// Counted from 1.
         line: u64,

@@ -1,6 +1,6 @@
 //! The instrument: a labelled corpus as a stream, an empty model, each message scored before its label is given.
 
-use std::io::BufRead;
+use std::io::{BufRead, Read as _};
 
 use crate::error::JudgeError;
 use crate::lesson::Class;
@@ -14,27 +14,49 @@ pub struct Labelled {
     pub path: String,
 }
 
+/// Octets of a line: a path is no longer than 4,096 anywhere.
+pub const MAX_LINE: u64 = 8 << 10;
+
 /// Reads the lines of an index, `spam PATH` or `ham PATH`; what follows the path is left, so are empty lines and those with `#`.
-pub fn index(lines: impl BufRead) -> impl Iterator<Item = Result<Labelled, JudgeError>> {
-    lines.lines().zip(1..).filter_map(|(text, line)| {
-        let text = match text {
-            Ok(text) => text,
-            Err(error) => return Some(Err(error.into())),
-        };
-        let mut words = text.split_ascii_whitespace();
-        let first = words.next().filter(|word| !word.starts_with('#'))?;
-        let class = match first {
-            "spam" => Some(Class::Spam),
-            "ham" => Some(Class::Ham),
-            _ => None,
-        };
-        let labelled = class.zip(words.next());
-        Some(
-            labelled
-                .map(|(class, path)| Labelled { class, path: path.to_owned() })
-                .ok_or(JudgeError::Index { line }),
-        )
+///
+/// # Errors
+///
+/// [`JudgeError::Index`] for a line that is neither, or longer than [`MAX_LINE`]; nothing is read behind it. [`JudgeError::Reading`]
+/// if the lines cannot be read.
+pub fn index(mut lines: impl BufRead) -> impl Iterator<Item = Result<Labelled, JudgeError>> {
+    let (mut line, mut ended) = (0, false);
+    std::iter::from_fn(move || {
+        while !ended {
+            line += 1;
+            let mut text = Vec::new();
+            let read = lines.by_ref().take(MAX_LINE).read_until(b'\n', &mut text);
+            let found = match read {
+                Ok(0) => return None,
+                Ok(_) if text.len() as u64 == MAX_LINE => Err(JudgeError::Index { line }),
+                Ok(_) => labelled(&text, line),
+                Err(error) => Err(JudgeError::Reading(error)),
+            };
+            ended = found.is_err();
+            if let Some(found) = found.transpose() {
+                return Some(found);
+            }
+        }
+        None
     })
+}
+
+/// What a line says; nothing if it is empty or a remark.
+fn labelled(text: &[u8], line: u64) -> Result<Option<Labelled>, JudgeError> {
+    let text = std::str::from_utf8(text).map_err(|_| JudgeError::Index { line })?;
+    let mut words = text.split_ascii_whitespace();
+    let Some(first) = words.next().filter(|word| !word.starts_with('#')) else { return Ok(None) };
+    let class = match first {
+        "spam" => Class::Spam,
+        "ham" => Class::Ham,
+        _ => return Err(JudgeError::Index { line }),
+    };
+    let path = words.next().ok_or(JudgeError::Index { line })?;
+    Ok(Some(Labelled { class, path: path.to_owned() }))
 }
 
 /// What was measured.
@@ -105,6 +127,9 @@ mod tests {
         assert_eq!(read[0].as_ref().unwrap(), &Labelled { class: Class::Spam, path: "a.eml".into() });
         assert_eq!(read[1].as_ref().unwrap().path, "b/c.eml");
         assert!(matches!(read[2], Err(JudgeError::Index { line: 5 })));
+        let endless = "spam a\nham ".to_owned() + &"b".repeat(9 << 10) + "\nham c\n";
+        let read: Vec<_> = index(endless.as_bytes()).collect();
+        assert!(matches!(read[..], [Ok(_), Err(JudgeError::Index { line: 2 })]), "{read:?}");
         let scores = [(Class::Ham, 0.1), (Class::Ham, 0.9), (Class::Spam, 0.5), (Class::Spam, 0.95)];
         let measures = measure(&scores, 0.8);
         assert_eq!(measures.one_minus_roca, 25.0);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use judge::{Class, Features, Lesson, Model, Score, Source, Whom};
 use record::Clock;
 use smtp::{TraceId, TransactionId};
-use store::{Change, Store, Table};
+use store::{Change, Store, StoreError, Table};
 use tokio::sync::mpsc;
 
 /// By transaction: the time, and the features.
@@ -19,6 +19,10 @@ const BY_MESSAGE_ID: Table = Table("judged-ids");
 const KEEP: Duration = Duration::from_secs(30 * 86_400);
 /// How often what is older goes.
 const SWEEP: Duration = Duration::from_secs(3600);
+/// Messages that are kept at most, whoever sends them: about a gigabyte, five at the very most. The oldest go first.
+const MOST: u64 = 200_000;
+/// How many are left when they were too many: so that room is made seldom.
+const FEWER: u64 = MOST - MOST / 8;
 /// Messages that wait to be written; one more is not kept, and cannot be reported by its identifier. Mail does not wait for it.
 const QUEUE: usize = 1024;
 
@@ -55,13 +59,20 @@ impl Kept {
         let writing = store.clone();
         tokio::spawn(async move {
             let mut sweep = tokio::time::interval(SWEEP);
+            let mut number = count(&writing).await;
             loop {
                 tokio::select! {
                     one = judged.recv() => match one {
-                        Some(one) => take(&writing, &model, one, clock.now()).await,
+                        Some(one) => {
+                            take(&writing, &model, one, clock.now()).await;
+                            number += 1;
+                            if number > MOST {
+                                number -= forget(&writing, clock.now(), number - FEWER).await;
+                            }
+                        }
                         None => return,
                     },
-                    _ = sweep.tick() => forget_old(&writing, clock.now()).await,
+                    _ = sweep.tick() => number -= forget(&writing, clock.now(), 0).await,
                 }
             }
         });
@@ -129,37 +140,71 @@ async fn take(store: &Store, model: &Arc<Model>, judged: Judged, now: Duration) 
     }
 }
 
-/// Identifiers begin with their time, and so do keys: the old ones come first.
-async fn forget_old(store: &Store, now: Duration) {
-    for table in [JUDGED, BY_MESSAGE_ID] {
-        let mut after: Option<Box<[u8]>> = None;
-        loop {
-            let pairs = match store.scan(table, after.as_deref()).await {
-                Ok(pairs) if !pairs.is_empty() => pairs,
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::error!(%error, "what is old of judged mail cannot be forgotten");
-                    return;
-                }
-            };
-            after = pairs.last().map(|(key, _)| key.clone());
-            let old: Vec<_> = pairs.iter().filter(|(_, value)| is_old(value, now)).collect();
-            let done = table == JUDGED && old.len() < pairs.len();
-            let changes = old.into_iter().map(|(key, _)| Change::Remove(key.clone())).collect();
-            if let Err(error) = store.apply(table, changes).await {
-                tracing::error!(%error, "what is old of judged mail cannot be forgotten");
-                return;
-            }
-            if done {
-                break;
-            }
+async fn count(store: &Store) -> u64 {
+    let (mut number, mut after) = (0, None::<Box<[u8]>>);
+    while let Ok(pairs) = store.scan(JUDGED, after.as_deref()).await
+        && let Some((last, _)) = pairs.last()
+    {
+        number += pairs.len() as u64;
+        after = Some(last.clone());
+    }
+    number
+}
+
+/// What is too old goes, and of the oldest so many that at least `surplus` have gone; how many went. What cannot be forgotten now is
+/// tried again with the next.
+async fn forget(store: &Store, now: Duration, surplus: u64) -> u64 {
+    let forgotten = forget_messages(store, now, surplus).await;
+    let forgotten = match forgotten {
+        Ok((number, oldest)) => forget_ids(store, oldest).await.map(|()| number),
+        Err(error) => Err(error),
+    };
+    forgotten.unwrap_or_else(|error| {
+        tracing::error!(%error, "what is old of judged mail cannot be forgotten");
+        0
+    })
+}
+
+/// Identifiers begin with their time, and so do keys: the old ones come first. How many went, and how old the rest is at most.
+async fn forget_messages(store: &Store, now: Duration, surplus: u64) -> Result<(u64, Duration), StoreError> {
+    let too_old = now.saturating_sub(KEEP);
+    let (mut number, mut after) = (0, None::<Box<[u8]>>);
+    loop {
+        let pairs = store.scan(JUDGED, after.as_deref()).await?;
+        let most = usize::try_from(surplus.saturating_sub(number)).unwrap_or(usize::MAX);
+        let stays = |place: usize, value: &[u8]| place >= most && time_of(value) >= too_old;
+        let first = pairs.iter().enumerate().find(|(place, (_, value))| stays(*place, value));
+        let going = first.map_or(pairs.len(), |(place, _)| place);
+        let oldest = pairs.get(going).map(|(_, value)| time_of(value));
+        after = pairs.last().map(|(key, _)| key.clone());
+        let changes = pairs.into_iter().take(going).map(|(key, _)| Change::Remove(key)).collect();
+        store.apply(JUDGED, changes).await?;
+        number += going as u64;
+        if let Some(oldest) = oldest {
+            return Ok((number, oldest));
+        }
+        if after.is_none() {
+            return Ok((number, now));
         }
     }
 }
 
-fn is_old(value: &[u8], now: Duration) -> bool {
-    let time = value.first_chunk().map(|time| u64::from_be_bytes(*time)).unwrap_or_default();
-    Duration::from_secs(time) + KEEP < now
+/// The identifiers of messages that are kept no more.
+async fn forget_ids(store: &Store, oldest: Duration) -> Result<(), StoreError> {
+    let mut after = None::<Box<[u8]>>;
+    loop {
+        let pairs = store.scan(BY_MESSAGE_ID, after.as_deref()).await?;
+        after = pairs.last().map(|(key, _)| key.clone());
+        if after.is_none() {
+            return Ok(());
+        }
+        let old = pairs.into_iter().filter(|(_, value)| time_of(value) < oldest);
+        store.apply(BY_MESSAGE_ID, old.map(|(key, _)| Change::Remove(key)).collect()).await?;
+    }
+}
+
+fn time_of(value: &[u8]) -> Duration {
+    Duration::from_secs(value.first_chunk().map(|time| u64::from_be_bytes(*time)).unwrap_or_default())
 }
 
 fn key(transaction: TransactionId) -> [u8; 12] {
@@ -186,6 +231,39 @@ fn id_key(message_id: &str) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_is_too_old_goes_and_of_what_is_too_much_the_oldest() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = store::Settings::in_folder(folder.path().to_owned());
+        let store = Store::start(settings, Arc::new(record::SystemClock)).unwrap();
+        let put = |seconds: u64| {
+            let transaction = TransactionId { session: TraceId::new(seconds * 1000, 7), number: 1 };
+            let (time, name) = (seconds.to_be_bytes(), format!("{seconds}@x"));
+            let store = store.clone();
+            async move {
+                let message = Change::Put(key(transaction).into(), time.into());
+                store.apply(JUDGED, vec![message]).await.unwrap();
+                let value = [&time[..], &key(transaction)].concat();
+                store
+                    .apply(BY_MESSAGE_ID, vec![Change::Put(id_key(&name).into(), value.into())])
+                    .await
+                    .unwrap();
+            }
+        };
+        let now = 1_795_288_205;
+        for age in [31 * 86_400, 29 * 86_400, 3, 2, 1] {
+            put(now - age).await;
+        }
+        let now = Duration::from_secs(now);
+        assert_eq!(count(&store).await, 5);
+        assert_eq!(forget(&store, now, 0).await, 1, "thirty days are over for one");
+        assert_eq!(forget(&store, now, 2).await, 2, "two are too many");
+        assert_eq!(count(&store).await, 2);
+        assert_eq!(store.scan(BY_MESSAGE_ID, None).await.unwrap().len(), 2);
+        assert_eq!(forget(&store, now, 9).await, 2);
+        assert_eq!((count(&store).await, forget(&store, now, 1).await), (0, 0));
+    }
 
     #[test]
     fn keys_name_transactions_and_sort_by_time() {
