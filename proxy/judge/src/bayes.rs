@@ -8,7 +8,7 @@ use crate::slots::{Counts, Epoch, Slots, UNIT};
 /// Clues that count at most, the strongest first. Nearly all do: a list's footer alone fills the first hundreds.
 const STRONGEST: usize = 3_000;
 /// As many messages as a clue is taken to have been seen in before, undecided (Robinson).
-const DOUBT: f32 = 0.35;
+const DOUBT: f32 = 0.1;
 /// A clue in fewer log-odds than this tells nothing.
 const FAINT: f32 = 0.3;
 /// Log-odds of one clue at most: nothing that a spammer can write down is certain.

@@ -156,10 +156,9 @@ impl Features {
     }
 }
 
-/// Fields whose words tell of the way a message took, of the reader's own site, or of what other filters thought: learning
-/// them would be learning the mailbox.
+/// Fields that the reader's own site adds, and those that other members look at already. All other fields are evidence, those of the
+/// way a message took, too: at the gate nothing of the own site is among them yet.
 const IGNORED: &[&str] = &[
-    "received",
     "return-path",
     "delivered-to",
     "x-original-to",
@@ -167,12 +166,6 @@ const IGNORED: &[&str] = &[
     "x-envelope-to",
     "x-envelope-from",
     "delivery-date",
-    "date",
-    "message-id",
-    "in-reply-to",
-    "references",
-    "resent-message-id",
-    "resent-date",
     "subject",
     "status",
     "x-status",
@@ -189,9 +182,6 @@ const IGNORED: &[&str] = &[
     "dkim-signature",
     "domainkey-signature",
     "dkim-filter",
-    "to",
-    "cc",
-    "bcc",
     "autocrypt",
     "x-loop",
 ];

@@ -2,7 +2,7 @@
 //!
 //! - [`Features`] are what the classifier sees of a message, bounded, with a byte form that is kept for reports.
 //! - [`Model`] says how likely a message is spam: Bayes on sparse word pairs, a hidden Markov model over word chains, one over
-//!   sections of a message and a logistic regression on letters, stacked and calibrated. Any number of threads score at once.
+//!   sections of a message and logistic regressions on letters and phrases, stacked and calibrated. Any number of threads score at once.
 //! - [`Lesson`]s teach it. What is learnt is on disk within two seconds, counts once, and can be undone exactly for 30 days.
 //! - [`judge()`] weighs its [`Score`] with other [`Check`]s to a [`Verdict`]; [`Explanation`] says why.
 //! - `evaluation` is the instrument that accuracy is measured with.
@@ -30,9 +30,9 @@ pub mod fuzzing;
 mod journal;
 mod known;
 mod language;
-mod letters;
 mod members;
 mod prepared;
+mod regression;
 mod sections;
 mod self_training;
 mod slots;

@@ -10,18 +10,21 @@ use crate::bayes::{Bayes, Overlay};
 use crate::chain::Chain;
 use crate::features::{Digest, Features};
 use crate::lesson::{Class, Source, Whom};
-use crate::letters::Letters;
 use crate::prepared::Prepared;
+use crate::regression::{Regression, Tuning};
 use crate::sections::{Expectations, Sections};
 use crate::slots::Epoch;
 use crate::stack::{Said, Stack, Step, in_units};
 
 /// Counts lose half their weight in this time: spam changes faster, mailboxes more slowly.
 const HALF_LIFE: Duration = Duration::from_secs(60 * 86_400);
-/// Slots of words and pairs, of chains, and weights of letters, as powers of two: 64, 64 and 4 MiB.
+/// Slots of words and pairs, and of chains, as powers of two: 64 MiB each.
 const BAYES_BITS: u32 = 23;
 const CHAIN_BITS: u32 = 23;
-const LETTERS_BITS: u32 = 20;
+/// 4 MiB of weights for sequences of letters.
+const LETTERS: Tuning = Tuning { bits: 20, rate: 0.01, to_length: false };
+/// 16 MiB of weights for words and pairs. What is learned is divided by the root of their number twice, some hundreds to thousands.
+const PHRASES: Tuning = Tuning { bits: 22, rate: 30.0, to_length: true };
 /// Messages somebody must have judged before their taste counts.
 const TASTE: f32 = 20.0;
 /// How much the counts of a domain and of a user weigh beside the site's.
@@ -39,7 +42,8 @@ pub(crate) struct Members {
     pub(crate) bayes: Bayes,
     pub(crate) chain: Chain,
     pub(crate) sections: Sections,
-    pub(crate) letters: Letters,
+    pub(crate) letters: Regression,
+    pub(crate) phrases: Regression,
     pub(crate) stack: Stack,
     /// Half-lives since 1970 at the latest lesson.
     half_lives: AtomicU64,
@@ -61,6 +65,7 @@ pub(crate) struct Addition {
     states: Vec<u8>,
     steps: [u32; 16],
     letters: i32,
+    phrases: i32,
     stack: Step,
     /// The log-odds before, where they calibrate.
     pub(crate) before: Option<f32>,
@@ -78,8 +83,9 @@ pub(crate) struct Opinion {
     pub(crate) said: Said,
     /// Log-odds before the cut.
     pub(crate) log_odds: f32,
-    /// What the letters said, unscaled.
+    /// What the regressions said, unscaled.
     letters: f32,
+    phrases: f32,
 }
 
 impl Members {
@@ -88,7 +94,8 @@ impl Members {
             bayes: Bayes::new(BAYES_BITS),
             chain: Chain::new(CHAIN_BITS),
             sections: Sections::new(),
-            letters: Letters::new(LETTERS_BITS),
+            letters: Regression::new(LETTERS),
+            phrases: Regression::new(PHRASES),
             stack: Stack::default(),
             half_lives: AtomicU64::new(0),
         }
@@ -96,8 +103,9 @@ impl Members {
 
     /// Octets of all counters.
     pub(crate) fn octets(&self) -> u64 {
-        let letters = u64::try_from(size_of_val(self.letters.weights())).unwrap_or_default();
-        self.bayes.slots().octets() + self.chain.slots().octets() + letters
+        let weights = size_of_val(self.letters.weights()) + size_of_val(self.phrases.weights());
+        let slots = self.bayes.slots().octets() + self.chain.slots().octets();
+        slots + u64::try_from(weights).unwrap_or_default()
     }
 
     pub(crate) fn epoch(&self) -> Epoch {
@@ -117,15 +125,17 @@ impl Members {
         let epoch = self.epoch();
         let (bayes, _) = self.bayes.score(&prepared.clues, &self.overlays(whom), epoch);
         let letters = self.letters.score(&prepared.letters);
+        let phrases = self.phrases.score(&prepared.clues);
         let scores = [
             bayes,
             self.chain.score(&prepared.sequence, epoch),
             self.sections.score(&prepared.sequence),
             letters,
+            phrases,
         ];
         let said = in_units(scores);
         let log_odds = self.stack.log_odds(&said, prepared.language, self.learned());
-        Opinion { said, log_odds, letters }
+        Opinion { said, log_odds, letters, phrases }
     }
 
     /// The overlays that have seen enough to count.
@@ -154,10 +164,10 @@ impl Members {
         let opinion = self.opinion(prepared, whom);
         let sections = self.sections.expectations(&prepared.sequence, class);
         let weight = units as f32 / crate::slots::UNIT as f32;
-        let trusted = source.is_trusted();
+        let (trusted, spam) = (source.is_trusted(), class == Class::Spam);
         Addition {
             digest: features.digest(),
-            spam: class == Class::Spam,
+            spam,
             own: !trusted,
             units,
             half_lives: now.as_secs() / HALF_LIFE.as_secs(),
@@ -166,7 +176,8 @@ impl Members {
             chain: self.chain.expectations(&prepared.sequence, class, epoch),
             states: sections.states,
             steps: sections.steps,
-            letters: Letters::step(opinion.letters, class == Class::Spam, weight),
+            letters: self.letters.step(opinion.letters, spam, weight, prepared.letters.len()),
+            phrases: self.phrases.step(opinion.phrases, spam, weight, prepared.clues.len()),
             stack: if trusted {
                 self.stack.step(&opinion.said, prepared.language, class, self.learned())
             } else {
@@ -192,7 +203,9 @@ impl Members {
         self.chain.add(&prepared.sequence, &addition.chain, class, units, epoch);
         let sections = Expectations { states: addition.states.clone(), steps: addition.steps };
         self.sections.add(&prepared.sequence, &sections, class, units);
-        self.letters.add(&prepared.letters, if forward { addition.letters } else { -addition.letters });
+        let sign = if forward { 1 } else { -1 };
+        self.letters.add(&prepared.letters, sign * addition.letters);
+        self.phrases.add(&prepared.clues, sign * addition.phrases);
         self.stack.add(&addition.stack, forward);
     }
 

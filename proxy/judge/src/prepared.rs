@@ -26,12 +26,12 @@ pub(crate) struct Prepared {
     pub(crate) digest: Digest,
     pub(crate) body_hash: u64,
     pub(crate) language: Language,
-    /// Words and pairs, each once: what Bayes counts.
+    /// Words and pairs, each once: what Bayes counts, and what the regression on phrases weighs.
     pub(crate) clues: Vec<u64>,
     /// Words in their order: what the chains read.
     pub(crate) sequence: Vec<u64>,
-    /// Four octets each, once: what the regression weighs.
-    pub(crate) letters: Vec<u32>,
+    /// Four octets each, once: what the regression on letters weighs.
+    pub(crate) letters: Vec<u64>,
 }
 
 impl Prepared {
@@ -198,7 +198,7 @@ fn once(mut hashes: Vec<u64>) -> Vec<u64> {
 }
 
 /// Sequences of four octets, of the header and the beginning of the text, as they stand.
-fn letters(pieces: &[Piece]) -> Vec<u32> {
+fn letters(pieces: &[Piece]) -> Vec<u64> {
     let mut text = Vec::with_capacity(MAX_LETTERS + 256);
     for piece in pieces {
         if text.len() >= MAX_LETTERS {
@@ -212,7 +212,7 @@ fn letters(pieces: &[Piece]) -> Vec<u32> {
         let number = gram.iter().fold(0_u32, |number, octet| (number << 8) | u32::from(*octet));
         u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     });
-    once(grams.collect()).into_iter().map(|hash| u32::try_from(hash >> 32).unwrap_or_default()).collect()
+    once(grams.collect())
 }
 
 /// A text whose runs of white space are one space: how lines are filled tells of the program, not of the message.

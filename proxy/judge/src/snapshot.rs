@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::features::Digest;
 use crate::known::{Known, Lessons};
 use crate::members::Members;
+use crate::regression::Regression;
 use crate::slots::Slots;
 use crate::stack::LatestHam;
 
@@ -17,7 +18,7 @@ const NAME: &str = "model.snapshot";
 const NEW: &str = "model.snapshot.new";
 const DAMAGED: &str = "model.snapshot.damaged";
 /// Changes with whatever is counted, or how it is hashed.
-const MAGIC: &[u8; 8] = b"PSTNMOD1";
+const MAGIC: &[u8; 8] = b"PSTNMOD2";
 /// A snapshot is never larger: all slots with their places, and what else there is.
 const MAX_SNAPSHOT: u64 = 512 << 20;
 
@@ -31,6 +32,7 @@ struct Head {
     sums: Vec<i64>,
     stack: Vec<i64>,
     letters: Vec<(u32, i32)>,
+    phrases: Vec<(u32, i32)>,
     latest_ham: LatestHam,
     known: Vec<(Digest, Known)>,
 }
@@ -53,18 +55,14 @@ pub(crate) fn write(
     latest_ham: &LatestHam,
     segment: u32,
 ) -> io::Result<()> {
-    let letters =
-        members.letters.weights().iter().enumerate().map(|(place, weight)| (place, weight.load(Relaxed)));
     let head = Head {
         segment,
         half_lives: members.half_lives().load(Relaxed),
         lessons: lessons.number(),
         sums: members.sums().map(|sum| sum.load(Relaxed)).collect(),
         stack: members.stack.counters().map(|counter| counter.load(Relaxed)).collect(),
-        letters: letters
-            .filter(|(_, weight)| *weight != 0)
-            .filter_map(|(place, weight)| Some((u32::try_from(place).ok()?, weight)))
-            .collect(),
+        letters: moved(&members.letters),
+        phrases: moved(&members.phrases),
         latest_ham: latest_ham.clone(),
         known: lessons.all().map(|(digest, known)| (*digest, *known)).collect(),
     };
@@ -130,10 +128,19 @@ fn restore(head: &Head, members: &Members) -> Option<()> {
     }
     members.sums().zip(&head.sums).for_each(|(sum, kept)| sum.store(*kept, Relaxed));
     members.stack.counters().zip(&head.stack).for_each(|(counter, kept)| counter.store(*kept, Relaxed));
-    for (place, weight) in &head.letters {
-        members.letters.weights().get(usize::try_from(*place).ok()?)?.store(*weight, Relaxed);
+    for (regression, kept) in [(&members.letters, &head.letters), (&members.phrases, &head.phrases)] {
+        for (place, weight) in kept {
+            regression.weights().get(usize::try_from(*place).ok()?)?.store(*weight, Relaxed);
+        }
     }
     Some(())
+}
+
+/// The weights that are not as they began, by their places.
+fn moved(regression: &Regression) -> Vec<(u32, i32)> {
+    let weights = regression.weights().iter().enumerate().map(|(place, weight)| (place, weight.load(Relaxed)));
+    let moved = weights.filter(|(_, weight)| *weight != 0);
+    moved.filter_map(|(place, weight)| Some((u32::try_from(place).ok()?, weight))).collect()
 }
 
 fn put_length(octets: &mut Vec<u8>, length: usize) {

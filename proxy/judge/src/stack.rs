@@ -11,20 +11,22 @@ use serde::{Deserialize, Serialize};
 use crate::language::{LANGUAGES, Language};
 use crate::lesson::Class;
 
-/// Members: Bayes, chain, sections, letters.
-pub(crate) const MEMBERS: usize = 4;
+/// Members: Bayes, chain, sections, letters, phrases.
+pub(crate) const MEMBERS: usize = 5;
 /// Their names, for people.
-pub(crate) const NAMES: [&str; MEMBERS] = ["bayes", "chain", "sections", "letters"];
+pub(crate) const NAMES: [&str; MEMBERS] = ["bayes", "chain", "sections", "letters", "phrases"];
 /// What each member says of a message that it is rather sure of: its unit.
-const SCALES: [f32; MEMBERS] = [30.0, 20.0, 14.0, 8.0];
+const SCALES: [f32; MEMBERS] = [30.0, 20.0, 14.0, 8.0, 3.0];
 /// A member says so many units at most.
 const LOUDEST: f32 = 6.0;
 /// Weights before anything is learned.
-const START: [f32; MEMBERS] = [1.5, 1.5, 0.5, 1.5];
+const START: [f32; MEMBERS] = [0.7, 2.0, 0.5, 1.5, 1.5];
 /// A weight is learned within these bounds: a member may be silenced, never turned around.
 const BOUNDS: (f32, f32) = (0.0, 6.0);
 /// How far one lesson moves a weight.
-const RATE: f32 = 0.02;
+const RATE: f32 = 0.05;
+/// Before anything is learned: where the members are of two minds it mostly is spam, as ham has known senders.
+const START_BIAS: f32 = 0.7;
 /// How far it moves the bias, and that of the language.
 const BIAS_RATE: f32 = 0.01;
 /// One in the unit of weights.
@@ -32,7 +34,7 @@ const ONE: f32 = 65_536.0;
 /// Labels of each class before weights are learned: with fewer the scale would wander.
 const COLD: f32 = 100.0;
 /// Until so many messages of each class were learned the score is drawn towards "unknown".
-const SHY: f32 = 25.0;
+const SHY: f32 = 10.0;
 
 /// What the members said of a message, each in its unit.
 pub(crate) type Said = [f32; MEMBERS];
@@ -81,6 +83,7 @@ impl Stack {
     /// The log-odds before the cut.
     pub(crate) fn log_odds(&self, said: &Said, language: Language, learned: [f32; 2]) -> f32 {
         let sum: f32 = self.shares(said).iter().sum::<f32>()
+            + START_BIAS
             + number(&self.bias)
             + number(&self.languages[language as usize]);
         let fewer = learned[0].min(learned[1]);
@@ -147,9 +150,11 @@ pub(crate) struct LatestHam {
 }
 
 /// Ham whose scores are remembered.
-const LATEST: usize = 2_000;
+const LATEST: usize = 5_000;
 /// With fewer nothing is said of so rare an event as a loss.
 const ENOUGH: usize = 200;
+/// Ham that is taken to have been seen before, none of it lost: one newsletter is not to cost a tenth of the spam.
+const BENIGN: usize = 1_000;
 /// No more than this is taken off.
 const MOST: f32 = 6.0;
 
@@ -173,7 +178,7 @@ impl LatestHam {
         if number < ENOUGH {
             return 0.0;
         }
-        let lost = (number as f64 * loss) as usize;
+        let lost = ((number + BENIGN) as f64 * loss) as usize;
         let mut highest: Vec<f32> = self.scores.iter().copied().filter(|score| *score >= bound).collect();
         if highest.len() <= lost {
             return 0.0;

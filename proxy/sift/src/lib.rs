@@ -6,6 +6,7 @@
 //! - [`worker`] is the worker's side: a loop that reads one body after the other. [`facts`] is the outer form that it finds,
 //!   [`content`] is what the message says, and [`mod@read`] is how it finds that out: the only home of the parsers of MIME, HTML and
 //!   archives.
+//! - [`mailbox`] takes files apart that hold many messages.
 //! - [`workers`] is the gate's side: it hands out bodies, waits no longer than the deadline, ends and replaces whoever is
 //!   dead, late or out of step, and holds a body that did this twice (law 8: mail is never lost over it).
 
@@ -15,6 +16,7 @@ pub mod encoded;
 pub mod error;
 pub mod facts;
 pub mod frame;
+pub mod mailbox;
 pub mod packet;
 pub mod read;
 pub mod worker;
