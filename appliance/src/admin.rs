@@ -9,6 +9,7 @@ mod answers;
 mod chart;
 mod desk;
 mod guard;
+mod judging;
 mod page;
 mod quarantine;
 mod queue;
@@ -43,6 +44,8 @@ const MAX_LIFE: Duration = Duration::from_secs(300);
 const MAX_HEADER: usize = 16 << 10;
 /// An order for some ten thousand messages by name.
 const MAX_BODY: usize = 256 << 10;
+/// A message that is handed in: as much as is looked at of any, in base64, and its envelope.
+const MAX_MESSAGE_BODY: usize = 12 << 20;
 
 /// Serves until `stop` is done; open connections are then closed.
 pub async fn serve(listener: TcpListener, desk: Arc<Desk>, stop: impl Future<Output = ()> + Send) {
@@ -112,6 +115,12 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/api/v1/quarantine", get(quarantine::list))
         .route("/api/v1/quarantine/{id}", get(quarantine::message).post(quarantine::order))
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .merge(
+            Router::new()
+                .route("/api/v1/scan", post(judging::scan))
+                .route("/api/v1/learn/{class}", post(judging::learn))
+                .layer(DefaultBodyLimit::max(MAX_MESSAGE_BODY)),
+        )
         .route("/interception-ca.pem", get(answers::authority))
         .route("/metrics", get(answers::metrics))
         .route("/healthz", get(answers::healthz))

@@ -1,11 +1,16 @@
-//! `postern status`, `postern trace`, `postern queue` and `postern quarantine`: they ask the running Postern and tell its answer.
+//! `postern status`, `trace`, `queue`, `quarantine`, `scan` and `learn`: they ask the running Postern and tell its answer; the last
+//! two work without one, too.
 
+mod learn;
 mod quarantine;
 mod queue;
+mod scan;
 mod words;
 
+pub use learn::learn;
 pub use quarantine::quarantine;
 pub use queue::queue;
+pub use scan::scan;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -159,6 +164,12 @@ fn tell<T: DeserializeOwned>(json: bool, answer: &Answer, words: impl FnOnce(T) 
 fn other_version(error: &serde_json::Error) -> Exit {
     output::diagnosis(&format!("the running Postern is of another version than this command: {error}"));
     Exit::Unreachable
+}
+
+/// Since 1970.
+#[allow(clippy::disallowed_methods, reason = "a command's own clock: nothing here is simulated")]
+fn now() -> std::time::Duration {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -59,6 +59,10 @@ pub enum Command {
     /// Look at what verdicts hold; let it go, or throw it away.
     #[command(subcommand)]
     Quarantine(QuarantineAction),
+    /// Judge messages without sending them.
+    Scan(Scan),
+    /// Teach the classifier what is wanted and what is not.
+    Learn(Learn),
     /// Measure the classifier on a labelled corpus, from an empty model.
     Evaluate(Evaluate),
     /// Show, load or remove the nftables rule set; ban networks.
@@ -272,6 +276,64 @@ pub struct QuarantineList {
     /// At most so many [default: 100, at most 1000].
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,
+}
+
+/// `postern scan`
+#[derive(Clone, Debug, Default, Args)]
+pub struct Scan {
+    /// Messages; `-` is standard input.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Say why: the words that weighed most, and what would have changed the verdict.
+    #[arg(long)]
+    pub explain: bool,
+    /// The sender's address in MAIL FROM [default: none].
+    #[arg(long, value_name = "A", default_value = "", hide_default_value = true)]
+    pub from: String,
+    /// A recipient's address; may be given several times.
+    #[arg(long, value_name = "A")]
+    pub to: Vec<String>,
+    /// The client's address: with it SPF, DKIM and DMARC are asked.
+    #[arg(long)]
+    pub ip: Option<IpAddr>,
+    /// What the client called itself in EHLO.
+    #[arg(long, value_name = "H", default_value = "", hide_default_value = true)]
+    pub helo: String,
+    /// Exit with 1 if any message gets this verdict or a worse one.
+    #[arg(long, value_name = "VERDICT", value_enum)]
+    pub fail_on: Option<ScanVerdict>,
+}
+
+/// Verdicts, the mildest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum ScanVerdict {
+    Pass,
+    Tag,
+    Quarantine,
+    Defer,
+    Reject,
+    Discard,
+}
+
+/// `postern learn`
+#[derive(Clone, Debug, Args)]
+pub struct Learn {
+    /// What they are.
+    #[arg(value_enum)]
+    pub class: LearnClass,
+    /// Messages, mbox files, Maildirs, or folders of them.
+    #[arg(required = true, value_name = "PATH")]
+    pub paths: Vec<PathBuf>,
+}
+
+/// What a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LearnClass {
+    /// Unwanted.
+    Spam,
+    /// Wanted.
+    Ham,
 }
 
 /// `postern evaluate`

@@ -3,17 +3,19 @@
 
 mod live;
 mod queue;
+mod scan;
 mod state;
 mod status;
 mod story;
 
 pub use live::{
     ArmingState, AuthorityState, BackendState, CertificateSource, CertificateState, Health, ListenerState,
-    Live, RecipientsState, RoleState, RolesState, ServerState, Strain, StrainState, VerifyingState,
+    Asking, Live, RecipientsState, RoleState, RolesState, ServerState, Strain, StrainState, VerifyingState,
 };
 pub use queue::{
     AGES, FolderCount, QueueDestination, QueueDomain, QueueState, QueuedMessage, QueuedRecipient,
 };
+pub use scan::{CheckResult, LearnOrder, Lesson, NotJudging, Otherwise, ScanOrder, Scanned, Share, Taught, Why};
 pub use state::{Level, State};
 pub use status::{Count, NetworkCount, NotReached, Period, Status, TlsCount, Totals};
 pub(crate) use story::proof_name;

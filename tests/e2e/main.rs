@@ -11,6 +11,7 @@ mod gateway;
 mod hostile;
 mod injection;
 mod judging;
+mod learning;
 mod life;
 mod misbehaving;
 mod notification;

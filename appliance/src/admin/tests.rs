@@ -10,10 +10,7 @@ use tokio::sync::oneshot;
 
 use super::{Desk, serve};
 use crate::recorder::{Recording, samples};
-use crate::report::{
-    ArmingState, AuthorityState, BackendState, CertificateSource, CertificateState, Health, ListenerState,
-    Live, QueueState, RoleState, RolesState, ServerState, Status, Strain, StrainState, VerifyingState,
-};
+use crate::report::{ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health, LearnOrder, Lesson, ListenerState, Live, NotJudging, QueueState, RoleState, RolesState, ScanOrder, Scanned, ServerState, Status, Strain, StrainState, VerifyingState};
 
 /// An engine with two backends, one of whose servers is down.
 pub(crate) struct FakeEngine {
@@ -82,6 +79,14 @@ impl Live for FakeEngine {
         ["memory", "disk"]
             .map(|resource| StrainState { resource: resource.into(), strain: Strain::None })
             .into()
+    }
+
+    fn scan(&self, _: ScanOrder) -> Asking<Scanned> {
+        Box::pin(async { Err(NotJudging::Off) })
+    }
+
+    fn learn(&self, _: judge::Class, _: LearnOrder) -> Asking<Lesson> {
+        Box::pin(async { Err(NotJudging::Off) })
     }
 
     fn was_released(&self, _: smtp::TransactionId) {}

@@ -8,6 +8,7 @@ mod findings;
 mod kept;
 mod learning;
 mod peers;
+mod scanning;
 mod sitting;
 
 use std::path::Path;
@@ -23,6 +24,7 @@ use tokio::sync::Notify;
 
 use kept::Kept;
 use learning::{Addresses, Clerk};
+use sitting::Rules;
 pub(super) use sitting::Sitting;
 
 use super::error::EngineError;
@@ -40,6 +42,8 @@ pub(super) struct Court {
     /// Reports or traps have come.
     own_mail: Notify,
     reports: Mutex<Addresses>,
+    /// By which messages are judged that somebody hands in: those of the present config.
+    rules: Mutex<Option<Arc<Rules>>>,
     /// Somebody deals with them.
     has_clerk: AtomicBool,
 }
@@ -68,6 +72,7 @@ impl Court {
             clock,
             own_mail: Notify::new(),
             reports: Mutex::default(),
+            rules: Mutex::default(),
             has_clerk: AtomicBool::new(false),
         }))
     }

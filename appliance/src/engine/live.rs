@@ -14,8 +14,9 @@ use tokio::time::Instant;
 use super::arming::Arming;
 use super::judging::Court;
 use crate::report::{
-    ArmingState, AuthorityState, BackendState, CertificateState, Health, ListenerState, Live, QueueState,
-    RecipientsState, RolesState, ServerState, StrainState, VerifyingState,
+    ArmingState, Asking, AuthorityState, BackendState, CertificateState, Health, LearnOrder, Lesson,
+    ListenerState, Live, NotJudging, QueueState, RecipientsState, RolesState, ScanOrder, Scanned, ServerState,
+    StrainState, VerifyingState,
 };
 use crate::roles::Roles;
 
@@ -114,6 +115,16 @@ impl Live for Present {
         if let Some(court) = self.court.get() {
             court.was_released(transaction);
         }
+    }
+
+    fn scan(&self, order: ScanOrder) -> Asking<Scanned> {
+        let court = self.court.get().cloned();
+        Box::pin(async move { court.ok_or(NotJudging::Off)?.scan(order).await })
+    }
+
+    fn learn(&self, class: judge::Class, order: LearnOrder) -> Asking<Lesson> {
+        let court = self.court.get().cloned();
+        Box::pin(async move { court.ok_or(NotJudging::Off)?.learn_message(class, order).await })
     }
 
     fn queue(&self) -> QueueState {

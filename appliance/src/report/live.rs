@@ -1,12 +1,18 @@
 //! The present state, which the page is told by whoever runs the engine.
 
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
 use super::queue::QueueState;
+use super::scan::{LearnOrder, Lesson, NotJudging, ScanOrder, Scanned};
 
-/// Answers what is so now. Asked at every look at the page: must be quick and must not block.
+/// An answer that takes its time.
+pub type Asking<T> = Pin<Box<dyn Future<Output = Result<T, NotJudging>> + Send>>;
+
+/// Answers what is so now. Asked at every look at the page: must be quick and must not block, but for what
+/// is [`Asking`].
 pub trait Live: Send + Sync + 'static {
     /// Where mail comes in, in the config's order.
     fn listeners(&self) -> Vec<ListenerState>;
@@ -32,6 +38,10 @@ pub trait Live: Send + Sync + 'static {
     fn verifying(&self) -> Vec<VerifyingState>;
     /// What waits.
     fn queue(&self) -> QueueState;
+    /// Judges a message that is not sent.
+    fn scan(&self, order: ScanOrder) -> Asking<Scanned>;
+    /// Learns a message that somebody hands in.
+    fn learn(&self, class: judge::Class, order: LearnOrder) -> Asking<Lesson>;
     /// A person let this message out of the quarantine: whoever learns may learn from it.
     fn was_released(&self, transaction: smtp::TransactionId);
 }

@@ -91,6 +91,20 @@ impl Journal {
         Ok((Self::Folder(folder), replay))
     }
 
+    /// The same without changing anything: damage stays where it is, and nothing can be written.
+    pub(crate) fn look(path: &Path, segment: u32, mut each: impl FnMut(Entry, Place)) -> io::Result<Self> {
+        let mut last = None;
+        for number in segments(path)?.into_iter().filter(|number| *number >= segment) {
+            let octets = fs::read(file_name(path, number))?;
+            read_all(&octets, |entry, offset| each(entry, Place { segment: number, offset }));
+            last = Some(number);
+        }
+        let Some(segment) = last else { return Ok(Self::Memory { octets: Vec::new() }) };
+        let file = File::open(file_name(path, segment))?;
+        let length = file.metadata()?.len();
+        Ok(Self::Folder(Folder { path: path.to_owned(), file, segment, length, unsynced: false }))
+    }
+
     /// Writes an entry behind all others.
     pub(crate) fn append(&mut self, entry: &Entry) -> io::Result<Place> {
         let frame = frame(entry)?;

@@ -146,6 +146,36 @@ impl Model {
         Ok((model, recovered))
     }
 
+    /// The model of a folder as it was last put away, to be asked and not to be taught: nothing in the folder is changed, and
+    /// [`Self::learn`] fails. A folder that is empty or missing is a model that has learnt nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`JudgeError::Folder`] if the folder is there and cannot be read.
+    pub fn consult(folder: &Path, settings: Settings, now: Duration) -> Result<Self, JudgeError> {
+        let mut teaching = Teaching::new(Journal::Memory { octets: Vec::new() });
+        if !folder.try_exists()? {
+            return Ok(Self::of(settings, None, Members::new(), teaching));
+        }
+        let mut members = Members::new();
+        let restored = snapshot::look(folder, &members)?;
+        if restored.lost {
+            members = Members::new();
+        }
+        teaching.lessons = restored.lessons;
+        teaching.latest_ham = restored.latest_ham;
+        teaching.day = day(now);
+        let mut entries = Vec::new();
+        teaching.journal =
+            Journal::look(folder, restored.segment, |entry, place| entries.push((entry, place)))?;
+        for (entry, place) in entries {
+            teaching.replay(&members, entry, place)?;
+        }
+        let model = Self::of(settings, None, members, teaching);
+        model.cut(&model.teaching());
+        Ok(model)
+    }
+
     /// What the classifier says of a message. Never waits for training.
     pub fn score(&self, features: &Features, whom: Whom<'_>, now: Duration) -> Score {
         let _ = now;

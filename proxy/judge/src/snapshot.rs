@@ -84,6 +84,15 @@ pub(crate) fn write(
 
 /// Reads the snapshot into empty members. A damaged one is set aside; then `members` may hold rubbish and are to be made anew.
 pub(crate) fn read(folder: &Path, members: &Members) -> io::Result<Restored> {
+    let restored = look(folder, members)?;
+    if restored.lost {
+        fs::rename(folder.join(NAME), folder.join(DAMAGED))?;
+    }
+    Ok(restored)
+}
+
+/// The same, and a damaged one stays where it is.
+pub(crate) fn look(folder: &Path, members: &Members) -> io::Result<Restored> {
     let file = match File::open(folder.join(NAME)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Restored::default()),
@@ -91,11 +100,7 @@ pub(crate) fn read(folder: &Path, members: &Members) -> io::Result<Restored> {
     };
     let mut octets = Vec::new();
     file.take(MAX_SNAPSHOT).read_to_end(&mut octets)?;
-    if let Some(restored) = take(&octets, members) {
-        return Ok(restored);
-    }
-    fs::rename(folder.join(NAME), folder.join(DAMAGED))?;
-    Ok(Restored { lost: true, ..Restored::default() })
+    Ok(take(&octets, members).unwrap_or_else(|| Restored { lost: true, ..Restored::default() }))
 }
 
 /// What octets say, if they are a snapshot. The checksum is looked at before anything is believed.

@@ -157,3 +157,33 @@ fn a_damaged_end_is_cut_and_a_damaged_snapshot_set_aside() {
     teach(&model, 100..110);
     assert!(folder.path().join("model.snapshot.damaged").exists());
 }
+
+#[test]
+fn who_only_consults_a_model_changes_nothing_and_hears_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = Model::consult(&folder.path().join("none"), Settings::default(), NOW).unwrap();
+    assert_eq!((missing.learned().ham, folder.path().join("none").exists()), (0.0, false));
+    let (model, _) = Model::open(folder.path(), Settings::default(), NOW).unwrap();
+    teach(&model, 0..20);
+    model.snapshot(NOW).unwrap();
+    teach(&model, 20..40);
+    let wrong = mail(800, "Cheap minutes");
+    model.learn(&lesson(&wrong, Class::Ham, Source::Report)).unwrap();
+    assert!(model.forget(&wrong.digest(), NOW).unwrap());
+    let said = says(&model);
+    drop(model);
+    let names = || {
+        let entries = fs::read_dir(folder.path()).unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            (entry.file_name(), entry.metadata().unwrap().len(), fs::read(entry.path()).unwrap())
+        });
+        let mut entries: Vec<_> = entries.collect();
+        entries.sort();
+        entries
+    };
+    let before = names();
+    let consulted = Model::consult(folder.path(), Settings::default(), NOW).unwrap();
+    assert_eq!(says(&consulted), said);
+    assert!(consulted.learn(&lesson(&spam(999), Class::Spam, Source::Report)).is_err());
+    assert_eq!(names(), before);
+}

@@ -17,6 +17,8 @@ use super::Court;
 const ROUND: Duration = Duration::from_secs(60);
 /// Octets of a report that are looked through for the message that it is about.
 const MAX_REPORT: usize = 1 << 20;
+/// Octets of a header that are looked through for the field of Postern's own; it stands on top of what the sender wrote.
+const MAX_VERDICT_HEADER: usize = 64 << 10;
 /// Identifiers that are looked up for one report; a message that was passed on often has some.
 const MAX_CANDIDATES: usize = 64;
 
@@ -244,6 +246,16 @@ fn candidates(report: &[u8]) -> Vec<TransactionId> {
     found
 }
 
+/// The transaction that the message itself says it came by, in a field of Postern's own: forged ones are cut on the way in.
+pub(super) fn verdict_field(message: &[u8]) -> Option<TransactionId> {
+    let header = message.get(..message.len().min(MAX_VERDICT_HEADER)).unwrap_or_default();
+    let text = String::from_utf8_lossy(header);
+    let header = text.split("\r\n\r\n").next()?.split("\n\n").next()?;
+    let at = header.find("X-Postern-Verdict:").filter(|at| *at == 0 || header[..*at].ends_with('\n'))?;
+    let field = header[at..].split('\n').next()?;
+    field.split("id=").nth(1)?.split(|c: char| !c.is_ascii_alphanumeric() && c != '.').next()?.parse().ok()
+}
+
 /// What stands in angle brackets with an `@`: `References` and `In-Reply-To` of a message that was forwarded, and its own.
 fn message_ids(report: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(report);
@@ -273,6 +285,15 @@ mod tests {
         let found: Vec<_> = candidates(report).iter().map(ToString::to_string).collect();
         assert_eq!(found, ["0123456789ABE.1", "0123456789ABC.7", "0123456789ABD.2"]);
         assert!(candidates("X-Postern-Verdict: ü".repeat(50).as_bytes()).is_empty());
+    }
+
+    #[test]
+    fn a_message_that_came_through_here_names_its_transaction() {
+        let message = "Received: x\r\nX-Postern-Verdict: tag; id=0123456789ABE.1\r\nSubject: y\r\n\r\nz";
+        assert_eq!(verdict_field(message.as_bytes()).unwrap().to_string(), "0123456789ABE.1");
+        let in_the_body = b"Subject: y\r\n\r\nX-Postern-Verdict: tag; id=0123456789ABE.1\r\n";
+        assert_eq!(verdict_field(in_the_body), None);
+        assert_eq!(verdict_field(b"X-Postern-Verdict: tag; id=\n"), None);
     }
 
     #[test]

@@ -34,12 +34,13 @@ const WORTH_EXPLAINING: f64 = 0.3;
 /// A config's worth of judging.
 pub(in crate::engine) struct Sitting(Arc<Rules>);
 
-struct Rules {
-    court: Arc<Court>,
+pub(super) struct Rules {
+    pub(super) court: Arc<Court>,
     names: Names,
     hostname: Box<str>,
     authenticator: OnceCell<Authenticator>,
-    thresholds: Thresholds,
+    pub(super) thresholds: Thresholds,
+    pub(super) budget: Duration,
     action: Action,
     on_failure: config::OnFailures,
     allow: Peers,
@@ -49,28 +50,41 @@ struct Rules {
 
 /// What was found out of a message.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     content: Option<Content>,
     findings: Option<Findings>,
     /// Kinds of checks that failed, with what is to follow, and why.
     failed: Vec<(config::OnFailure, String)>,
 }
 
+/// What was found out, what the checks say, the classifier's score, and all of it weighed.
+type Deliberated = (Found, Vec<Check>, Option<(Features, Score)>, judge::Judgement);
+
+impl Found {
+    /// What could not be found out, in words.
+    pub(super) fn troubles(&self) -> Vec<String> {
+        self.failed.iter().map(|(_, why)| why.clone()).collect()
+    }
+}
+
 impl Sitting {
     pub(in crate::engine) fn new(config: &Config, court: Arc<Court>, names: Names) -> Self {
         let judge = &config.judge;
-        Self(Arc::new(Rules {
-            court,
+        let rules = Arc::new(Rules {
+            court: Arc::clone(&court),
             names,
             hostname: config.hostname.to_string().into(),
             authenticator: OnceCell::new(),
             thresholds: Thresholds { tag: judge.tag, quarantine: judge.quarantine, reject: judge.reject },
+            budget: judge.budget,
             action: judge.action,
             on_failure: judge.on_failure,
             allow: Peers::new(&judge.allow),
             block: Peers::new(&judge.block),
             large: Semaphore::new(LARGE_AT_ONCE),
-        }))
+        });
+        court.rules_are(&rules);
+        Self(rules)
     }
 
     /// How sessions have their mail judged.
@@ -109,12 +123,7 @@ impl relay::Judge for Sitting {
 impl Rules {
     async fn judge(&self, case: Case, deadline: Instant) -> Judgement {
         let began = Instant::now();
-        let found = self.find_out(&case, deadline - RESERVE).await;
-        let mut checks = found.findings.as_ref().map(Findings::checks).unwrap_or_default();
-        checks.extend(self.rules_say(&case, &found));
-        let scored =
-            found.content.as_ref().map(|content| self.score(&case, content, found.findings.as_ref()));
-        let weighed = judge::judge(scored.as_ref().map(|(_, score)| score), &checks, &self.thresholds);
+        let (found, checks, scored, weighed) = self.deliberate(&case, deadline).await;
         let verdict = verdict_of(weighed.verdict);
         let words = match &scored {
             Some((features, _)) if weighed.probability > WORTH_EXPLAINING => {
@@ -122,14 +131,13 @@ impl Rules {
             }
             _ => Vec::new(),
         };
-        let trouble: Vec<_> = found.failed.iter().map(|(_, why)| why.as_str()).collect();
         let opinion = Opinion {
             direction: case.direction,
             carried_out: verdict,
             probability: scored.as_ref().map(|_| weighed.probability),
             checks: weighed.checks.iter().take(MAX_CHECKS).map(told).collect(),
             words,
-            trouble: trouble.join("; ").into(),
+            trouble: found.troubles().join("; ").into(),
             took: began.elapsed(),
         };
         let results = found.findings.as_ref().filter(|_| case.direction == Direction::Inbound);
@@ -151,6 +159,17 @@ impl Rules {
         judgement
     }
 
+    /// All that is found out of a message, and what it weighs together.
+    pub(super) async fn deliberate(&self, case: &Case, deadline: Instant) -> Deliberated {
+        let found = self.find_out(case, deadline - RESERVE).await;
+        let mut checks = found.findings.as_ref().map(Findings::checks).unwrap_or_default();
+        checks.extend(self.rules_say(case, &found));
+        let scored =
+            found.content.as_ref().map(|content| self.score(case, content, found.findings.as_ref()));
+        let weighed = judge::judge(scored.as_ref().map(|(_, score)| score), &checks, &self.thresholds);
+        (found, checks, scored, weighed)
+    }
+
     /// Reads the content and asks about the sender, both at the same time.
     async fn find_out(&self, case: &Case, deadline: Instant) -> Found {
         let mut found = Found::default();
@@ -169,7 +188,9 @@ impl Rules {
                 return found;
             }
         };
-        let is_asked = case.direction == Direction::Inbound;
+        // A message that somebody hands in may have come from nowhere.
+        let is_asked =
+            case.direction == Direction::Inbound && !case.client.address.ip().is_unspecified();
         let (content, findings) = tokio::join!(self.read(&message, deadline), async {
             match is_asked {
                 true => Some(self.ask(case, &message, deadline.min(Instant::now() + ASKING)).await),
@@ -326,7 +347,7 @@ impl Rules {
 }
 
 /// The overlays of a message: its one recipient's, or the domain that all recipients are in.
-fn whom(case: &Case) -> (String, String) {
+pub(super) fn whom(case: &Case) -> (String, String) {
     let named = &case.envelope.recipients;
     let paths: Vec<&ForwardPath> =
         case.recipients.iter().filter_map(|index| Some(&named.get(index)?.forward_path)).collect();

@@ -1,0 +1,45 @@
+//! Messages that are handed in: to be judged without being sent, and to be learnt.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use judge::Class;
+
+use super::answers::Office;
+use crate::report::{LearnOrder, NotJudging, ScanOrder, Taught};
+
+pub(super) async fn scan(State(desk): Office, Json(order): Json<ScanOrder>) -> Response {
+    answer(desk.live().scan(order).await)
+}
+
+pub(super) async fn learn(
+    State(desk): Office,
+    Path(class): Path<String>,
+    Json(order): Json<LearnOrder>,
+) -> Response {
+    let class = match class.as_str() {
+        "spam" => Class::Spam,
+        "ham" => Class::Ham,
+        _ => return no(StatusCode::NOT_FOUND, "a message is learnt as spam or as ham"),
+    };
+    answer(desk.live().learn(class, order).await.map(|learnt| Taught { learnt }))
+}
+
+fn answer(said: Result<impl serde::Serialize, NotJudging>) -> Response {
+    match said {
+        Ok(said) => Json(said).into_response(),
+        Err(error) => {
+            let status = match &error {
+                NotJudging::Off => StatusCode::CONFLICT,
+                NotJudging::Wrong(_) => StatusCode::UNPROCESSABLE_ENTITY,
+                NotJudging::Failed(_) => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            no(status, &error.to_string())
+        }
+    }
+}
+
+fn no(status: StatusCode, why: &str) -> Response {
+    (status, Json(serde_json::json!({ "error": why }))).into_response()
+}

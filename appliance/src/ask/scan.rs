@@ -1,0 +1,203 @@
+//! `postern scan`. The running Postern is asked; where none runs, the model is read as it was last put away.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use judge::{Check, Features, Model, Settings, Thresholds, Transport, Verdict, Whom};
+use serde::Serialize;
+
+use super::{address, other_version};
+use crate::client::{self, AskError};
+use crate::command::{CommandLine, DEFAULT_CONFIG, Exit, Scan, ScanVerdict};
+use crate::config;
+use crate::output;
+use crate::report::{ScanOrder, Scanned, Share};
+
+/// Octets of a message that are read: what is larger is judged by its beginning, as in a session.
+const MAX_MESSAGE: u64 = 8 << 20;
+
+/// What is told of one file.
+#[derive(Debug, Serialize)]
+struct Told {
+    file: String,
+    #[serde(flatten)]
+    scanned: Scanned,
+}
+
+/// Who judges.
+enum Judge {
+    Running(std::net::SocketAddr),
+    Model(Box<Model>, Thresholds),
+}
+
+/// `postern scan`
+pub async fn scan(line: &CommandLine, options: &Scan) -> Exit {
+    match scan_all(line, options).await {
+        Ok(told) => {
+            if line.json {
+                output::json(&told);
+            } else {
+                told.iter().flat_map(words).for_each(|text| output::line(&text));
+            }
+            let bound = options.fail_on;
+            let bad = |told: &Told| bound.is_some_and(|bound| verdict(&told.scanned.verdict) >= bound);
+            if told.iter().any(bad) { Exit::No } else { Exit::Done }
+        }
+        Err(exit) => exit,
+    }
+}
+
+async fn scan_all(line: &CommandLine, options: &Scan) -> Result<Vec<Told>, Exit> {
+    let address = address(line)?;
+    let mut judge = Judge::Running(address);
+    let mut told = Vec::new();
+    for file in &options.files {
+        let message = read(file)?;
+        let scanned = loop {
+            match &judge {
+                Judge::Running(address) => match ask(*address, &message, options).await {
+                    Ok(scanned) => break scanned,
+                    Err(Asked::NobodyThere) => judge = put_away(line)?,
+                    Err(Asked::Said(exit)) => return Err(exit),
+                },
+                Judge::Model(model, thresholds) => break alone(model, thresholds, &message, options),
+            }
+        };
+        told.push(Told { file: file.display().to_string(), scanned });
+    }
+    Ok(told)
+}
+
+fn read(file: &Path) -> Result<Vec<u8>, Exit> {
+    let mut message = Vec::new();
+    let read = if file == Path::new("-") {
+        std::io::stdin().lock().take(MAX_MESSAGE).read_to_end(&mut message)
+    } else {
+        std::fs::File::open(file).and_then(|file| file.take(MAX_MESSAGE).read_to_end(&mut message))
+    };
+    read.map_err(|error| {
+        output::diagnosis(&format!("{}: {error}", file.display()));
+        Exit::Unreachable
+    })?;
+    Ok(message)
+}
+
+enum Asked {
+    /// Nothing listens: what it would say has to be found out without it.
+    NobodyThere,
+    Said(Exit),
+}
+
+async fn ask(
+    address: std::net::SocketAddr,
+    message: &[u8],
+    options: &Scan,
+) -> Result<Scanned, Asked> {
+    let order = ScanOrder {
+        message: STANDARD.encode(message),
+        from: options.from.clone(),
+        to: options.to.clone(),
+        ip: options.ip,
+        helo: options.helo.clone(),
+        explain: options.explain,
+    };
+    let order = serde_json::to_value(&order).map_err(|error| Asked::Said(other_version(&error)))?;
+    let answer = match client::post(address, "/api/v1/scan", &order).await {
+        Ok(answer) => answer,
+        Err(AskError::Unreachable { .. }) => return Err(Asked::NobodyThere),
+        Err(error) => {
+            output::diagnosis(&error.to_string());
+            return Err(Asked::Said(Exit::Unreachable));
+        }
+    };
+    if answer.status != 200 {
+        return Err(Asked::Said(super::tell(false, &answer, |_: Scanned| Vec::new())));
+    }
+    serde_json::from_slice(&answer.body).map_err(|error| Asked::Said(other_version(&error)))
+}
+
+/// The model of a Postern that does not run.
+fn put_away(line: &CommandLine) -> Result<Judge, Exit> {
+    let file = line.config_file();
+    let (folder, thresholds) = if line.config.is_none() && !Path::new(DEFAULT_CONFIG).exists() {
+        (None, Thresholds::default())
+    } else {
+        let config = config::load(&file).map_err(|error| {
+            output::diagnosis(&error.to_string());
+            Exit::Wrong
+        })?;
+        let judge = &config.judge;
+        let thresholds =
+            Thresholds { tag: judge.tag, quarantine: judge.quarantine, reject: judge.reject };
+        (Some(config.state_dir.join("model")), thresholds)
+    };
+    let model = open(folder)?;
+    let learned = model.learned();
+    output::diagnosis(&format!(
+        "Postern does not run: judged by its model alone ({:.0} ham and {:.0} spam learnt). Neither the DNS nor lists nor a scanner \
+         was asked.",
+        learned.ham, learned.spam
+    ));
+    Ok(Judge::Model(Box::new(model), thresholds))
+}
+
+fn open(folder: Option<PathBuf>) -> Result<Model, Exit> {
+    let Some(folder) = folder else { return Ok(Model::in_memory(Settings::default())) };
+    Model::consult(&folder, Settings::default(), super::now()).map_err(|error| {
+        output::diagnosis(&format!("{}: {error}", folder.display()));
+        Exit::Unreachable
+    })
+}
+
+fn alone(model: &Model, thresholds: &Thresholds, message: &[u8], options: &Scan) -> Scanned {
+    let content = sift::read(message, &sift::Bounds::default());
+    let transport = Transport {
+        helo: &options.helo,
+        reverse_path: &options.from,
+        envelope: !options.from.is_empty(),
+        ..Transport::default()
+    };
+    let features = Features::of(&content, &transport);
+    let (whom, now) = (Whom::default(), super::now());
+    let score = model.score(&features, whom, now);
+    let gtube = content.oddities.gtube.then(|| Check::demanding("gtube", "found", Verdict::Reject));
+    let checks: Vec<Check> = gtube.into_iter().collect();
+    let weighed = judge::judge(Some(&score), &checks, thresholds);
+    let why = options.explain.then(|| model.explain(&features, whom, &checks, thresholds, now));
+    Scanned::of(&weighed, Vec::new(), why)
+}
+
+fn verdict(name: &str) -> ScanVerdict {
+    match name {
+        "pass" => ScanVerdict::Pass,
+        "tag" => ScanVerdict::Tag,
+        "quarantine" => ScanVerdict::Quarantine,
+        "defer" => ScanVerdict::Defer,
+        "reject" => ScanVerdict::Reject,
+        _ => ScanVerdict::Discard,
+    }
+}
+
+fn words(told: &Told) -> Vec<String> {
+    let Told { file, scanned } = told;
+    let mut lines =
+        vec![format!("{file}: {} (spam probability {:.4})", scanned.verdict, scanned.spam_probability)];
+    let check = |name: &str, result: &str, weight: f64| format!("    {weight:+7.2}  {name}: {result}");
+    lines.extend(scanned.checks.iter().map(|one| check(&one.name, &one.result, one.weight)));
+    lines.extend(scanned.trouble.iter().map(|why| format!("    not found out: {why}")));
+    if let Some(why) = &scanned.explanation {
+        let share = |share: &Share| format!("    {:+7.2}  {}", share.weight, share.text);
+        for (title, shares) in
+            [("members", &why.members), ("words", &why.words), ("sequences", &why.sequences)]
+        {
+            if !shares.is_empty() {
+                lines.push(format!("  {title}"));
+                lines.extend(shares.iter().map(share));
+            }
+        }
+        lines.extend(why.otherwise.iter().map(|other| format!("  {}: {}", other.verdict, other.because)));
+    }
+    lines
+}

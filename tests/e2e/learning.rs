@@ -1,0 +1,168 @@
+//! What the classifier is taught: by commands, by reports; what stays of it after a kill; what it says of messages that are not
+//! sent.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use postern_tests::clients::{Client, How, deliver};
+use postern_tests::mail::Mail;
+use postern_tests::needs;
+use postern_tests::needs::POSTFIX;
+use postern_tests::ports;
+use postern_tests::postern::{Options, Postern, trace_id};
+use postern_tests::postfix::{self, Postfix};
+
+/// Messages of each class that are taught before anything is expected.
+const TAUGHT: usize = 40;
+/// On a busy machine.
+const SOON: Duration = Duration::from_secs(150);
+/// What a crash may lose of lessons (issue 6): it was learnt longer ago.
+const DURABLE: Duration = Duration::from_secs(4);
+
+/// Loopback is inside, so that it may report; no name server is asked.
+fn start(hidden: &Postfix) -> Postern {
+    let config = format!(
+        "[[backend]]\nname = \"hidden\"\ndomains = [\"bench.test\"]\nservers = [\"{}\"]\n\
+         [outbound]\nnetworks = [\"127.0.0.0/8\"]\n[resolver]\nservers = [\"127.0.0.1:1\"]\n",
+        hidden.address()
+    );
+    Postern::start(&Options { config, judge: "action = \"tag\"\n".into(), ..Default::default() })
+}
+
+fn ham(number: usize) -> String {
+    format!(
+        "From: Anna <anna{number}@partner.test>\nTo: b@bench.test\nSubject: Minutes of week {number}\n\n\
+         Dear all, the minutes of the meeting in week {number} are on the shared drive. Please read them before Tuesday, and \
+         tell me what is missing. Regards, Anna\n"
+    )
+}
+
+fn spam(number: usize) -> String {
+    format!(
+        "From: Lucky {number} <winner{number}@prize.test>\nTo: b@bench.test\nSubject: You are winner {number}!!!\n\n\
+         Congratulations!!! Cheap pills without prescription, order now and save 80% today. Click here to claim prize {number}\n"
+    )
+}
+
+/// A folder of messages, and an mbox of the others.
+fn corpus(postern: &Postern) -> (PathBuf, PathBuf) {
+    let (folder, mbox) = (postern.beside("spam"), postern.beside("ham.mbox"));
+    fs::create_dir_all(&folder).expect("a folder");
+    for number in 0..TAUGHT {
+        fs::write(folder.join(format!("{number}.eml")), spam(number)).expect("a file");
+    }
+    let all: String =
+        (0..TAUGHT).map(|number| format!("From a@b Mon Jan  5 10:00:00 2026\n{}\n", ham(number))).collect();
+    fs::write(&mbox, all).expect("a file");
+    (folder, mbox)
+}
+
+fn teach(postern: &Postern) {
+    let (folder, mbox) = corpus(postern);
+    for (class, path) in [("spam", &folder), ("ham", &mbox)] {
+        let told = postern.ask(&["learn", class, &path.display().to_string()]);
+        assert!(told.output.contains(&format!("{TAUGHT} messages: {TAUGHT} new")), "{}", told.output);
+    }
+}
+
+fn scan(postern: &Postern, file: &Path, more: &[&str]) -> (Option<i32>, String) {
+    let file = file.display().to_string();
+    let arguments: Vec<&str> = ["scan", &file].into_iter().chain(more.iter().copied()).collect();
+    let ended = postern.ask(&arguments);
+    (ended.code, ended.output)
+}
+
+#[test]
+fn what_is_taught_by_command_counts_once_survives_a_kill_and_scan_says_so_with_and_without_a_running_postern() {
+    needs!(POSTFIX);
+    let hidden = Postfix::start(&postfix::Options::default());
+    let mut postern = start(&hidden);
+    let (folder, _) = corpus(&postern);
+    let (unwanted, wanted) = (postern.beside("unwanted.eml"), postern.beside("wanted.eml"));
+    fs::write(&unwanted, spam(777)).expect("a file");
+    fs::write(&wanted, ham(777)).expect("a file");
+    assert_eq!(scan(&postern, &unwanted, &["--fail-on", "tag"]).0, Some(0), "nothing is known yet");
+    teach(&postern);
+    let (code, said) = scan(&postern, &unwanted, &["--fail-on", "tag", "--explain"]);
+    assert!(code == Some(1) && said.contains("classifier: sure") && said.contains("pills"), "{said}");
+    let (code, said) = scan(&postern, &wanted, &["--fail-on", "tag"]);
+    assert!(code == Some(0) && said.contains(": pass "), "{said}");
+    let again = postern.ask(&["learn", "spam", &folder.display().to_string()]).output;
+    assert!(again.contains(&format!("{TAUGHT} messages: 0 new, {TAUGHT} known already")), "{again}");
+    std::thread::sleep(DURABLE);
+    postern.kill();
+    let (code, said) = scan(&postern, &unwanted, &["--fail-on", "tag"]);
+    assert!(code == Some(1) && said.contains(&format!("{TAUGHT} ham and {TAUGHT} spam learnt")), "{said}");
+    let first = folder.join("0.eml").display().to_string();
+    let corrected = postern.ask(&["learn", "ham", &first]).output;
+    assert!(corrected.contains("1 messages: 0 new, 0 known already, 1 known as the opposite"), "{corrected}");
+    postern.start_again();
+    let back = postern.ask(&["learn", "spam", &first]).output;
+    assert!(back.contains("1 known as the opposite before"), "{back}");
+    let (code, said) = scan(&postern, &unwanted, &["--fail-on", "tag"]);
+    assert!(code == Some(1) && !said.contains("does not run"), "{said}");
+    let missing = postern.ask(&["learn", "ham", "/nonexistent"]);
+    assert!(missing.code == Some(3) && missing.output.contains("/nonexistent"), "{}", missing.output);
+}
+
+#[test]
+fn json_of_a_scan_has_what_is_promised_and_an_envelope_that_is_none_is_refused() {
+    needs!(POSTFIX);
+    let hidden = Postfix::start(&postfix::Options::default());
+    let postern = start(&hidden);
+    let file = postern.beside("mail.eml");
+    fs::write(&file, ham(1)).expect("a file");
+    let envelope = ["--json", "--explain", "--from", "a@partner.test", "--to", "b@bench.test", "--helo", "x.test"];
+    let (code, said) = scan(&postern, &file, &envelope);
+    let told: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let told = &told[0];
+    assert!(code == Some(0) && told["file"] == file.display().to_string(), "{said}");
+    assert!(told["verdict"] == "pass" && (0.0..1.0).contains(&told["spam_probability"].as_f64().unwrap()));
+    let check = &told["checks"][0];
+    assert!(check["name"] == "classifier" && check["result"] == "unsure" && check["weight"].is_number());
+    assert!(told["explanation"]["members"].as_array().is_some_and(|members| members.len() == 5), "{said}");
+    let (code, said) = scan(&postern, &file, &["--from", "no address"]);
+    assert!(code == Some(2) && said.contains("an address is none"), "{said}");
+}
+
+/// The last identifier that was told.
+fn told_id(output: &str) -> String {
+    output.lines().rev().map(trace_id).find(|id| id.contains('.')).unwrap_or_default().to_owned()
+}
+
+#[test]
+fn a_report_by_forwarding_changes_the_verdict_of_the_next_sibling() {
+    needs!(POSTFIX);
+    let hidden = Postfix::start(&postfix::Options::default());
+    let postern = start(&hidden);
+    teach(&postern);
+    let sibling = |number: u32| {
+        let body = format!(
+            "Esteemed friend, the late colonel left nine million in a vault of our bank, and you are named next of kin. Reply in \
+             confidence with your account so that the transfer {number} may go through.\n"
+        );
+        let mail = Mail::new("barrister@bank.test", &["b@bench.test"], &body);
+        let result = deliver(Client::Wire, postern.smtp(), &mail, &How::default());
+        assert!(result.accepted, "{}", result.output);
+        let stored = hidden.mailbox().wait_for_message(mail.message_id());
+        (String::from_utf8_lossy(&stored.whole).into_owned(), told_id(&result.output))
+    };
+    let probability = |id: &str| {
+        let story: serde_json::Value =
+            serde_json::from_str(&postern.ask(&["--json", "trace", "--id", id]).output).expect("a story");
+        story["opinion"]["spam_probability"].as_f64().unwrap_or_else(|| panic!("{story}"))
+    };
+    let (first, id) = sibling(1);
+    let before = probability(&id);
+    assert!(before < 0.8, "{before}");
+    // As a mail program forwards it: attached whole, as it arrived.
+    let report = Mail::new("b@bench.test", &["spam@mx.postern.test"], &format!("This is spam:\n\n{first}"));
+    let result = deliver(Client::Wire, postern.smtp(), &report, &How::default());
+    assert!(result.accepted, "{}", result.output);
+    let learnt = || postern.log().contains("a report was learnt").then_some(());
+    assert!(ports::wait_until(SOON, learnt).is_some(), "{}", postern.log());
+    let (second, id) = sibling(2);
+    let after = probability(&id);
+    assert!(after >= 0.8 && second.contains("X-Postern-Verdict: tag"), "{before} {after}\n{second}");
+}
