@@ -3,12 +3,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
+use postern_tests::child;
 use postern_tests::clients::{Client, How, deliver};
 use postern_tests::mail::Mail;
 use postern_tests::needs;
-use postern_tests::needs::POSTFIX;
+use postern_tests::needs::{Need, POSTFIX};
 use postern_tests::ports;
 use postern_tests::postern::{Options, Postern, trace_id};
 use postern_tests::postfix::{self, Postfix};
@@ -20,11 +22,26 @@ const SOON: Duration = Duration::from_secs(150);
 /// What a crash may lose of lessons (issue 6): it was learnt longer ago.
 const DURABLE: Duration = Duration::from_secs(4);
 
-/// Loopback is inside, so that it may report; no name server is asked.
+/// Who comes from here is inside, and may report; whoever else is a stranger. No name server is asked.
+const INSIDE: &str = "127.0.0.2";
+/// Forwards a message as an attachment, as mail programs do: Postern's port, addresses, and the file.
+const FORWARD: &str = r#"
+import email, smtplib, sys
+from email.message import EmailMessage
+port, reporter, address, path = sys.argv[1:]
+report = EmailMessage()
+report["From"], report["To"], report["Subject"] = reporter, address, "Fwd: spam"
+report.set_content("This is spam.\n")
+with open(path, "rb") as file:
+    report.add_attachment(email.message_from_binary_file(file, policy=email.policy.default))
+with smtplib.SMTP("127.0.0.1", int(port), source_address=("127.0.0.2", 0)) as client:
+    client.send_message(report)
+"#;
+
 fn start(hidden: &Postfix) -> Postern {
     let config = format!(
         "[[backend]]\nname = \"hidden\"\ndomains = [\"bench.test\"]\nservers = [\"{}\"]\n\
-         [outbound]\nnetworks = [\"127.0.0.0/8\"]\n[resolver]\nservers = [\"127.0.0.1:1\"]\n",
+         [outbound]\nnetworks = [\"{INSIDE}/32\"]\n[resolver]\nservers = [\"127.0.0.1:1\"]\n",
         hidden.address()
     );
     Postern::start(&Options { config, judge: "action = \"tag\"\n".into(), ..Default::default() })
@@ -133,7 +150,7 @@ fn told_id(output: &str) -> String {
 
 #[test]
 fn a_report_by_forwarding_changes_the_verdict_of_the_next_sibling() {
-    needs!(POSTFIX);
+    needs!(POSTFIX, &[Need::Program("python3")]);
     let hidden = Postfix::start(&postfix::Options::default());
     let postern = start(&hidden);
     teach(&postern);
@@ -156,10 +173,12 @@ fn a_report_by_forwarding_changes_the_verdict_of_the_next_sibling() {
     let (first, id) = sibling(1);
     let before = probability(&id);
     assert!(before < 0.8, "{before}");
-    // As a mail program forwards it: attached whole, as it arrived.
-    let report = Mail::new("b@bench.test", &["spam@mx.postern.test"], &format!("This is spam:\n\n{first}"));
-    let result = deliver(Client::Wire, postern.smtp(), &report, &How::default());
-    assert!(result.accepted, "{}", result.output);
+    let file = postern.beside("arrived.eml");
+    fs::write(&file, &first).expect("a file");
+    let mut forward = Command::new("python3");
+    forward.args(["-c", FORWARD, &postern.smtp().port().to_string(), "b@bench.test", "spam@mx.postern.test"]);
+    let ended = child::run(forward.arg(&file), Duration::from_secs(60));
+    assert!(ended.success, "{}", ended.output);
     let learnt = || postern.log().contains("a report was learnt").then_some(());
     assert!(ports::wait_until(SOON, learnt).is_some(), "{}", postern.log());
     let (second, id) = sibling(2);
