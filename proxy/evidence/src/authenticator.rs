@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use dns::Resolver;
 use mail_auth::dkim::Signature;
 use mail_auth::dmarc::verify::DmarcParameters;
-use mail_auth::spf::verify::SpfParameters;
 use mail_auth::{
     AuthenticatedMessage, DkimOutput, DkimResult, DmarcResult, MessageAuthenticator, SpfOutput, SpfResult,
 };
@@ -14,6 +13,7 @@ use smtp::ReversePath;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use crate::spf::{Hickory, Question, check_host};
 use crate::result::{Authenticity, Dkim, Dmarc, Spf, Verdict};
 
 /// Evaluations under way at most; the others wait, within their own deadlines. Each holds sockets, and up to [`MAX_MESSAGE`]
@@ -40,14 +40,13 @@ pub struct Sender<'a> {
 }
 
 impl Sender<'_> {
-    /// The address that SPF speaks of, in A-labels; with a null reverse-path it is made from HELO (RFC 7208 §2.4).
-    fn identity(&self) -> Option<String> {
-        match self.reverse_path {
-            ReversePath::Null => Some(format!("postmaster@{}", self.helo)),
-            ReversePath::Mailbox(mailbox) => {
-                mailbox.domain().map(|domain| format!("{}@{domain}", mailbox.local_part()))
-            }
-        }
+    /// What SPF is asked; with a null reverse-path it is HELO that has to allow the client (RFC 7208 §2.4).
+    fn question(&self) -> Question<'_> {
+        let local_part = match self.reverse_path {
+            ReversePath::Null => "",
+            ReversePath::Mailbox(mailbox) => mailbox.local_part(),
+        };
+        Question { client: self.client, helo: self.helo, local_part, domain: self.domain() }
     }
 
     fn domain(&self) -> &str {
@@ -61,28 +60,24 @@ impl Sender<'_> {
 /// Asks. One for the whole program, shared by reference.
 pub struct Authenticator {
     mail_auth: MessageAuthenticator,
-    /// Postern's own name, for SPF's macros.
-    hostname: Box<str>,
+    zone: Hickory,
     turns: Semaphore,
 }
 
 impl Authenticator {
-    /// Asks the name servers that this resolver asks. `hostname` is Postern's own.
-    pub fn new(resolver: &Resolver, hostname: &str) -> Self {
+    /// Asks the name servers that this resolver asks.
+    pub fn new(resolver: &Resolver) -> Self {
         let mail_auth = MessageAuthenticator(resolver.hickory());
-        Self { mail_auth, hostname: hostname.into(), turns: Semaphore::new(EVALUATIONS_AT_ONCE) }
+        Self { mail_auth, zone: Hickory(resolver.hickory()), turns: Semaphore::new(EVALUATIONS_AT_ONCE) }
     }
 
     /// Whether the client may send for the reverse-path (RFC 7208). [`Verdict::TempError`] at the deadline.
     pub async fn spf(&self, sender: Sender<'_>, deadline: Instant) -> Spf {
         let domain: Box<str> = sender.domain().into();
-        let Some(identity) = sender.identity() else { return Spf { verdict: Verdict::None, domain } };
         let verdict = timeout_at(deadline, async {
             // It is never closed; were it, nothing would be limited.
             let _turn = self.turns.acquire().await;
-            let client = sender.client.to_canonical();
-            let question = SpfParameters::verify_mail_from(client, sender.helo, &self.hostname, &identity);
-            spf_verdict(self.mail_auth.verify_spf(question).await.result())
+            check_host(&self.zone, sender.question()).await
         });
         Spf { verdict: verdict.await.unwrap_or(Verdict::TempError), domain }
     }
@@ -125,7 +120,7 @@ impl Authenticator {
 
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authenticator").field("hostname", &self.hostname).finish_non_exhaustive()
+        f.debug_struct("Authenticator").finish_non_exhaustive()
     }
 }
 
@@ -148,18 +143,6 @@ fn signature(output: &DkimOutput<'_>) -> Dkim {
     };
     let domain = output.signature().map_or("", |signature| &signature.d).into();
     Dkim { verdict, domain, reason: reason.map(|error| error.to_string().into()) }
-}
-
-fn spf_verdict(result: SpfResult) -> Verdict {
-    match result {
-        SpfResult::Pass => Verdict::Pass,
-        SpfResult::Fail => Verdict::Fail,
-        SpfResult::SoftFail => Verdict::SoftFail,
-        SpfResult::Neutral => Verdict::Neutral,
-        SpfResult::TempError => Verdict::TempError,
-        SpfResult::PermError => Verdict::PermError,
-        SpfResult::None => Verdict::None,
-    }
 }
 
 fn spf_result(verdict: Verdict) -> SpfResult {

@@ -1,7 +1,7 @@
 //! What others say of a message: whether its reverse-path is its sender's own. SPF (RFC 7208), DKIM (RFC 6376, 8463) and DMARC
 //! (RFC 9989), as values.
 //!
-//! - An [`Authenticator`] asks, through the name servers of the one resolver and with the same trust; behind it is
+//! - An [`Authenticator`] asks, through the name servers of the one resolver and with the same trust; behind it are [`mod@spf`] and
 //!   mail-auth, which asks by itself and reads the clock, and which no other crate sees.
 //! - [`Spf`], [`Dkim`] and [`Dmarc`] are what came out, each with the domain that it speaks for.
 //! - [`proves_sender`] says when that is enough to send a report to a reverse-path.
@@ -12,6 +12,7 @@
 
 mod authenticator;
 mod result;
+pub mod spf;
 
 pub use authenticator::{
     Authenticator, EVALUATIONS_AT_ONCE, MAX_HEADER, MAX_MESSAGE, MAX_SIGNATURES, Sender,
