@@ -114,8 +114,9 @@ impl Path {
                 medium: &medium,
                 second_disk: None,
                 seed: Some(&volume),
-                network: Network::Taps(TAPS),
+                network: Network::Taps(&TAPS),
                 tpm: None,
+                system: None,
             };
             (setup.start(&scratch), scratch)
         });
