@@ -23,6 +23,7 @@ use crate::{CONFIG, WORKS, first_line};
 #[path = "../../appliance/first-boot/tests/whole/imitations.rs"]
 mod imitations;
 #[allow(dead_code, reason = "here they answer as they should")]
+#[allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 #[path = "../../appliance/first-boot/tests/whole/service.rs"]
 mod service;
 
