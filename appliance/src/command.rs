@@ -42,7 +42,7 @@ pub enum Command {
     /// Show the whole thing on a laptop, without root and without config.
     Demo(Demo),
     /// Run the services in the foreground.
-    Run,
+    Run(Run),
     /// Validate the config.
     Check(Check),
     /// Tell what the status page shows.
@@ -78,6 +78,17 @@ pub enum Command {
     /// How `run` starts a sift worker.
     #[command(hide = true)]
     SiftWorker(Role),
+    /// How the service manager starts what keeps the rule set for `run --rules`; its socket is the standard input.
+    #[command(hide = true)]
+    Rules,
+}
+
+/// `postern run`
+#[derive(Clone, Debug, Args)]
+pub struct Run {
+    /// The roles are processes of the user that this is started as, and `postern rules` keeps the rule set at this socket.
+    #[arg(long, value_name = "SOCKET")]
+    pub rules: Option<PathBuf>,
 }
 
 /// Whom a role is to become.

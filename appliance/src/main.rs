@@ -16,9 +16,13 @@ fn main() -> ExitCode {
     let line = CommandLine::parse();
     // The roles choose their runtime themselves: they may start threads only after they have given away their rights.
     match &line.command {
-        Command::Run => {
+        Command::Run(options) => {
             logging::start(line.json);
-            return roles::run(&line).into();
+            return roles::run(&line, options).into();
+        }
+        Command::Rules => {
+            logging::start(line.json);
+            return roles::rules(&line).into();
         }
         Command::Gate(role) => {
             logging::start(line.json);
@@ -44,7 +48,7 @@ async fn perform(line: &CommandLine) -> Exit {
             engine::demo(*options, line.json).await
         }
         // Dealt with before there was a runtime.
-        Command::Run | Command::Gate(_) | Command::SiftWorker(_) => Exit::Wrong,
+        Command::Run(_) | Command::Rules | Command::Gate(_) | Command::SiftWorker(_) => Exit::Wrong,
         Command::Check(options) => check::check(line, *options).await,
         Command::Status => ask::status(line).await,
         Command::Trace(wanted) => ask::trace(line, wanted).await,

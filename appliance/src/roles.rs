@@ -1,5 +1,6 @@
 //! The processes of `postern run` (docs/processes.md): the [`guard`](self) starts the others and has rights, the gate
-//! reads the network and has none, sift workers read mail and have nothing. Without root they are threads of one process.
+//! reads the network and has none, sift workers read mail and have nothing. Without root they are threads of one process, or,
+//! where [`rules`] keeps the rule set for them, processes of one user.
 //!
 //! - [`confine`] takes the rights away; tests call the same functions.
 //! - [`message`] is what guard and gate say to each other, [`guard::ban_desk`] what becomes of it.
@@ -15,6 +16,7 @@ mod bans;
 mod gate;
 mod inherited;
 mod link;
+mod rules;
 mod state_folder;
 mod worker;
 
@@ -22,11 +24,15 @@ pub use account::Account;
 pub use error::RoleError;
 pub use link::Roles;
 
-use crate::command::{CommandLine, Exit, Role};
+use crate::command::{CommandLine, Exit, Role, Run};
 use crate::{engine, output};
 
 /// `postern run`: as the guard where this process may start others with fewer rights, else as all roles in one.
-pub fn run(line: &CommandLine) -> Exit {
+/// With a socket of `postern rules` as the guard, too, of the user that this process has.
+pub fn run(line: &CommandLine, options: &Run) -> Exit {
+    if let Some(socket) = &options.rules {
+        return told(guard::run_as_own_user(line, socket));
+    }
     let why = match confine::privileges::may_separate() {
         Ok(()) => return told(guard::run(line)),
         Err(why) => why,
@@ -36,6 +42,11 @@ pub fn run(line: &CommandLine) -> Exit {
         tracing::info!(why, "the roles are threads of one process");
         runtime.block_on(engine::run(line, Roles::threads(why)))
     }))
+}
+
+/// The hidden command that keeps the rule set for a guard without rights.
+pub fn rules(line: &CommandLine) -> Exit {
+    told(rules::run(line))
 }
 
 /// The hidden command by which the guard starts the gate.

@@ -7,6 +7,7 @@
 mod each_run;
 mod full;
 mod gateway;
+mod metadata;
 mod secure_boot;
 mod tpm;
 mod two_disks;

@@ -25,7 +25,8 @@ fn start(
 ) -> (Machine, std::net::SocketAddr) {
     let smtp = ports::free();
     let network = Network::Forwards(vec![(smtp, 25)]);
-    let setup = Setup { firmware: Firmware::Uefi, medium, second_disk: None, seed, network, tpm: Some(tpm) };
+    let firmware = Firmware::Uefi;
+    let setup = Setup { firmware, medium, second_disk: None, seed, network, tpm: Some(tpm), system: None };
     (setup.start(scratch), smtp)
 }
 

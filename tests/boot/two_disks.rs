@@ -28,6 +28,7 @@ fn a_new_disk_does_not_take_the_data_partition_of_the_old_one_beside_it() {
         seed: None,
         network: Network::Forwards(vec![(smtp, 25)]),
         tpm: None,
+        system: None,
     };
     let mut machine = setup.start(&scratch);
     machine.expect(&["NO CONFIG", "CIDATA"]);

@@ -16,6 +16,7 @@ mod life;
 mod misbehaving;
 mod notification;
 mod overload;
+mod own_user;
 mod peers;
 mod personalities;
 mod queue;

@@ -82,14 +82,14 @@ impl Bench {
 }
 
 #[derive(Debug)]
-struct Processes {
-    guard: u32,
-    gate: u32,
-    workers: BTreeSet<u32>,
+pub(crate) struct Processes {
+    pub(crate) guard: u32,
+    pub(crate) gate: u32,
+    pub(crate) workers: BTreeSet<u32>,
 }
 
 impl Processes {
-    fn of(guard: u32) -> Self {
+    pub(crate) fn of(guard: u32) -> Self {
         ports::wait_until(LIMIT, || Self::read(guard).filter(|all| !all.workers.is_empty()))
             .expect("all roles")
     }
@@ -111,13 +111,13 @@ impl Processes {
 }
 
 /// What the kernel says of a process (proc(5)).
-fn status(pid: u32) -> HashMap<String, String> {
+pub(crate) fn status(pid: u32) -> HashMap<String, String> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process that lives");
     let lines = text.lines().filter_map(|line| line.split_once(':'));
     lines.map(|(key, value)| (key.to_owned(), value.trim().to_owned())).collect()
 }
 
-fn number(status: &HashMap<String, String>, key: &str) -> u64 {
+pub(crate) fn number(status: &HashMap<String, String>, key: &str) -> u64 {
     u64::from_str_radix(&status[key], 16).expect("a number")
 }
 
@@ -308,15 +308,7 @@ fn whom_the_gate_bans_the_kernel_turns_away() {
         (postern, smtp)
     });
     lab.world.run(move || Scripted::greeted(smtp, None).says("QUIT", "221 "));
-    lab.world.run(move || {
-        // Until it is let in no more.
-        for _ in 0..10 {
-            let Ok(mut rude) = TcpStream::connect_timeout(&smtp, Duration::from_secs(3)) else { break };
-            rude.set_read_timeout(Some(Duration::from_secs(3))).expect("a socket option");
-            let _ = rude.write_all("NONSENSE\r\n".repeat(6).as_bytes());
-            let _ = rude.read_to_end(&mut Vec::new());
-        }
-    });
+    lab.world.run(move || be_rude(smtp));
     let bans = |postern: &Postern| postern.ask(&["firewall", "bans"]).output;
     let client = format!("{}/32", WORLD.v4);
     let (postern, listed) = lab.postern.run(move || {
@@ -333,7 +325,17 @@ fn whom_the_gate_bans_the_kernel_turns_away() {
     });
 }
 
-fn connects(target: SocketAddr) -> bool {
+/// Talks nonsense until it is let in no more.
+pub(crate) fn be_rude(smtp: SocketAddr) {
+    for _ in 0..10 {
+        let Ok(mut rude) = TcpStream::connect_timeout(&smtp, Duration::from_secs(3)) else { break };
+        rude.set_read_timeout(Some(Duration::from_secs(3))).expect("a socket option");
+        let _ = rude.write_all("NONSENSE\r\n".repeat(6).as_bytes());
+        let _ = rude.read_to_end(&mut Vec::new());
+    }
+}
+
+pub(crate) fn connects(target: SocketAddr) -> bool {
     TcpStream::connect_timeout(&target, Duration::from_secs(3)).is_ok()
 }
 

@@ -165,7 +165,12 @@ pub struct Host {
 }
 
 impl Host {
-    fn new(name: &str) -> Self {
+    /// One that no cable leads to, with its loopback interface up.
+    ///
+    /// # Panics
+    ///
+    /// If the machine cannot do that although [`LAB`] is met.
+    pub fn new(name: &str) -> Self {
         let (jobs, queue) = mpsc::channel::<Job>();
         let (born, birth) = mpsc::channel();
         let builder = thread::Builder::new().name(name.to_owned());

@@ -35,7 +35,7 @@ const FIRMWARE_SECURE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 /// The variable store in the test's folder.
 pub const STORE: &str = "variables.fd";
-/// The hardware addresses of [`Network::Taps`]' two interfaces, outside and inside.
+/// The hardware addresses of [`Network::Taps`]' interfaces, in their order: of a gateway outside and inside.
 pub const HARDWARE: [&str; 2] = ["52:54:00:00:00:01", "52:54:00:00:00:02"];
 
 /// What starts the machine.
@@ -66,8 +66,9 @@ pub enum Network {
     /// One interface in an emulated network, with DHCP. Pairs of an address of this machine and a port of the guest's; the guest
     /// sees this machine as 10.0.2.2.
     Forwards(Vec<(SocketAddr, u16)>),
-    /// Two, at tap devices of the network namespace that the machine is started in; their hardware addresses are [`HARDWARE`].
-    Taps([&'static str; 2]),
+    /// One or two, at tap devices of the network namespace that the machine is started in; their hardware addresses are
+    /// [`HARDWARE`].
+    Taps(&'static [&'static str]),
 }
 
 /// A machine's TPM2: swtpm, for one start. What it keeps lies in the test's folder, and is there at the next start.
@@ -116,6 +117,8 @@ pub struct Setup<'a> {
     pub network: Network,
     /// Its TPM.
     pub tpm: Option<&'a Tpm>,
+    /// What its firmware says of it (SMBIOS type 1), as QEMU's option has it: `manufacturer=...,product=...`.
+    pub system: Option<&'a str>,
 }
 
 /// What the machine starts from.
@@ -190,6 +193,9 @@ impl Setup<'_> {
             let socket = format!("socket,id=tpm,path={}", tpm.socket.display());
             command.args(["-chardev", &socket, "-tpmdev", "emulator,id=tpm,chardev=tpm"]);
             command.args(["-device", "tpm-crb,tpmdev=tpm"]);
+        }
+        if let Some(system) = self.system {
+            command.arg("-smbios").arg(format!("type=1,{system}"));
         }
         command.args(["-device", "virtio-rng-pci"]);
         let process = Child::spawn("machine", &command, &scratch.join("serial"));
@@ -273,7 +279,7 @@ impl Machine {
         forwards: &[(SocketAddr, u16)],
     ) -> Self {
         let network = Network::Forwards(forwards.to_vec());
-        Setup { firmware, medium, second_disk: None, seed, network, tpm: None }.start(scratch)
+        Setup { firmware, medium, second_disk: None, seed, network, tpm: None, system: None }.start(scratch)
     }
 
     /// What it wrote to its serial line so far, without the colours.

@@ -36,6 +36,8 @@ pub struct Options {
     pub judge: String,
     /// Where its state is; without, in a folder of its own.
     pub state: Option<PathBuf>,
+    /// Where `postern rules` listens: it is started as [`USER`] then, with no capabilities but [`PORTS`].
+    pub rules: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -51,9 +53,15 @@ impl Default for Options {
             tls: String::new(),
             judge: "enabled = false\n".into(),
             state: None,
+            rules: None,
         }
     }
 }
+
+/// Who has no files anywhere, and the group.
+pub const USER: (&str, &str) = ("nobody", "nogroup");
+/// What a service manager gives a Postern without root, as setpriv has it.
+pub const PORTS: &str = "-all,+net_bind_service,+net_raw";
 
 /// One backend for `domains`, on `server`, in TOML; `more` are further lines.
 pub fn backend(domains: &[&str], server: SocketAddr, more: &str) -> String {
@@ -106,7 +114,14 @@ impl Postern {
             limits = options.limits,
         );
         let config = scratch.write("postern.toml", text.as_bytes());
-        let mut process = Child::spawn("postern", &command(&config, &["run"]), &scratch.join("output"));
+        let run = match &options.rules {
+            None => command(&config, &["run"]),
+            Some(rules) => {
+                scratch.folder("state", USER.0);
+                without_root(&config, rules)
+            }
+        };
+        let mut process = Child::spawn("postern", &run, &scratch.join("output"));
         process.expect_listening(admin);
         process.expect_listening(smtp);
         Self { smtp, submission, submissions, admin, config, process, scratch }.when_it_answers()
@@ -306,6 +321,17 @@ pub fn trace_id(reply: &str) -> &str {
 fn command(config: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program());
     command.arg("--config").arg(config).args(arguments);
+    command
+}
+
+fn without_root(config: &Path, rules: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.arg(format!("--reuid={}", USER.0)).arg(format!("--regid={}", USER.1)).arg("--clear-groups");
+    for set in ["inh-caps", "ambient-caps", "bounding-set"] {
+        command.arg(format!("--{set}={PORTS}"));
+    }
+    command.arg("--no-new-privs").arg(program()).arg("--config").arg(config).arg("run");
+    command.arg("--rules").arg(rules);
     command
 }
 

@@ -48,6 +48,22 @@ impl Account {
         let nobody = by_name(NOBODY).ok_or(RoleError::Account)?;
         Ok((nobody, "there is no user `postern`, and state_dir belonged to root"))
     }
+
+    /// The user that this process has already.
+    ///
+    /// # Errors
+    ///
+    /// It is root.
+    pub fn own() -> Result<Self, RoleError> {
+        let (user, group) = (Uid::effective(), Gid::effective());
+        if user.is_root() {
+            return Err(RoleError::OwnUserIsRoot);
+        }
+        let known = User::from_uid(user).ok().flatten();
+        let name = known.map_or_else(|| user.to_string(), |known| known.name);
+        // Its further groups are this process's already, and nobody without rights may set them.
+        Ok(Self { user: user.as_raw(), group: group.as_raw(), groups: Vec::new(), name })
+    }
 }
 
 fn by_name(name: &str) -> Option<Account> {

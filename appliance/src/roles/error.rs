@@ -31,6 +31,11 @@ pub enum RoleError {
     /// A role was started by hand.
     #[error("this command is started by `postern run`, not by hand")]
     NotStartedByGuard,
+    /// `--rules` is for a user without rights.
+    #[error(
+        "`postern run --rules` is root\nStart it as the user that its processes are to have, or without `--rules`."
+    )]
+    OwnUserIsRoot,
     /// The runtime, signals or a process cannot be had.
     #[error("cannot start {what}: {error}")]
     Start {
@@ -53,7 +58,7 @@ impl RoleError {
     /// The exit status: wrong use, or something out of reach.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::NotStartedByGuard => Exit::Wrong,
+            Self::NotStartedByGuard | Self::OwnUserIsRoot => Exit::Wrong,
             Self::Engine(error) => error.exit(),
             _ => Exit::Unreachable,
         }

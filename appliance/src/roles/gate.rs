@@ -51,6 +51,7 @@ const SYSTEM: [&str; 15] = [
 pub(super) fn run(line: &CommandLine, account: &Account) -> Result<Exit, RoleError> {
     let socket = inherited::socket()?;
     alone()?;
+    let shares_user = rustix::process::geteuid().as_raw() == account.user;
     // Asked before the system's own files are out of reach.
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     become_gate(account)?;
@@ -77,7 +78,7 @@ pub(super) fn run(line: &CommandLine, account: &Account) -> Result<Exit, RoleErr
     let runtime = runtime.map_err(|error| RoleError::Start { what: "the runtime", error })?;
     let roles = {
         let _within = runtime.enter();
-        Roles::separate(socket, handed, enforced)
+        Roles::separate(socket, handed, enforced, shares_user)
             .map_err(|error| RoleError::Start { what: "the talk with the guard", error })?
     };
     Ok(runtime.block_on(engine::run(line, roles)))

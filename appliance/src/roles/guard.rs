@@ -5,15 +5,14 @@
 pub mod ban_desk;
 pub mod kernel;
 
-mod never;
+pub(super) mod never;
 mod places;
 mod process;
 mod sockets;
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -49,6 +48,20 @@ const LAST_MOMENT: Duration = Duration::from_secs(5);
 ///
 /// Something that it needs before there is a gate.
 pub(super) fn run(line: &CommandLine) -> Result<Exit, RoleError> {
+    start(line, None)
+}
+
+/// `postern run --rules SOCKET`: without rights but to ports, all roles with the user of this process. Bans and rules are asked
+/// for at the socket.
+///
+/// # Errors
+///
+/// As [`run`], or this is root.
+pub(super) fn run_as_own_user(line: &CommandLine, rules: &Path) -> Result<Exit, RoleError> {
+    start(line, Some(rules))
+}
+
+fn start(line: &CommandLine, rules: Option<&Path>) -> Result<Exit, RoleError> {
     inherited::close_others()?;
     let file = line.config_file();
     let config = match config::load(&file) {
@@ -58,7 +71,10 @@ pub(super) fn run(line: &CommandLine) -> Result<Exit, RoleError> {
             return Ok(Exit::Wrong);
         }
     };
-    let (account, why) = Account::choose(&config.state_dir)?;
+    let (account, why) = match rules {
+        Some(_) => (Account::own()?, "this was started as it"),
+        None => Account::choose(&config.state_dir)?,
+    };
     tracing::info!(user = account.name, group = group_name(account.group), why, "the gate's user");
     state_folder::make(&config.state_dir)?;
     // A restore at work, or stopped half way, has folders there that must not be given away. The gate takes the lock for good.
@@ -66,15 +82,25 @@ pub(super) fn run(line: &CommandLine) -> Result<Exit, RoleError> {
     // Opened while it may be, and then given to the gate's user with all else.
     let armed = armed::open_or_make(&config.state_dir)
         .map_err(|error| RoleError::StateFolder { path: armed::path(&config.state_dir), error })?;
-    state_folder::hand_over(&config.state_dir, &account)?;
+    if rules.is_none() {
+        state_folder::hand_over(&config.state_dir, &account)?;
+    }
     let mut sockets = Sockets::default();
     sockets.bind(&config)?;
-    privileges::limit_to(privileges::GUARD)?;
+    match rules {
+        Some(_) => privileges::limit_guard_of_user()?,
+        None => privileges::limit_to(privileges::GUARD)?,
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| RoleError::Start { what: "the runtime", error })?;
     runtime.block_on(async {
         let signals = Signals::new().map_err(|error| RoleError::Start { what: "signals", error })?;
-        let guard = Guard::new(line, file, account, config, sockets, armed);
+        let options = [OsString::from("--config"), file.clone().into()];
+        let kernel = match rules {
+            Some(socket) => kernel::at(&config, socket),
+            None => kernel::of(&config, &options, armed),
+        };
+        let guard = Guard::new(line, file, account, config, sockets, kernel);
         Ok(guard.serve(signals).await)
     })
 }
@@ -132,18 +158,17 @@ impl Guard {
         account: Account,
         config: Config,
         sockets: Sockets,
-        armed: File,
+        kernel: Box<dyn Kernel>,
     ) -> Self {
         let json = line.json.then(|| OsString::from("--json"));
         let options = [OsString::from("--config"), file.clone().into()];
-        let words: Vec<OsString> =
-            options.iter().cloned().chain(json).chain([OsString::from("gate")]).collect();
+        let words: Vec<OsString> = options.into_iter().chain(json).chain([OsString::from("gate")]).collect();
         let now = Instant::now();
         Self {
             words,
             file,
             account,
-            kernel: kernel::of(&config, &options, armed),
+            kernel,
             config,
             sockets,
             desk: BanDesk::new(now),

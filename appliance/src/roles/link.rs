@@ -35,7 +35,7 @@ pub struct Roles {
 
 #[derive(Debug)]
 enum Kind {
-    Separate { line: Arc<Socket>, guard: u32, restarts: u32, enforced: Enforced },
+    Separate { line: Arc<Socket>, guard: u32, restarts: u32, enforced: Enforced, shares_user: bool },
     Threads(&'static str),
 }
 
@@ -45,15 +45,16 @@ impl Roles {
         Self::new(Kind::Threads(why), HashMap::new())
     }
 
-    /// This process is the gate. Must be called within a runtime.
+    /// This process is the gate; `shares_user` if the guard has the same user. Must be called within a runtime.
     pub(super) fn separate(
         socket: OwnedFd,
         handed: Handed,
         enforced: Enforced,
+        shares_user: bool,
     ) -> std::io::Result<Arc<Self>> {
         let Handed { sockets, guard, restarts } = handed;
         let line = Arc::new(Socket::new(socket)?);
-        Ok(Self::new(Kind::Separate { line, guard, restarts, enforced }, sockets))
+        Ok(Self::new(Kind::Separate { line, guard, restarts, enforced, shares_user }, sockets))
     }
 
     fn new(kind: Kind, sockets: HashMap<SocketAddr, Vec<TcpListener>>) -> Arc<Self> {
@@ -129,11 +130,14 @@ impl Roles {
                 words: format!("threads ({why})"),
                 processes: std::iter::once(one("gate", std::process::id(), 0)).chain(sift).collect(),
             },
-            Kind::Separate { guard, restarts, enforced, .. } => {
-                let words = match enforced {
-                    Enforced::Fully | Enforced::Partly => "separate processes".to_owned(),
-                    Enforced::Not => "separate processes (no Landlock in this kernel)".to_owned(),
-                };
+            Kind::Separate { guard, restarts, enforced, shares_user, .. } => {
+                let mut words = "separate processes".to_owned();
+                if *shares_user {
+                    words.push_str(" of one user");
+                }
+                if *enforced == Enforced::Not {
+                    words.push_str(" (no Landlock in this kernel)");
+                }
                 let first = [one("guard", *guard, 0), one("gate", std::process::id(), *restarts)];
                 RolesState { words, processes: first.into_iter().chain(sift).collect() }
             }

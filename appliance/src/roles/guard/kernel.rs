@@ -1,14 +1,22 @@
-//! What the guard does with the kernel's rule set, as far as the guard knows it.
+//! What the guard does with the kernel's rule set, as far as the guard knows it: by itself, or by asking who keeps it.
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use firewall::{Ban, FirewallError, System};
 use ipnet::IpNet;
+use sift::packet;
 
 use crate::config::{Config, Mode};
+use crate::roles::message::Verb;
+
+/// How long the keeper of the rule set may take to read; it runs `nft` meanwhile.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The rule set. Each call may take as long as a program does to run; errors are for the log.
 pub trait Kernel {
@@ -52,15 +60,27 @@ impl Kernel for LeftAlone {
     }
 }
 
+/// The rule set of this config, kept by whoever listens to this socket.
+pub(super) fn at(config: &Config, socket: &Path) -> Box<dyn Kernel> {
+    match config.network.manage_firewall {
+        false => Box::new(LeftAlone),
+        true => Box::new(Asked { socket: socket.to_owned(), puts_up: puts_up(config), line: None }),
+    }
+}
+
+/// In front a default-deny rule set is put up when somebody says so: it may shut out who is logged in.
+fn puts_up(config: &Config) -> bool {
+    config.network.mode != Mode::Front
+}
+
 /// The rule set of this config.
-pub(super) fn of(config: &Config, words: &[OsString], armed: File) -> Box<dyn Kernel> {
+pub(in crate::roles) fn of(config: &Config, words: &[OsString], armed: File) -> Box<dyn Kernel> {
     let command = ["firewall", "apply", "--armed-on-stdin"].map(OsString::from);
     match config.network.manage_firewall {
         false => Box::new(LeftAlone),
         true => Box::new(Managed {
             words: words.iter().cloned().chain(command).collect(),
-            // In front a default-deny rule set is put up when somebody says so: it may shut out who is logged in.
-            puts_up: config.network.mode != Mode::Front,
+            puts_up: puts_up(config),
             system: crate::firewall::system(),
             armed,
         }),
@@ -102,6 +122,51 @@ impl Kernel for Managed {
 
     fn unban(&mut self, networks: &[IpNet]) -> Result<(), String> {
         loaded(firewall::unban(&self.system, networks).map(drop))
+    }
+}
+
+/// The rule set that `postern rules` keeps. It is asked by the gate's own verbs, and says nothing: what it refuses is in its log.
+struct Asked {
+    socket: PathBuf,
+    puts_up: bool,
+    /// From the first question on.
+    line: Option<OwnedFd>,
+}
+
+impl Asked {
+    fn ask(&mut self, verbs: impl IntoIterator<Item = Verb>) -> Result<(), String> {
+        verbs.into_iter().try_for_each(|verb| self.say(&verb.to_bytes())).map_err(|error| {
+            self.line = None;
+            format!("{}: {error}", self.socket.display())
+        })
+    }
+
+    /// Once more by a new connection, if it was started anew since the last question.
+    fn say(&mut self, record: &[u8]) -> io::Result<()> {
+        if let Some(line) = &self.line
+            && packet::send(line, record, &[]).is_ok()
+        {
+            return Ok(());
+        }
+        let line = packet::connect(&self.socket, PATIENCE)?;
+        packet::send(&line, record, &[])?;
+        self.line = Some(line);
+        Ok(())
+    }
+}
+
+impl Kernel for Asked {
+    fn apply(&mut self) -> Result<(), String> {
+        if self.puts_up { self.ask([Verb::Reapply]) } else { Ok(()) }
+    }
+
+    fn ban(&mut self, bans: &[(IpNet, Duration)]) -> Result<(), String> {
+        let seconds = |left: &Duration| u32::try_from(left.as_secs()).unwrap_or(u32::MAX).max(1);
+        self.ask(bans.iter().map(|(network, left)| Verb::Ban { network: *network, seconds: seconds(left) }))
+    }
+
+    fn unban(&mut self, networks: &[IpNet]) -> Result<(), String> {
+        self.ask(networks.iter().map(|network| Verb::Unban(*network)))
     }
 }
 

@@ -11,7 +11,7 @@ use super::ban_desk::Never;
 use crate::config::{Config, Host, Mode, ServerAddress};
 
 /// As things are now; addresses come and go with DHCP.
-pub(super) fn never(config: &Config) -> Never {
+pub(in crate::roles) fn never(config: &Config) -> Never {
     let interfaces: Vec<InterfaceAddress> = match getifaddrs() {
         Ok(interfaces) => interfaces.collect(),
         Err(error) => {

@@ -1,9 +1,13 @@
 //! What the gate asks of the kernel: sockets of three families, the files that Landlock leaves it, threads, time.
 
 use nix::libc;
-use seccompiler::{Error, SeccompAction};
+use seccompiler::{Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition};
 
 use super::{Calls, bits, has, is, memory};
+
+/// Of fcntl(2); libc has no names for them on this system.
+const F_SETSIG: libc::c_int = 10;
+const F_SETOWN_EX: libc::c_int = 15;
 
 /// No mistake leads to one of these: whoever calls them has taken over the gate.
 const DEADLY: &[i64] = &[
@@ -44,7 +48,6 @@ const FILES: &[i64] = &[
     libc::SYS_fallocate,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
-    libc::SYS_fcntl,
     libc::SYS_fdatasync,
     libc::SYS_flock,
     libc::SYS_fstat,
@@ -204,6 +207,9 @@ fn list() -> Result<Calls, Error> {
     // abort(3) signals its own process.
     let own = u64::from(std::process::id());
     list.only(libc::SYS_tgkill, vec![is(0, own)?])?;
+    // Not that a descriptor has the kernel signal somebody of the same user.
+    let not = |command| SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, bits(command));
+    list.only_all(libc::SYS_fcntl, vec![not(libc::F_SETOWN)?, not(F_SETSIG)?, not(F_SETOWN_EX)?])?;
     // Limits are read, and only one's own.
     list.only_all(libc::SYS_prlimit64, vec![is(0, 0)?, has(2, u64::MAX, 0)?])?;
     let names = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA];
