@@ -183,7 +183,11 @@ impl Engine {
         tokio::spawn(Arc::clone(base.remembering()).keep(Arc::clone(&relay)));
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(&arming).keep());
-        tokio::spawn(strain::keep_measuring(Arc::clone(&relay), config.state_dir.clone()));
+        tokio::spawn(strain::keep_measuring(
+            Arc::clone(&relay),
+            config.state_dir.clone(),
+            Arc::clone(base.court()),
+        ));
         let desk = Desk::new(
             config.hostname.to_string(),
             admin_address,

@@ -82,14 +82,14 @@ impl Bench {
 }
 
 #[derive(Debug)]
-struct Processes {
+pub(crate) struct Processes {
     guard: u32,
     gate: u32,
-    workers: BTreeSet<u32>,
+    pub(crate) workers: BTreeSet<u32>,
 }
 
 impl Processes {
-    fn of(guard: u32) -> Self {
+    pub(crate) fn of(guard: u32) -> Self {
         ports::wait_until(LIMIT, || Self::read(guard).filter(|all| !all.workers.is_empty()))
             .expect("all roles")
     }

@@ -13,8 +13,10 @@ use std::time::{Duration, Instant};
 const REPLY: Duration = Duration::from_secs(20);
 /// Who was refused tries again after this.
 const AGAIN: Duration = Duration::from_millis(20);
-/// A server's 250 and Postern's note of it lie apart by less than this.
-const IN_FLIGHT: Duration = Duration::from_secs(1);
+/// A server's 250 and Postern's note of it lie apart by less than this, also on a machine that does other things as well.
+const IN_FLIGHT: Duration = Duration::from_secs(10);
+/// The end of a connection is seen this soon.
+const SEEN: Duration = Duration::from_secs(2);
 const DOMAIN: &str = "corp.test";
 
 /// One to three, by the message's number.
@@ -156,6 +158,8 @@ struct Note {
     at: Instant,
     /// Whether anything was said on its connection afterwards.
     settled: bool,
+    /// When its connection ended with nothing said.
+    ended: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -189,7 +193,13 @@ impl Server {
             for stream in listener.incoming().flatten() {
                 let server = accepting.clone();
                 // How a connection ends does not matter.
-                thread::spawn(move || drop(server.serve(&stream)));
+                thread::spawn(move || {
+                    let mut last = None;
+                    let _ = server.serve(&stream, &mut last);
+                    if let Some(at) = last {
+                        locked(&server.noted).notes[at].ended = Some(Instant::now());
+                    }
+                });
             }
         });
         server
@@ -214,7 +224,8 @@ impl Server {
         locked(&self.noted).notes.len()
     }
 
-    fn serve(&self, stream: &TcpStream) -> io::Result<()> {
+    /// `last` is the note that nothing was said behind.
+    fn serve(&self, stream: &TcpStream, last: &mut Option<usize>) -> io::Result<()> {
         if self.mood(Mood::Down) {
             return Ok(());
         }
@@ -223,7 +234,7 @@ impl Server {
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut out: &TcpStream = stream;
         out.write_all(b"220 hidden.test ESMTP\r\n")?;
-        let (mut named, mut last): (Vec<String>, Option<usize>) = (Vec::new(), None);
+        let mut named: Vec<String> = Vec::new();
         loop {
             let mut line = String::new();
             if reader.read_line(&mut line)? == 0 {
@@ -250,7 +261,7 @@ impl Server {
                 "DATA" if self.mood(Mood::Breaking) => return Ok(()),
                 "DATA" => {
                     out.write_all(b"354 go ahead\r\n")?;
-                    last = Some(self.take(&mut reader, std::mem::take(&mut named))?);
+                    *last = Some(self.take(&mut reader, std::mem::take(&mut named))?);
                     "250 2.0.0 taken\r\n"
                 }
                 "QUIT" => {
@@ -288,6 +299,7 @@ impl Server {
             whole: text.ends_with(&content(number)),
             at: Instant::now(),
             settled: false,
+            ended: None,
         };
         let mut noted = locked(&self.noted);
         for _ in 0..times {
@@ -325,24 +337,58 @@ pub struct Account {
 /// What came to one recipient of one message.
 #[derive(Debug, Default)]
 struct Copies {
-    /// When the server took one, the first one first, and whether Postern went on afterwards.
-    taken: Vec<(Instant, bool)>,
+    /// When the server took one, the first one first, and what came of its connection.
+    taken: Vec<Taken>,
     /// Those that wait.
     waiting: usize,
+}
+
+/// A copy that the server took.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    at: Instant,
+    /// Postern went on afterwards.
+    settled: bool,
+    /// The connection ended, and Postern had not.
+    ended: Option<Instant>,
+}
+
+impl Taken {
+    /// Whether Postern was killed, on this very connection, before it could note it; another copy came at `next`.
+    fn is_cut_off(self, next: Instant, kills: &[Instant]) -> bool {
+        let Some(ended) = self.ended.filter(|_| !self.settled) else { return false };
+        let until = next.min(self.at + IN_FLIGHT).min(ended);
+        kills.iter().any(|&kill| kill >= self.at && kill <= until && ended <= kill + SEEN)
+    }
 }
 
 impl Copies {
     /// How many were followed by another one because Postern was killed before it could note that they were taken.
     fn cut_off(&self, kills: &[Instant]) -> usize {
-        let is_cut_off = |(at, &(taken, settled)): (usize, &(Instant, bool))| {
+        let is_cut_off = |(at, taken): (usize, &Taken)| {
             let next = match self.taken.get(at + 1) {
-                Some(&(next, _)) => next,
-                None if self.waiting > 0 => taken + IN_FLIGHT,
+                Some(next) => next.at,
+                None if self.waiting > 0 => taken.at + IN_FLIGHT,
                 None => return false,
             };
-            !settled && kills.iter().any(|&kill| kill >= taken && kill <= next.min(taken + IN_FLIGHT))
+            taken.is_cut_off(next, kills)
         };
         self.taken.iter().enumerate().filter(|&one| is_cut_off(one)).count()
+    }
+
+    /// For a person who looks why, in milliseconds from the first copy: each copy, its connection's end, the kills about it.
+    fn story(&self, kills: &[Instant]) -> String {
+        let Some(first) = self.taken.first() else { return format!("{} wait", self.waiting) };
+        let after = |at: Instant| at.saturating_duration_since(first.at).as_millis();
+        let taken = self.taken.iter().map(|one| {
+            let ended =
+                one.ended.map_or_else(|| "no end seen".to_owned(), |at| format!("ended {}", after(at)));
+            format!("taken {} ({ended}, went on: {})", after(one.at), one.settled)
+        });
+        let last = self.taken.last().map_or(first.at, |one| one.at) + IN_FLIGHT;
+        let near = kills.iter().filter(|kill| **kill >= first.at && **kill <= last).take(20);
+        let near: Vec<_> = near.map(|kill| after(*kill).to_string()).collect();
+        format!("{}; {} wait; killed {}", taken.collect::<Vec<_>>().join(", "), self.waiting, near.join(" "))
     }
 }
 
@@ -357,7 +403,11 @@ impl Account {
                 account.changed.push(note.number);
             }
             for recipient in &note.recipients {
-                copies.entry(recipient.clone()).or_default().taken.push((note.at, note.settled));
+                copies.entry(recipient.clone()).or_default().taken.push(Taken {
+                    at: note.at,
+                    settled: note.settled,
+                    ended: note.ended,
+                });
             }
         }
         for (_, recipients) in waiting {
@@ -380,7 +430,9 @@ impl Account {
             account.sent_again += again;
             account.killed_between += between;
             if extra > again + between {
-                account.doubled.push(recipient);
+                account
+                    .doubled
+                    .push(format!("{recipient}: {unanswered} unanswered; {}", copies.story(kills)));
             }
         }
         account
@@ -426,6 +478,39 @@ mod tests {
         assert_eq!((killed.doubled.len(), killed.killed_between), (1, 0));
         ledger.unknown.insert(3, 1);
         assert_eq!(Account::of(&ledger, &server, &again, &[]).sent_again, 1);
+    }
+
+    /// A connection that is cut behind the 250; when it was seen to have ended.
+    fn cut_behind_the_250(server: &Server, number: u32) {
+        let stream = TcpStream::connect(server.address()).unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let first = &recipients(number)[0];
+        let envelope = format!("MAIL FROM:<a@b.test>\r\nRCPT TO:<{first}>\r\nDATA\r\n");
+        (&stream).write_all(envelope.as_bytes()).unwrap();
+        (&stream).write_all(&content(number)).unwrap();
+        (&stream).write_all(b".\r\n").unwrap();
+        // Greeting, MAIL, RCPT, DATA, the final dot.
+        (0..5).for_each(|_| drop(reply(&mut reader).unwrap()));
+        drop((reader, stream));
+        let ended = || locked(&server.noted).notes.last().is_some_and(|note| note.ended.is_some());
+        while !ended() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_connection_that_ended_at_a_kill_explains_a_copy_and_one_that_ended_by_itself_does_not() {
+        let server = Server::start(None);
+        let before = Instant::now();
+        cut_behind_the_250(&server, 3);
+        let taken = locked(&server.noted).notes[0].at;
+        let again = [(3, recipients(3))];
+        let of = |kills: &[Instant]| Account::of(&Ledger::default(), &server, &again, kills);
+        assert_eq!((of(&[taken]).killed_between, of(&[taken]).doubled.len()), (1, 0));
+        for kills in [&[][..], &[before], &[Instant::now() + SEEN]] {
+            let account = of(kills);
+            assert_eq!((account.killed_between, account.doubled.len()), (0, 1), "{account:?}");
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub trait Live: Send + Sync + 'static {
 /// How far something is used up of which there can be too little.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StrainState {
-    /// `memory`, `disk`, `files`, `sessions` or `in_flight`.
+    /// `memory`, `disk`, `files`, `sessions`, `in_flight` or `judge`.
     pub resource: String,
     /// How far.
     pub strain: Strain,

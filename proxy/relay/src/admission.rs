@@ -81,7 +81,7 @@ impl Admission {
         Arc::new(Self { budget, measured, max_files, files, state: Mutex::new(state) })
     }
 
-    /// Where it is told what only the system knows.
+    /// Where it is told what only the system, or the judge, knows.
     pub fn measured(&self) -> &Measured {
         &self.measured
     }
@@ -100,6 +100,7 @@ impl Admission {
             Resource::Files => Strain::of(self.files.load(Ordering::Relaxed), self.max_files / 10 * 9),
             Resource::Sessions => Strain::of(sessions as u64, limits.sessions as u64),
             Resource::InFlight => Strain::of(self.budget.used(), self.budget.limit() / 10 * 9),
+            Resource::Judge => self.measured.judge(),
         }
     }
 
@@ -262,7 +263,7 @@ mod tests {
         let inside = Networks::from_iter(["10.0.0.0/8".parse().unwrap()]);
         let admit = |a: &str| admission.admit(caller(a), &limits, &inside, Instant::now());
         admit("192.0.2.1").unwrap().was_served(Instant::now());
-        for set in [Measured::memory_is, Measured::disk_is] {
+        for set in [Measured::memory_is, Measured::disk_is, Measured::judge_is] {
             set(admission.measured(), Strain::High);
             assert!(admit("192.0.2.1").is_ok() && admit("10.0.0.1").is_ok());
             assert_eq!(admit("192.0.2.2").unwrap_err(), Abuse::Overload);
