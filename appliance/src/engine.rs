@@ -178,7 +178,7 @@ impl Engine {
         }
 
         // What servers offer is known before the first client asks (DECISIONS 1); of those that are away, from before.
-        base.remembering().recall(&relay.serving().settings.routing).await;
+        base.remembering().recall(&relay).await;
         probing::probe_all(&relay.serving()).await;
         tokio::spawn(Arc::clone(base.remembering()).keep(Arc::clone(&relay)));
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
@@ -272,7 +272,7 @@ impl Engine {
             "no new sessions, waiting for the open ones"
         );
         let left = self.relay.drain(patience).await;
-        self.base.remembering().finish(&self.relay.serving().settings.routing).await;
+        self.base.remembering().finish(&self.relay).await;
         if left > 0 {
             tracing::warn!(sessions = left, "closed before they were done");
         }

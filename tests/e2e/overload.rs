@@ -81,8 +81,10 @@ fn the_last_tenth_of_the_sessions_is_for_those_whose_mail_was_taken_before() {
     let sink = Sink::start(&[]);
     let config = format!("{}{STRANGERS}", backend(&["bench.test"], sink.address(), ""));
     let limits = "sessions = 20\nsessions_per_ip = 40".to_owned();
-    let postern = Postern::start(&Options { config, limits, ..Default::default() });
+    let mut postern = Postern::start(&Options { config, limits, ..Default::default() });
     send_mail(&postern, 2);
+    // That it was is not forgotten with a restart.
+    postern.restart(Signal::SIGTERM);
     let open = || postern.metric("postern_open_sessions");
     assert!(wait_until(LIMIT, || (open() == 0.0).then_some(())).is_some(), "{}", open());
 

@@ -316,6 +316,15 @@ pub fn number_of(content: &[u8]) -> Option<u32> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
+/// A time when Postern was killed: somewhere in between.
+#[derive(Clone, Copy, Debug)]
+pub struct Kill {
+    /// It was alive.
+    pub begun: Instant,
+    /// It was gone.
+    pub over: Instant,
+}
+
 /// A copy that waits in the spool: its number and the recipients that remain.
 pub type Waiting = (u32, Vec<String>);
 
@@ -355,16 +364,20 @@ struct Taken {
 
 impl Taken {
     /// Whether Postern was killed, on this very connection, before it could note it; another copy came at `next`.
-    fn is_cut_off(self, next: Instant, kills: &[Instant]) -> bool {
+    fn is_cut_off(self, next: Instant, kills: &[Kill]) -> bool {
         let Some(ended) = self.ended.filter(|_| !self.settled) else { return false };
-        let until = next.min(self.at + IN_FLIGHT).min(ended);
-        kills.iter().any(|&kill| kill >= self.at && kill <= until && ended <= kill + SEEN)
+        kills.iter().any(|kill| {
+            self.at <= kill.over
+                && kill.begun <= next.min(self.at + IN_FLIGHT)
+                && kill.begun <= ended
+                && ended <= kill.over + SEEN
+        })
     }
 }
 
 impl Copies {
     /// How many were followed by another one because Postern was killed before it could note that they were taken.
-    fn cut_off(&self, kills: &[Instant]) -> usize {
+    fn cut_off(&self, kills: &[Kill]) -> usize {
         let is_cut_off = |(at, taken): (usize, &Taken)| {
             let next = match self.taken.get(at + 1) {
                 Some(next) => next.at,
@@ -377,7 +390,7 @@ impl Copies {
     }
 
     /// For a person who looks why, in milliseconds from the first copy: each copy, its connection's end, the kills about it.
-    fn story(&self, kills: &[Instant]) -> String {
+    fn story(&self, kills: &[Kill]) -> String {
         let Some(first) = self.taken.first() else { return format!("{} wait", self.waiting) };
         let after = |at: Instant| at.saturating_duration_since(first.at).as_millis();
         let taken = self.taken.iter().map(|one| {
@@ -386,15 +399,15 @@ impl Copies {
             format!("taken {} ({ended}, went on: {})", after(one.at), one.settled)
         });
         let last = self.taken.last().map_or(first.at, |one| one.at) + IN_FLIGHT;
-        let near = kills.iter().filter(|kill| **kill >= first.at && **kill <= last).take(20);
-        let near: Vec<_> = near.map(|kill| after(*kill).to_string()).collect();
+        let near = kills.iter().filter(|kill| kill.over >= first.at && kill.begun <= last).take(10);
+        let near: Vec<_> = near.map(|kill| format!("{}-{}", after(kill.begun), after(kill.over))).collect();
         format!("{}; {} wait; killed {}", taken.collect::<Vec<_>>().join(", "), self.waiting, near.join(" "))
     }
 }
 
 impl Account {
     /// Compares. `kills` are when Postern was killed.
-    pub fn of(ledger: &Ledger, server: &Server, waiting: &[Waiting], kills: &[Instant]) -> Self {
+    pub fn of(ledger: &Ledger, server: &Server, waiting: &[Waiting], kills: &[Kill]) -> Self {
         let mut account = Self::default();
         let mut copies: BTreeMap<String, Copies> = BTreeMap::new();
         let noted = locked(&server.noted);
@@ -474,7 +487,8 @@ mod tests {
         assert_eq!(Account::of(&ledger, &server, &[], &[]).lost, recipients(4));
         // Its connection said QUIT: Postern was not killed before it went on.
         let again = [(4, recipients(4)), (3, recipients(3))];
-        let killed = Account::of(&ledger, &server, &again, &[Instant::now()]);
+        let (begun, over) = (locked(&server.noted).notes[0].at, Instant::now());
+        let killed = Account::of(&ledger, &server, &again, &[Kill { begun, over }]);
         assert_eq!((killed.doubled.len(), killed.killed_between), (1, 0));
         ledger.unknown.insert(3, 1);
         assert_eq!(Account::of(&ledger, &server, &again, &[]).sent_again, 1);
@@ -505,9 +519,14 @@ mod tests {
         cut_behind_the_250(&server, 3);
         let taken = locked(&server.noted).notes[0].at;
         let again = [(3, recipients(3))];
-        let of = |kills: &[Instant]| Account::of(&Ledger::default(), &server, &again, kills);
-        assert_eq!((of(&[taken]).killed_between, of(&[taken]).doubled.len()), (1, 0));
-        for kills in [&[][..], &[before], &[Instant::now() + SEEN]] {
+        let of = |kills: &[Kill]| Account::of(&Ledger::default(), &server, &again, kills);
+        let after = Instant::now();
+        for begun in [before, taken] {
+            let account = of(&[Kill { begun, over: after }]);
+            assert_eq!((account.killed_between, account.doubled.len()), (1, 0), "{account:?}");
+        }
+        let (early, late) = (Kill { begun: before, over: before }, Kill { begun: after, over: after + SEEN });
+        for kills in [&[][..], &[early], &[late]] {
             let account = of(kills);
             assert_eq!((account.killed_between, account.doubled.len()), (0, 1), "{account:?}");
         }

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::budget::Budget;
 use crate::scarcity::{Measured, Resource, Strain};
 use crate::settings::Limits;
-use crate::standing::Standing;
+use crate::standing::{InGoodStanding, Standing};
 
 /// Abuses of one network within [`REMEMBERED`] that get it banned.
 const ABUSES: u32 = 10;
@@ -107,6 +107,21 @@ impl Admission {
     /// Sessions at the moment.
     pub fn sessions(&self) -> usize {
         self.state().sessions
+    }
+
+    /// A number that changes with who is in good standing.
+    pub fn standing_revision(&self) -> u64 {
+        self.state().standing.revision()
+    }
+
+    /// Who is in good standing.
+    pub fn in_good_standing(&self, now: Instant) -> InGoodStanding {
+        self.state().standing.all(now)
+    }
+
+    /// Who was before a restart.
+    pub fn restore_standing(&self, all: InGoodStanding, now: Instant) {
+        self.state().standing.restore(all, now);
     }
 
     /// Networks that are banned at the moment, each with what is left of its ban.
