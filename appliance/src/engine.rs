@@ -162,7 +162,7 @@ impl Engine {
         let relay =
             Relay::new(generation.serving.clone(), Budget::new(config.limits.in_flight), Arc::clone(&clock));
         let arming = Arming::new(config, generation.names, Arc::clone(&relay), Arc::clone(&roles));
-        let draining = Draining::start(config, &relay, Arc::clone(&clock));
+        let draining = Draining::start(config, &relay, Arc::clone(&clock), base.report_rate());
         let present = Arc::new(Present::new(
             Arc::clone(&relay),
             generation.certificates,
@@ -170,7 +170,7 @@ impl Engine {
             Arc::clone(&arming),
             Arc::clone(&roles),
             (Arc::clone(&draining.queue), clock),
-            Arc::clone(base.court()),
+            (Arc::clone(base.court()), Arc::clone(base.remembering())),
         ));
         roles.attend(&relay);
         if let Some(court) = base.court().get() {

@@ -15,8 +15,6 @@ const REPLY: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_millis(20);
 /// A server's 250 and Postern's note of it lie apart by less than this, also on a machine that does other things as well.
 const IN_FLIGHT: Duration = Duration::from_secs(10);
-/// The end of a connection is seen this soon.
-const SEEN: Duration = Duration::from_secs(2);
 const DOMAIN: &str = "corp.test";
 
 /// One to three, by the message's number.
@@ -155,6 +153,8 @@ struct Note {
     number: u32,
     recipients: Vec<String>,
     whole: bool,
+    /// When its connection was accepted.
+    accepted: Instant,
     at: Instant,
     /// Whether anything was said on its connection afterwards.
     settled: bool,
@@ -229,6 +229,7 @@ impl Server {
         if self.mood(Mood::Down) {
             return Ok(());
         }
+        let accepted = Instant::now();
         stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         stream.set_nodelay(true)?;
         let mut reader = BufReader::new(stream.try_clone()?);
@@ -261,7 +262,7 @@ impl Server {
                 "DATA" if self.mood(Mood::Breaking) => return Ok(()),
                 "DATA" => {
                     out.write_all(b"354 go ahead\r\n")?;
-                    *last = Some(self.take(&mut reader, std::mem::take(&mut named))?);
+                    *last = Some(self.take(&mut reader, std::mem::take(&mut named), accepted)?);
                     "250 2.0.0 taken\r\n"
                 }
                 "QUIT" => {
@@ -274,7 +275,12 @@ impl Server {
     }
 
     /// Reads a content and notes it: before the 250 is said, as a server makes durable before it says so.
-    fn take(&self, reader: &mut impl BufRead, mut recipients: Vec<String>) -> io::Result<usize> {
+    fn take(
+        &self,
+        reader: &mut impl BufRead,
+        mut recipients: Vec<String>,
+        accepted: Instant,
+    ) -> io::Result<usize> {
         let mut text = Vec::new();
         loop {
             let start = text.len();
@@ -297,6 +303,7 @@ impl Server {
             number,
             recipients,
             whole: text.ends_with(&content(number)),
+            accepted,
             at: Instant::now(),
             settled: false,
             ended: None,
@@ -355,6 +362,8 @@ struct Copies {
 /// A copy that the server took.
 #[derive(Clone, Copy, Debug)]
 struct Taken {
+    /// The connection was.
+    accepted: Instant,
     at: Instant,
     /// Postern went on afterwards.
     settled: bool,
@@ -363,15 +372,12 @@ struct Taken {
 }
 
 impl Taken {
-    /// Whether Postern was killed, on this very connection, before it could note it; another copy came at `next`.
+    /// Whether Postern was killed, with this very connection open, before it could note it; another copy came at `next`.
     fn is_cut_off(self, next: Instant, kills: &[Kill]) -> bool {
         let Some(ended) = self.ended.filter(|_| !self.settled) else { return false };
-        kills.iter().any(|kill| {
-            self.at <= kill.over
-                && kill.begun <= next.min(self.at + IN_FLIGHT)
-                && kill.begun <= ended
-                && ended <= kill.over + SEEN
-        })
+        // Of the Postern that had the connection: it lived when it was greeted, and the one before did not.
+        let own = kills.iter().find(|kill| kill.over >= self.accepted);
+        own.is_some_and(|kill| kill.begun <= ended && kill.begun <= next.min(self.at + IN_FLIGHT))
     }
 }
 
@@ -417,6 +423,7 @@ impl Account {
             }
             for recipient in &note.recipients {
                 copies.entry(recipient.clone()).or_default().taken.push(Taken {
+                    accepted: note.accepted,
                     at: note.at,
                     settled: note.settled,
                     ended: note.ended,
@@ -487,14 +494,14 @@ mod tests {
         assert_eq!(Account::of(&ledger, &server, &[], &[]).lost, recipients(4));
         // Its connection said QUIT: Postern was not killed before it went on.
         let again = [(4, recipients(4)), (3, recipients(3))];
-        let (begun, over) = (locked(&server.noted).notes[0].at, Instant::now());
+        let (begun, over) = (locked(&server.noted).notes[0].accepted, Instant::now());
         let killed = Account::of(&ledger, &server, &again, &[Kill { begun, over }]);
         assert_eq!((killed.doubled.len(), killed.killed_between), (1, 0));
         ledger.unknown.insert(3, 1);
         assert_eq!(Account::of(&ledger, &server, &again, &[]).sent_again, 1);
     }
 
-    /// A connection that is cut behind the 250; when it was seen to have ended.
+    /// A connection that is cut behind the 250, and its end seen.
     fn cut_behind_the_250(server: &Server, number: u32) {
         let stream = TcpStream::connect(server.address()).unwrap();
         let mut reader = BufReader::new(stream.try_clone().unwrap());
@@ -525,7 +532,7 @@ mod tests {
             let account = of(&[Kill { begun, over: after }]);
             assert_eq!((account.killed_between, account.doubled.len()), (1, 0), "{account:?}");
         }
-        let (early, late) = (Kill { begun: before, over: before }, Kill { begun: after, over: after + SEEN });
+        let (early, late) = (Kill { begun: before, over: before }, Kill { begun: after, over: after });
         for kills in [&[][..], &[early], &[late]] {
             let account = of(kills);
             assert_eq!((account.killed_between, account.doubled.len()), (0, 1), "{account:?}");

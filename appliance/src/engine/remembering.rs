@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use super::directory::LdapDirectory;
 use super::error::EngineError;
+use crate::backup::EXPORT;
 use crate::config;
 
 mod standing;
@@ -39,6 +40,8 @@ pub(super) struct Remembering {
     /// Lists in files that the present config names.
     files: std::sync::Mutex<Vec<ListFile>>,
     written: std::sync::Mutex<Written>,
+    /// Where it is written down for a backup.
+    export: PathBuf,
 }
 
 /// What the store has of servers, so that only what is new is written.
@@ -60,6 +63,9 @@ pub(super) struct ListFile {
 impl Remembering {
     /// Opens the store, and takes back what is in it.
     pub(super) fn new(folder: PathBuf, clock: Arc<dyn Clock>) -> Result<Arc<Self>, EngineError> {
+        let export = folder.with_file_name(EXPORT);
+        // Of a backup that was broken off.
+        let _ = std::fs::remove_file(&export);
         let store =
             Store::start(Settings::in_folder(folder), Arc::clone(&clock)).map_err(EngineError::Store)?;
         Ok(Arc::new(Self {
@@ -68,6 +74,7 @@ impl Remembering {
             clock,
             files: std::sync::Mutex::default(),
             written: std::sync::Mutex::default(),
+            export,
         }))
     }
 
@@ -220,6 +227,13 @@ impl Remembering {
         if let Err(error) = self.store_what_is_new(&relay.serving().settings.routing).await {
             tracing::error!(%error, "the last facts about servers and recipients are lost");
         }
+    }
+
+    /// Writes all of it into a file of the state folder, for a backup; with what was learnt within the last seconds.
+    pub(super) async fn write_down(&self, relay: &Relay) -> Result<u64, StoreError> {
+        self.store_standing(relay, 0).await;
+        self.store_what_is_new(&relay.serving().settings.routing).await?;
+        self.store.export(self.export.clone()).await
     }
 
     async fn store_what_is_new(&self, routing: &Routing) -> Result<(), StoreError> {
