@@ -22,6 +22,9 @@ const MAX_NAME: usize = 64;
 /// Pairs that are put into a table at once, and their octets.
 const BATCH: (usize, usize) = (1000, 1 << 20);
 
+/// Takes a table, a key and a value.
+pub type Taking<'a> = dyn FnMut(&str, &[u8], &[u8]) -> Result<(), StoreError> + 'a;
+
 /// Writes all of it to a file that appears when it is whole and durable; returns the number of records.
 pub(crate) fn write(engine: &dyn Engine, to: &Path) -> Result<u64, StoreError> {
     let unfinished = to.with_extension("partial");
@@ -74,10 +77,7 @@ fn write_end(mut out: Summed<BufWriter<File>>, records: u64) -> io::Result<()> {
 /// # Errors
 ///
 /// [`StoreError::Damaged`], [`StoreError::Export`] if it cannot be read, or what `each` says.
-pub fn read_export(
-    input: impl Read,
-    each: &mut dyn FnMut(&str, &[u8], &[u8]) -> Result<(), StoreError>,
-) -> Result<u64, StoreError> {
+pub fn read_export(input: impl Read, each: &mut Taking<'_>) -> Result<u64, StoreError> {
     let mut input = Summed::new(BufReader::new(input));
     if input.take(MAGIC.len())? != MAGIC {
         return Err(damaged("it is no export of a store"));

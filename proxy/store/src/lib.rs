@@ -19,5 +19,5 @@ pub use engine::{
     Change, Engine, MAX_CHANGES, MAX_KEY, MAX_VALUE, Memory, PAGE, Pairs, SledEngine, Table, Telling, counter,
 };
 pub use error::StoreError;
-pub use export::{import, read_export};
+pub use export::{Taking, import, read_export};
 pub use store::{Settings, Store};
