@@ -114,6 +114,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/quarantine/{verb}", post(quarantine::button))
         .route("/api/v1/quarantine", get(quarantine::list))
         .route("/api/v1/quarantine/{id}", get(quarantine::message).post(quarantine::order))
+        .route("/api/v1/backup/store", post(answers::write_store_down))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .merge(
             Router::new()

@@ -1,12 +1,15 @@
-//! `postern backup` and `postern restore`. Both are programs of their own that read and write the state folder: a backup needs no
-//! word with the running Postern, since the spool's files only grow and are held in place by a lock; a restore needs it stopped.
+//! `postern backup` and `postern restore`. Both are programs of their own that read and write the state folder: a backup needs one
+//! word with the running Postern, which writes down what it remembers; the spool's files only grow and are held in place by a
+//! lock. A restore needs it stopped.
 
 mod key;
+mod learnt;
 mod make;
 mod progress;
 mod put_back;
 
 use ::backup::BackupError;
+pub(crate) use learnt::EXPORT;
 
 use crate::command::{Backup, CommandLine, Exit, Restore};
 use crate::output;

@@ -162,7 +162,7 @@ impl Engine {
         let relay =
             Relay::new(generation.serving.clone(), Budget::new(config.limits.in_flight), Arc::clone(&clock));
         let arming = Arming::new(config, generation.names, Arc::clone(&relay), Arc::clone(&roles));
-        let draining = Draining::start(config, &relay, Arc::clone(&clock));
+        let draining = Draining::start(config, &relay, Arc::clone(&clock), base.report_rate());
         let present = Arc::new(Present::new(
             Arc::clone(&relay),
             generation.certificates,
@@ -170,7 +170,7 @@ impl Engine {
             Arc::clone(&arming),
             Arc::clone(&roles),
             (Arc::clone(&draining.queue), clock),
-            Arc::clone(base.court()),
+            (Arc::clone(base.court()), Arc::clone(base.remembering())),
         ));
         roles.attend(&relay);
         if let Some(court) = base.court().get() {
@@ -178,12 +178,16 @@ impl Engine {
         }
 
         // What servers offer is known before the first client asks (DECISIONS 1); of those that are away, from before.
-        base.remembering().recall(&relay.serving().settings.routing).await;
+        base.remembering().recall(&relay).await;
         probing::probe_all(&relay.serving()).await;
         tokio::spawn(Arc::clone(base.remembering()).keep(Arc::clone(&relay)));
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(&arming).keep());
-        tokio::spawn(strain::keep_measuring(Arc::clone(&relay), config.state_dir.clone()));
+        tokio::spawn(strain::keep_measuring(
+            Arc::clone(&relay),
+            config.state_dir.clone(),
+            Arc::clone(base.court()),
+        ));
         let desk = Desk::new(
             config.hostname.to_string(),
             admin_address,
@@ -268,7 +272,7 @@ impl Engine {
             "no new sessions, waiting for the open ones"
         );
         let left = self.relay.drain(patience).await;
-        self.base.remembering().finish(&self.relay.serving().settings.routing).await;
+        self.base.remembering().finish(&self.relay).await;
         if left > 0 {
             tracing::warn!(sessions = left, "closed before they were done");
         }

@@ -11,6 +11,7 @@ mod story;
 pub use live::{
     ArmingState, AuthorityState, BackendState, CertificateSource, CertificateState, Health, ListenerState,
     Asking, Live, RecipientsState, RoleState, RolesState, ServerState, Strain, StrainState, VerifyingState,
+    Writing,
 };
 pub use queue::{
     AGES, FolderCount, QueueDestination, QueueDomain, QueueState, QueuedMessage, QueuedRecipient,
@@ -20,6 +21,6 @@ pub use state::{Level, State};
 pub use status::{Count, NetworkCount, NotReached, Period, Status, TlsCount, Totals};
 pub(crate) use story::proof_name;
 pub use story::{
-    CheckStory, GroupStory, LegStory, OpinionStory, RecipientStory, SessionStory, TlsStory, TransactionStory,
-    WordStory,
+    AfterwardsStory, CheckStory, GroupStory, LegStory, OpinionStory, RecipientStory, SessionStory, TlsStory,
+    TransactionStory, WordStory,
 };

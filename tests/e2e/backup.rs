@@ -66,7 +66,8 @@ fn what_was_promised_before_a_backup_is_restored_into_an_empty_folder_and_delive
     let file = postern.beside("backup.age");
     let path = file.display().to_string();
     let made = with_passphrase(&postern, &["backup", &path], "correct horse");
-    assert!(made.success, "{}", made.output);
+    assert!(made.success && !made.output.contains("without what"), "{}", made.output);
+    assert!(!postern.state().join("store.export").exists(), "it is in the backup, and nowhere else");
     stop.store(true, Ordering::Relaxed);
     sender.join().unwrap();
     // A second one does not write over it, and a wrong passphrase opens nothing.
@@ -88,8 +89,15 @@ fn what_was_promised_before_a_backup_is_restored_into_an_empty_folder_and_delive
     assert_eq!(fs::read_to_string(&config).unwrap(), text);
     let found = numbers(&state);
     assert!(found.is_superset(&early) && found.is_superset(&before), "{found:?}\n{before:?}");
-    server.is(Mood::Up);
+    // What was remembered is there, too: whom its servers had accepted, when none of them can be asked.
+    server.is(Mood::Down);
     postern.start_again();
+    let status = postern.get("/api/v1/status");
+    let status = status.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let status: serde_json::Value = serde_json::from_str(status).unwrap();
+    let known = status["backends"][0]["recipients"]["accepted"].as_u64().unwrap_or_default();
+    assert!(known >= early.len() as u64, "{known} are known: {status}");
+    server.is(Mood::Up);
     let delivered = ports::wait_until(DRAINED, || (server.deliveries() >= found.len()).then_some(()));
     assert!(delivered.is_some(), "{} of {}\n{}", server.deliveries(), found.len(), postern.log());
     ports::wait_until(Duration::from_secs(10), || {

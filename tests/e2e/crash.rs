@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use postern_tests::ports;
 use postern_tests::postern::{self, Options, Postern};
 use postern_tests::promises::{
-    Account, Ledger, Mood, Planted, Server, Waiting, content, keep_sending, number_of,
+    Account, Kill, Ledger, Mood, Planted, Server, Waiting, content, keep_sending, number_of,
 };
 use record::SystemClock;
 use spool::{Folder, RealDisk, Settings, Spool};
@@ -60,6 +60,12 @@ pub(crate) fn waiting(state: &Path) -> Vec<Waiting> {
         }
         found
     })
+}
+
+fn kill_now(postern: &mut Postern) -> Kill {
+    let begun = Instant::now();
+    postern.kill();
+    Kill { begun, over: Instant::now() }
 }
 
 /// Kills it so often, and what came of it.
@@ -107,17 +113,14 @@ fn life(kills: u32, planted: Option<Planted>) -> (Account, usize, usize) {
             let enough = || (server.deliveries() >= 10 * (kill as usize + 1)).then_some(());
             ports::wait_until(ENOUGH, enough).expect("deliveries");
         }
-        killed.push(Instant::now());
-        postern.kill();
-        killed.push(Instant::now());
+        killed.push(kill_now(&mut postern));
         postern.start_again();
     }
     stop.store(true, Ordering::Relaxed);
     for thread in threads {
         thread.join().expect("no panic elsewhere");
     }
-    killed.push(Instant::now());
-    postern.kill();
+    killed.push(kill_now(&mut postern));
     let ledger =
         Arc::into_inner(ledger).and_then(|ledger| ledger.into_inner().ok()).expect("the senders are gone");
     let waiting = waiting(&postern.state());

@@ -19,6 +19,7 @@ mod faults;
 mod loops;
 mod outbound;
 mod peers;
+mod queued;
 mod reach;
 mod reports;
 

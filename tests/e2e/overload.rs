@@ -4,8 +4,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use postern_tests::needs;
 use postern_tests::needs::Need;
 use postern_tests::ports::{connect_from, wait_until};
@@ -13,7 +17,10 @@ use postern_tests::postern::{Options, Postern, backend};
 use postern_tests::scratch::Scratch;
 use postern_tests::sink::Sink;
 
+use crate::roles::Processes;
+
 const SINK: &[Need] = &[Need::Program("smtp-sink")];
+const SINK_AND_ROLES: &[Need] = &[Need::Root, Need::Program("smtp-sink")];
 const SINK_AND_MOUNT: &[Need] = &[Need::Root, Need::Program("smtp-sink"), Need::Program("mount")];
 /// The backend's own address is nobody special here.
 const STRANGERS: &str = "[outbound]\nnetworks = [\"203.0.113.0/24\"]";
@@ -46,18 +53,26 @@ fn knock(postern: &Postern, last: u8) -> (TcpStream, String) {
 fn send_mail(postern: &Postern, last: u8) {
     let (mut stream, greeting) = knock(postern, last);
     assert!(greeting.starts_with("220 "), "{greeting}");
+    say(postern, &mut stream, "EHLO client.test", "250 ");
+    send_message(postern, &mut stream);
+    say(postern, &mut stream, "QUIT", "221 ");
+}
+
+fn send_message(postern: &Postern, stream: &mut TcpStream) {
     for (said, wanted) in [
-        ("EHLO client.test", "250 "),
         ("MAIL FROM:<a@source.test>", "250 "),
         ("RCPT TO:<b@bench.test>", "250 "),
         ("DATA", "354 "),
         ("Subject: x\r\n\r\nx\r\n.", "250 "),
-        ("QUIT", "221 "),
     ] {
-        stream.write_all(format!("{said}\r\n").as_bytes()).expect("a session that lives");
-        let heard = read_until(&mut stream, wanted);
-        assert!(heard.contains(wanted), "{said}: {heard}\n{}", postern.log());
+        say(postern, stream, said, wanted);
     }
+}
+
+fn say(postern: &Postern, stream: &mut TcpStream, said: &str, wanted: &str) {
+    stream.write_all(format!("{said}\r\n").as_bytes()).expect("a session that lives");
+    let heard = read_until(stream, wanted);
+    assert!(heard.contains(wanted), "{said}: {heard}\n{}", postern.log());
 }
 
 #[test]
@@ -66,8 +81,10 @@ fn the_last_tenth_of_the_sessions_is_for_those_whose_mail_was_taken_before() {
     let sink = Sink::start(&[]);
     let config = format!("{}{STRANGERS}", backend(&["bench.test"], sink.address(), ""));
     let limits = "sessions = 20\nsessions_per_ip = 40".to_owned();
-    let postern = Postern::start(&Options { config, limits, ..Default::default() });
+    let mut postern = Postern::start(&Options { config, limits, ..Default::default() });
     send_mail(&postern, 2);
+    // That it was is not forgotten with a restart.
+    postern.restart(Signal::SIGTERM);
     let open = || postern.metric("postern_open_sessions");
     assert!(wait_until(LIMIT, || (open() == 0.0).then_some(())).is_some(), "{}", open());
 
@@ -137,4 +154,64 @@ fn with_a_full_disk_nobody_is_let_in_until_there_is_room_again() {
     becomes(0.0);
     send_mail(&postern, 3);
     drop(postern);
+}
+
+/// Sessions that bring one message after the other.
+const BUSY: usize = 20;
+
+#[test]
+fn while_those_who_read_mail_hang_strangers_wait_outside_and_who_is_in_is_served() {
+    needs!(SINK_AND_ROLES);
+    let sink = Sink::start(&[]);
+    let more = format!("{STRANGERS}\n[resolver]\nservers = [\"127.0.0.1:1\"]\n");
+    let config = format!("{}{more}", backend(&["bench.test"], sink.address(), ""));
+    let judge = "action = \"enforce\"\n".to_owned();
+    let mut postern = Postern::start(&Options { config, judge, ..Default::default() });
+    let guard = postern.process().pid().expect("a guard");
+    let strain = || postern.metric("postern_strain{resource=\"judge\"}");
+    send_mail(&postern, 2);
+    let busy: Vec<_> = (0..BUSY).map(|_| knock(&postern, 3)).collect();
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let sessions: Vec<_> = busy
+            .into_iter()
+            .map(|(mut stream, greeting)| {
+                let (postern, stop) = (&postern, &stop);
+                scope.spawn(move || {
+                    assert!(greeting.starts_with("220 "), "{greeting}");
+                    say(postern, &mut stream, "EHLO client.test", "250 ");
+                    while !stop.load(Ordering::Relaxed) {
+                        send_message(postern, &mut stream);
+                    }
+                })
+            })
+            .collect();
+        // A reader that hangs is ended after ten seconds, and another takes its place.
+        let refused = (0..5).find_map(|_| {
+            for worker in Processes::of(guard).workers {
+                let pid = i32::try_from(worker).expect("a process");
+                let _ = kill(Pid::from_raw(pid), Signal::SIGSTOP);
+            }
+            wait_until(LIMIT / 2, || {
+                let (_, words) = knock(&postern, 4);
+                words.starts_with("421 4.3.2").then(|| postern.ask(&["status"]).output)
+            })
+        });
+        stop.store(true, Ordering::Relaxed);
+        let status = refused.unwrap_or_else(|| panic!("strangers are let in:\n{}", postern.log()));
+        for session in sessions {
+            session.join().expect("every message has its 250");
+        }
+        assert!(
+            postern.log().contains("resource=\"judge\"") || status.contains("time for verdicts"),
+            "{status}"
+        );
+    });
+    assert!(
+        wait_until(LIMIT, || (strain() == 0.0).then_some(())).is_some(),
+        "{}\n{}",
+        strain(),
+        postern.log()
+    );
+    send_mail(&postern, 4);
 }

@@ -8,7 +8,7 @@ use postern_tests::mail::Mail;
 use postern_tests::needs;
 use postern_tests::needs::POSTFIX;
 use postern_tests::ports;
-use postern_tests::postern::{Options, Postern};
+use postern_tests::postern::{Options, Postern, trace_id};
 use postern_tests::postfix::{self, Postfix};
 
 /// For what the queue does by itself, on a busy machine.
@@ -23,11 +23,20 @@ fn start(server: SocketAddr) -> Postern {
     Postern::start(&Options { config, ..Default::default() })
 }
 
-fn send(postern: &Postern) -> Mail {
+/// Sends a message; the identifier of its transaction.
+fn send(postern: &Postern) -> String {
     let mail = Mail::new("a@source.test", &["b@bench.test"], "x\n");
     let result = deliver(Client::Wire, postern.smtp(), &mail, &How::default());
     assert!(result.accepted, "{}", result.output);
-    mail
+    let ids = result.output.lines().rev().map(trace_id);
+    ids.into_iter().find(|id| id.contains('.')).unwrap_or_default().to_owned()
+}
+
+/// What the trace says of a message, once it says all of this.
+fn traced(postern: &Postern, id: &str, wanted: &[&str]) -> String {
+    let story = || postern.ask(&["trace", "--id", id]).output;
+    let all = || Some(story()).filter(|story| wanted.iter().all(|words| story.contains(words)));
+    ports::wait_until(DRAINED, all).unwrap_or_else(|| panic!("{wanted:?} is not in\n{}", story()))
 }
 
 fn told(postern: &Postern, arguments: &[&str]) -> String {
@@ -49,7 +58,7 @@ fn what_waits_is_listed_held_back_released_and_arrives_when_the_server_is_back()
     send(&postern);
     hidden.mailbox().wait_for_one();
     hidden.stop();
-    (0..4).for_each(|_| drop(send(&postern)));
+    let sent: Vec<_> = (0..4).map(|_| send(&postern)).collect();
     let list = told(&postern, &["list"]);
     let waiting = ids(&list);
     assert_eq!(waiting.len(), 4, "{list}");
@@ -75,6 +84,15 @@ fn what_waits_is_listed_held_back_released_and_arrives_when_the_server_is_back()
     arrived(5);
     assert!(told(&postern, &["list"]).contains("nothing waits"));
     assert!(told(&postern, &["disaster", "off"]).contains("is off"));
+    // Law 9: by the identifier that the client was told, to the end.
+    let story = traced(&postern, &sent[0], &[" delivered: ", " of hidden, "]);
+    assert!(story.contains("spooled") && story.contains("to b@bench.test"), "{story}");
+    let page = postern.get(&format!("/transactions/{}", sent[0]));
+    assert!(page.contains("Afterwards") && page.contains("delivered: "), "{page}");
+    let of_all: String = sent.iter().map(|id| postern.ask(&["trace", "--id", id]).output).collect();
+    for step in [" held", " released", " hastened", "released by a person"] {
+        assert!(of_all.contains(step), "{step}: {of_all}");
+    }
 }
 
 #[test]
@@ -86,7 +104,7 @@ fn what_the_server_refuses_for_good_at_the_drain_waits_in_expired_for_a_person()
     send(&postern);
     hidden.mailbox().wait_for_one();
     drop(hidden);
-    send(&postern);
+    let id = send(&postern);
     let reject = vec![("b@bench.test", "550 5.1.1 gone away")];
     let hidden = Postfix::start(&postfix::Options { address: Some(address), reject, ..Default::default() });
     told(&postern, &["retry", "--all"]);
@@ -96,10 +114,13 @@ fn what_the_server_refuses_for_good_at_the_drain_waits_in_expired_for_a_person()
     assert!(list.contains("5.1.1") && list.contains("gone away"), "the server's own words: {list}");
     let status = postern.ask(&["status"]).output;
     assert!(status.contains("1 in expired"), "{status}");
+    let story = traced(&postern, &id, &[" refused: ", " set aside"]);
+    assert!(story.contains("550 5.1.1") && story.contains("gone away"), "{story}");
     drop(hidden);
     let hidden = Postfix::start(&postfix::Options { address: Some(address), ..Default::default() });
     told(&postern, &["release", "--all", "--folder", "expired"]);
     told(&postern, &["retry", "--all"]);
     let arrives = || Some(()).filter(|()| hidden.mailbox().read().len() == 1);
     assert!(ports::wait_until(DRAINED, arrives).is_some(), "{}", postern.log());
+    traced(&postern, &id, &[" released", " delivered: "]);
 }

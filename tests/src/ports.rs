@@ -1,7 +1,9 @@
 //! Ports that nobody else uses, and waiting until somebody listens.
 
 use std::collections::HashSet;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::RangeInclusive;
 use std::os::fd::AsRawFd;
 use std::sync::Mutex;
 use std::thread;
@@ -10,28 +12,49 @@ use std::time::{Duration, Instant};
 /// A server that does not listen after this long has failed to start, also on a busy machine.
 pub const START_LIMIT: Duration = Duration::from_secs(30);
 
+/// Below those that the kernel gives to whoever connects: a server that is started again finds its port as it left it. A client that
+/// keeps trying such a port can even come to be connected with itself.
+const PORTS: RangeInclusive<u16> = 21_000..=32_000;
+/// So many are tried before somebody is told that there is none.
+const TRIES: u32 = 10_000;
+
 static HANDED_OUT: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
 
 /// A port on 127.0.0.1 that was free a moment ago, never the same twice in this process.
 ///
-/// The port is not held: a server is given it by name. The kernel hands such ports out at random, so that processes
-/// that do the same at the same time hardly ever meet.
+/// The port is not held: a server is given it by name. They are drawn at random, so that processes that do the same at the
+/// same time hardly ever meet.
+///
+/// # Panics
+///
+/// If there is none.
 pub fn free() -> SocketAddr {
     free_on(IpAddr::V4(Ipv4Addr::LOCALHOST))
 }
 
 /// As [`free`], on another address of this machine.
+///
+/// # Panics
+///
+/// If there is none.
 pub fn free_on(address: IpAddr) -> SocketAddr {
-    loop {
-        let listener = TcpListener::bind((address, 0))
-            .unwrap_or_else(|error| panic!("no free port on {address}: {error}"));
-        let found =
-            listener.local_addr().unwrap_or_else(|error| panic!("a listener without an address: {error}"));
+    let mut last = None;
+    for _ in 0..TRIES {
+        let found = SocketAddr::new(address, drawn());
         let mut handed_out = HANDED_OUT.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if handed_out.get_or_insert_default().insert(found.port()) {
-            return found;
+        match TcpListener::bind(found) {
+            Ok(_) if handed_out.get_or_insert_default().insert(found.port()) => return found,
+            Ok(_) => {}
+            Err(error) => last = Some(error),
         }
     }
+    panic!("no free port on {address}: {last:?}")
+}
+
+fn drawn() -> u16 {
+    let drawn = RandomState::new().build_hasher().finish();
+    let count = u64::from(PORTS.end() - PORTS.start()) + 1;
+    PORTS.start() + u16::try_from(drawn % count).unwrap_or_default()
 }
 
 /// Connects from one address of this machine, so that the other side can tell clients apart.

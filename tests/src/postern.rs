@@ -1,7 +1,7 @@
 //! Postern itself, as the built program, with a config of the test's.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -236,7 +236,9 @@ impl Postern {
         self.process.signal(Signal::SIGKILL);
         let gone = ports::wait_until(ports::START_LIMIT, || {
             let alive = |pid: u32| Path::new(&format!("/proc/{pid}/fd/0")).symlink_metadata().is_ok();
-            (self.process.ended().is_some() && !serving.is_some_and(alive)).then_some(())
+            // A process that is gone to the eye may still be closing what it had open.
+            let closed = || TcpListener::bind(self.smtp).is_ok() && TcpListener::bind(self.admin).is_ok();
+            (self.process.ended().is_some() && !serving.is_some_and(alive) && closed()).then_some(())
         });
         assert!(gone.is_some(), "it survives being killed");
     }

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 const REPLY: Duration = Duration::from_secs(20);
 /// Who was refused tries again after this.
 const AGAIN: Duration = Duration::from_millis(20);
-/// A server's 250 and Postern's note of it lie apart by less than this.
-const IN_FLIGHT: Duration = Duration::from_secs(1);
+/// A server's 250 and Postern's note of it lie apart by less than this, also on a machine that does other things as well.
+const IN_FLIGHT: Duration = Duration::from_secs(10);
 const DOMAIN: &str = "corp.test";
 
 /// One to three, by the message's number.
@@ -153,9 +153,13 @@ struct Note {
     number: u32,
     recipients: Vec<String>,
     whole: bool,
+    /// When its connection was accepted.
+    accepted: Instant,
     at: Instant,
     /// Whether anything was said on its connection afterwards.
     settled: bool,
+    /// When its connection ended with nothing said.
+    ended: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -189,7 +193,13 @@ impl Server {
             for stream in listener.incoming().flatten() {
                 let server = accepting.clone();
                 // How a connection ends does not matter.
-                thread::spawn(move || drop(server.serve(&stream)));
+                thread::spawn(move || {
+                    let mut last = None;
+                    let _ = server.serve(&stream, &mut last);
+                    if let Some(at) = last {
+                        locked(&server.noted).notes[at].ended = Some(Instant::now());
+                    }
+                });
             }
         });
         server
@@ -214,16 +224,18 @@ impl Server {
         locked(&self.noted).notes.len()
     }
 
-    fn serve(&self, stream: &TcpStream) -> io::Result<()> {
+    /// `last` is the note that nothing was said behind.
+    fn serve(&self, stream: &TcpStream, last: &mut Option<usize>) -> io::Result<()> {
         if self.mood(Mood::Down) {
             return Ok(());
         }
+        let accepted = Instant::now();
         stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         stream.set_nodelay(true)?;
         let mut reader = BufReader::new(stream.try_clone()?);
         let mut out: &TcpStream = stream;
         out.write_all(b"220 hidden.test ESMTP\r\n")?;
-        let (mut named, mut last): (Vec<String>, Option<usize>) = (Vec::new(), None);
+        let mut named: Vec<String> = Vec::new();
         loop {
             let mut line = String::new();
             if reader.read_line(&mut line)? == 0 {
@@ -250,7 +262,7 @@ impl Server {
                 "DATA" if self.mood(Mood::Breaking) => return Ok(()),
                 "DATA" => {
                     out.write_all(b"354 go ahead\r\n")?;
-                    last = Some(self.take(&mut reader, std::mem::take(&mut named))?);
+                    *last = Some(self.take(&mut reader, std::mem::take(&mut named), accepted)?);
                     "250 2.0.0 taken\r\n"
                 }
                 "QUIT" => {
@@ -263,7 +275,12 @@ impl Server {
     }
 
     /// Reads a content and notes it: before the 250 is said, as a server makes durable before it says so.
-    fn take(&self, reader: &mut impl BufRead, mut recipients: Vec<String>) -> io::Result<usize> {
+    fn take(
+        &self,
+        reader: &mut impl BufRead,
+        mut recipients: Vec<String>,
+        accepted: Instant,
+    ) -> io::Result<usize> {
         let mut text = Vec::new();
         loop {
             let start = text.len();
@@ -286,8 +303,10 @@ impl Server {
             number,
             recipients,
             whole: text.ends_with(&content(number)),
+            accepted,
             at: Instant::now(),
             settled: false,
+            ended: None,
         };
         let mut noted = locked(&self.noted);
         for _ in 0..times {
@@ -302,6 +321,15 @@ pub fn number_of(content: &[u8]) -> Option<u32> {
     let start = memchr::memmem::find(content, b"Subject: promise ")? + 17;
     let digits = content[start..].split(|octet| !octet.is_ascii_digit()).next()?;
     std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// A time when Postern was killed: somewhere in between.
+#[derive(Clone, Copy, Debug)]
+pub struct Kill {
+    /// It was alive.
+    pub begun: Instant,
+    /// It was gone.
+    pub over: Instant,
 }
 
 /// A copy that waits in the spool: its number and the recipients that remain.
@@ -325,30 +353,67 @@ pub struct Account {
 /// What came to one recipient of one message.
 #[derive(Debug, Default)]
 struct Copies {
-    /// When the server took one, the first one first, and whether Postern went on afterwards.
-    taken: Vec<(Instant, bool)>,
+    /// When the server took one, the first one first, and what came of its connection.
+    taken: Vec<Taken>,
     /// Those that wait.
     waiting: usize,
 }
 
+/// A copy that the server took.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    /// The connection was.
+    accepted: Instant,
+    at: Instant,
+    /// Postern went on afterwards.
+    settled: bool,
+    /// The connection ended, and Postern had not.
+    ended: Option<Instant>,
+}
+
+impl Taken {
+    /// Whether Postern was killed, with this very connection open, before it could note it; another copy came at `next`.
+    fn is_cut_off(self, next: Instant, kills: &[Kill]) -> bool {
+        let Some(ended) = self.ended.filter(|_| !self.settled) else { return false };
+        // Of the Postern that had the connection: it lived when it was greeted, and the one before did not.
+        let own = kills.iter().find(|kill| kill.over >= self.accepted);
+        own.is_some_and(|kill| kill.begun <= ended && kill.begun <= next.min(self.at + IN_FLIGHT))
+    }
+}
+
 impl Copies {
     /// How many were followed by another one because Postern was killed before it could note that they were taken.
-    fn cut_off(&self, kills: &[Instant]) -> usize {
-        let is_cut_off = |(at, &(taken, settled)): (usize, &(Instant, bool))| {
+    fn cut_off(&self, kills: &[Kill]) -> usize {
+        let is_cut_off = |(at, taken): (usize, &Taken)| {
             let next = match self.taken.get(at + 1) {
-                Some(&(next, _)) => next,
-                None if self.waiting > 0 => taken + IN_FLIGHT,
+                Some(next) => next.at,
+                None if self.waiting > 0 => taken.at + IN_FLIGHT,
                 None => return false,
             };
-            !settled && kills.iter().any(|&kill| kill >= taken && kill <= next.min(taken + IN_FLIGHT))
+            taken.is_cut_off(next, kills)
         };
         self.taken.iter().enumerate().filter(|&one| is_cut_off(one)).count()
+    }
+
+    /// For a person who looks why, in milliseconds from the first copy: each copy, its connection's end, the kills about it.
+    fn story(&self, kills: &[Kill]) -> String {
+        let Some(first) = self.taken.first() else { return format!("{} wait", self.waiting) };
+        let after = |at: Instant| at.saturating_duration_since(first.at).as_millis();
+        let taken = self.taken.iter().map(|one| {
+            let ended =
+                one.ended.map_or_else(|| "no end seen".to_owned(), |at| format!("ended {}", after(at)));
+            format!("taken {} ({ended}, went on: {})", after(one.at), one.settled)
+        });
+        let last = self.taken.last().map_or(first.at, |one| one.at) + IN_FLIGHT;
+        let near = kills.iter().filter(|kill| kill.over >= first.at && kill.begun <= last).take(10);
+        let near: Vec<_> = near.map(|kill| format!("{}-{}", after(kill.begun), after(kill.over))).collect();
+        format!("{}; {} wait; killed {}", taken.collect::<Vec<_>>().join(", "), self.waiting, near.join(" "))
     }
 }
 
 impl Account {
     /// Compares. `kills` are when Postern was killed.
-    pub fn of(ledger: &Ledger, server: &Server, waiting: &[Waiting], kills: &[Instant]) -> Self {
+    pub fn of(ledger: &Ledger, server: &Server, waiting: &[Waiting], kills: &[Kill]) -> Self {
         let mut account = Self::default();
         let mut copies: BTreeMap<String, Copies> = BTreeMap::new();
         let noted = locked(&server.noted);
@@ -357,7 +422,12 @@ impl Account {
                 account.changed.push(note.number);
             }
             for recipient in &note.recipients {
-                copies.entry(recipient.clone()).or_default().taken.push((note.at, note.settled));
+                copies.entry(recipient.clone()).or_default().taken.push(Taken {
+                    accepted: note.accepted,
+                    at: note.at,
+                    settled: note.settled,
+                    ended: note.ended,
+                });
             }
         }
         for (_, recipients) in waiting {
@@ -380,7 +450,9 @@ impl Account {
             account.sent_again += again;
             account.killed_between += between;
             if extra > again + between {
-                account.doubled.push(recipient);
+                account
+                    .doubled
+                    .push(format!("{recipient}: {unanswered} unanswered; {}", copies.story(kills)));
             }
         }
         account
@@ -422,10 +494,49 @@ mod tests {
         assert_eq!(Account::of(&ledger, &server, &[], &[]).lost, recipients(4));
         // Its connection said QUIT: Postern was not killed before it went on.
         let again = [(4, recipients(4)), (3, recipients(3))];
-        let killed = Account::of(&ledger, &server, &again, &[Instant::now()]);
+        let (begun, over) = (locked(&server.noted).notes[0].accepted, Instant::now());
+        let killed = Account::of(&ledger, &server, &again, &[Kill { begun, over }]);
         assert_eq!((killed.doubled.len(), killed.killed_between), (1, 0));
         ledger.unknown.insert(3, 1);
         assert_eq!(Account::of(&ledger, &server, &again, &[]).sent_again, 1);
+    }
+
+    /// A connection that is cut behind the 250, and its end seen.
+    fn cut_behind_the_250(server: &Server, number: u32) {
+        let stream = TcpStream::connect(server.address()).unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let first = &recipients(number)[0];
+        let envelope = format!("MAIL FROM:<a@b.test>\r\nRCPT TO:<{first}>\r\nDATA\r\n");
+        (&stream).write_all(envelope.as_bytes()).unwrap();
+        (&stream).write_all(&content(number)).unwrap();
+        (&stream).write_all(b".\r\n").unwrap();
+        // Greeting, MAIL, RCPT, DATA, the final dot.
+        (0..5).for_each(|_| drop(reply(&mut reader).unwrap()));
+        drop((reader, stream));
+        let ended = || locked(&server.noted).notes.last().is_some_and(|note| note.ended.is_some());
+        while !ended() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_connection_that_ended_at_a_kill_explains_a_copy_and_one_that_ended_by_itself_does_not() {
+        let server = Server::start(None);
+        let before = Instant::now();
+        cut_behind_the_250(&server, 3);
+        let taken = locked(&server.noted).notes[0].at;
+        let again = [(3, recipients(3))];
+        let of = |kills: &[Kill]| Account::of(&Ledger::default(), &server, &again, kills);
+        let after = Instant::now();
+        for begun in [before, taken] {
+            let account = of(&[Kill { begun, over: after }]);
+            assert_eq!((account.killed_between, account.doubled.len()), (1, 0), "{account:?}");
+        }
+        let (early, late) = (Kill { begun: before, over: before }, Kill { begun: after, over: after });
+        for kills in [&[][..], &[early], &[late]] {
+            let account = of(kills);
+            assert_eq!((account.killed_between, account.doubled.len()), (0, 1), "{account:?}");
+        }
     }
 
     #[test]

@@ -15,9 +15,10 @@ use crate::place::is_ours;
 use crate::staging::MAX_OUTSIDE;
 
 /// In the state folder, and not part of the state: content on its way, the lock, and what has ways of its own into a backup.
-const NOT_COPIED: [&str; 5] = ["spill", "spool", "store", lock::NAME, "lost+found"];
+const NOT_COPIED: [&str; 8] =
+    ["spill", "spool", "store", "store.export", "store.partial", "model", lock::NAME, "lost+found"];
 
-/// The files of the state folder, besides the spool and the store, whose lengths and consistency are their own affair.
+/// The files of the state folder, besides the spool, the store and the model, whose lengths and consistency are their own affair.
 /// Links are not followed, and neither they nor sockets are kept.
 ///
 /// # Errors

@@ -56,7 +56,13 @@ pub(super) async fn transaction_page(State(desk): Office, Path(id): Path<String>
 
 fn found(desk: &Desk, id: &str) -> Option<TransactionStory> {
     let id: TransactionId = id.parse().ok()?;
-    desk.kept(|kept| kept.memory.transaction(id)).map(|entry| TransactionStory::from(&*entry))
+    let (transaction, afterwards) =
+        desk.kept(|kept| (kept.memory.transaction(id), kept.memory.afterwards(id)));
+    match transaction {
+        Some(entry) => Some(TransactionStory::from(&*entry).then(&afterwards)),
+        None if afterwards.is_empty() => None,
+        None => Some(TransactionStory::without_beginning(id.to_string()).then(&afterwards)),
+    }
 }
 
 pub(super) fn html(markup: maud::Markup) -> Response {
@@ -143,17 +149,20 @@ pub(super) struct WholeSession {
 
 pub(super) async fn session(State(desk): Office, Path(id): Path<String>) -> Result<Json<WholeSession>, No> {
     let id: TraceId = id.parse().map_err(|_| No(StatusCode::BAD_REQUEST, "not a session's identifier"))?;
-    let (session, transactions) = desk.kept(|kept| kept.memory.session(id));
+    let (session, transactions) = desk.kept(|kept| {
+        let (session, transactions) = kept.memory.session(id);
+        let then = |entry: Arc<record::Transaction>| {
+            TransactionStory::from(&*entry).then(&kept.memory.afterwards(entry.id))
+        };
+        (session, transactions.into_iter().map(then).collect::<Vec<_>>())
+    });
     if session.is_none() && transactions.is_empty() {
         return Err(No(
             StatusCode::NOT_FOUND,
             "no such session in the trace; one that is still open comes into it with its first transaction",
         ));
     }
-    Ok(Json(WholeSession {
-        session: session.map(|session| SessionStory::from(&*session)),
-        transactions: transactions.iter().map(|entry| TransactionStory::from(&**entry)).collect(),
-    }))
+    Ok(Json(WholeSession { session: session.map(|session| SessionStory::from(&*session)), transactions }))
 }
 
 pub(super) async fn metrics(State(desk): Office) -> Response {
@@ -165,6 +174,17 @@ pub(super) async fn authority(State(desk): Office) -> Response {
     match desk.live().authority() {
         Some(authority) => ([(CONTENT_TYPE, "application/x-pem-file")], authority.pem).into_response(),
         None => nothing_here().await.into_response(),
+    }
+}
+
+/// For a backup, which finds it in the state folder.
+pub(super) async fn write_store_down(State(desk): Office) -> Result<Json<serde_json::Value>, No> {
+    match desk.live().write_store_down().await {
+        Ok(records) => Ok(Json(serde_json::json!({ "records": records }))),
+        Err(error) => {
+            tracing::error!(%error, "what is remembered could not be written down for a backup");
+            Err(No(StatusCode::INTERNAL_SERVER_ERROR, "it could not be written down; the log says why"))
+        }
     }
 }
 

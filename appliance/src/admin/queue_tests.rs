@@ -59,7 +59,7 @@ pub(super) async fn queue(recording: &Arc<Recording>, clock: Arc<dyn Clock>) -> 
     let reporter = Reporter { hostname: "mx1.example.net".into(), postmaster: "p@example.net".into() };
     let settings = QueueSettings::new(reporter);
     let way: Arc<dyn WayOut> = Arc::new(Way { opener, routing: Routing::default(), settings });
-    Queue::new(spool, clock, Box::new(move || Arc::clone(&way)))
+    Queue::new(spool, clock, Box::new(move || Arc::clone(&way)), Arc::default())
 }
 
 fn entry(number: u32, domain: &str, folder: Folder, received_at: Duration) -> Entry {

@@ -91,6 +91,10 @@ impl Live for FakeEngine {
 
     fn was_released(&self, _: smtp::TransactionId) {}
 
+    fn write_store_down(&self) -> crate::report::Writing<'_> {
+        Box::pin(std::future::ready(Ok(0)))
+    }
+
     fn draining(&self) -> bool {
         false
     }

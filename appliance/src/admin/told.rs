@@ -5,10 +5,9 @@ use maud::{Markup, html};
 use super::page::Frame;
 use super::tables::{outcome_class, when};
 use crate::config::size_in_words;
-use crate::report::{GroupStory, OpinionStory, RecipientStory, TransactionStory};
+use crate::report::{AfterwardsStory, GroupStory, OpinionStory, RecipientStory, TransactionStory};
 
 pub(super) fn transaction(frame: &Frame, story: &TransactionStory) -> Markup {
-    let from = if story.from.is_empty() { "<> (no one: a report)" } else { &story.from };
     frame.around("All times are UTC", html! {
         p.back { a href="/" { "Status" } }
         section.state.(outcome_class(&story.outcome)) {
@@ -16,6 +15,22 @@ pub(super) fn transaction(frame: &Frame, story: &TransactionStory) -> Markup {
             h1 { "Transaction " span.id { (story.id) } }
             @if !story.reply.is_empty() { p { "The client was told: " q.words { (story.reply) } } }
         }
+        @if story.has_beginning() { (session(story)) }
+        @else {
+            p.note { "Its session is not in the trace: it was before the last start, is too long ago, or there was none." }
+        }
+        @if !story.afterwards.is_empty() {
+            section.wide id="afterwards" {
+                h2 { "Afterwards" }
+                ol.plain { @for step in &story.afterwards { (one_step(step)) } }
+            }
+        }
+    })
+}
+
+fn session(story: &TransactionStory) -> Markup {
+    let from = if story.from.is_empty() { "<> (no one: a report)" } else { &story.from };
+    html! {
         section.wide {
             h2 { "The client" }
             dl.facts {
@@ -41,7 +56,20 @@ pub(super) fn transaction(frame: &Frame, story: &TransactionStory) -> Markup {
             @if story.groups.is_empty() { p.none { "No server was given this message." } }
             ol.plain { @for group in &story.groups { (one_group(group)) } }
         }
-    })
+    }
+}
+
+fn one_step(step: &AfterwardsStory) -> Markup {
+    html! {
+        li {
+            (when(&step.at)) " " span.words { (step.line()) }
+            @if !step.words.is_empty() { p.reason.words { q { (step.words) } } }
+            @for recipient in step.recipients.iter().filter(|recipient| !recipient.reply.is_empty()) {
+                (one_recipient(recipient))
+            }
+            @if !step.report.is_empty() { p.note { a href=(format!("/transactions/{}", step.report)) { "What became of the report" } } }
+        }
+    }
 }
 
 fn opinion(opinion: &OpinionStory, verdict: &str) -> Markup {

@@ -196,6 +196,25 @@ pub(super) fn session(session: &SessionStory) -> Vec<String> {
 
 /// A transaction from the client's first word to the last server's.
 pub(super) fn story(story: &TransactionStory) -> Vec<String> {
+    let mut lines = match story.has_beginning() {
+        true => session_of(story),
+        false => vec![
+            format!("transaction {}", story.id),
+            "  its session is not in the trace: it was before the last start, is too long ago, or there was none".to_owned(),
+        ],
+    };
+    for step in &story.afterwards {
+        lines.push(format!("  {} {}", step.at, step.line()));
+        if !step.words.is_empty() {
+            lines.push(format!("    {}", step.words));
+        }
+        let own = step.recipients.iter().filter(|recipient| !recipient.reply.is_empty());
+        lines.extend(own.map(|recipient| format!("    {}: {}", recipient.address, recipient.reply)));
+    }
+    lines
+}
+
+fn session_of(story: &TransactionStory) -> Vec<String> {
     let mut lines = vec![
         format!("transaction {}: {}", story.id, story.outcome),
         format!(

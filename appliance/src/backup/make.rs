@@ -11,6 +11,7 @@ use record::{Clock as _, SystemClock};
 use rustix::fs::{CWD, RenameFlags};
 use spool::Copying;
 
+use super::learnt::{Model, Store};
 use super::progress::Progress;
 use super::{Stopped, key};
 use crate::command::Backup;
@@ -45,9 +46,10 @@ pub(super) fn backup(config: &Path, options: &Backup, json: bool) -> Result<(), 
     let made = SystemClock.now().as_secs();
     let (mut all, elsewhere) = files_named(&config, &state_dir, &places.present(&folder))?;
     all.extend(sources(&state_dir)?);
-    let store = store(&state_dir)?;
-    let with_store = store.as_ref().is_none_or(|store| store.held.is_some());
-    all.extend(store.iter().flat_map(|store| store.files.iter().cloned()));
+    let store = Store::of(&config, &state_dir)?;
+    all.extend(store.files.iter().cloned());
+    let model = Model::of(&state_dir)?;
+    all.extend(model.sources.iter().cloned());
     // Last, so that the moment is as late as can be; nothing moves until all is copied.
     let copying = copying(&state_dir)?;
     for (path, length) in copying.iter().flat_map(Copying::files) {
@@ -68,12 +70,12 @@ pub(super) fn backup(config: &Path, options: &Backup, json: bool) -> Result<(), 
     let sealed = write(manifest, &all, sealed, &mut |done| progress.at(done, octets))?;
     let mut plain = sealed.finish().map_err(|error| reach(&options.file, &error))?;
     plain.flush().map_err(|error| reach(&options.file, &error))?;
-    drop((plain, copying, store, progress));
+    drop((plain, copying, model, progress));
     output.keep()?;
 
     if json {
         output::json(&serde_json::json!({
-            "file": options.file, "made": made, "files": all.len(), "octets": octets, "store": with_store,
+            "file": options.file, "made": made, "files": all.len(), "octets": octets, "store": store.lacking.is_none(),
         }));
     } else {
         output::line(&format!(
@@ -83,10 +85,8 @@ pub(super) fn backup(config: &Path, options: &Backup, json: bool) -> Result<(), 
             size_in_words(octets),
             state_dir.display(),
         ));
-        if !with_store {
-            output::line(
-                "  without what Postern remembers of senders and recipients: it is in use (docs/backup.md)",
-            );
+        if let Some(why) = &store.lacking {
+            output::line(&format!("  without what Postern remembers of senders and recipients: {why}"));
         }
     }
     Ok(())
@@ -112,40 +112,6 @@ fn copying(state_dir: &Path) -> Result<Option<Copying>, Stopped> {
 )]
 fn pause() {
     std::thread::sleep(Duration::from_millis(PAUSE.into()));
-}
-
-/// The files of the store, and its lock; without the lock there are no files: they change in place.
-struct Store {
-    held: Option<File>,
-    files: Vec<Source>,
-}
-
-/// `None` where there is no store.
-fn store(state_dir: &Path) -> Result<Option<Store>, Stopped> {
-    let folder = state_dir.join("store");
-    // The file that its engine locks for as long as it is open.
-    let database = folder.join("db");
-    let held = match File::open(&database) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(|error| reach(&database, &error))?,
-    };
-    if held.try_lock().is_err() {
-        return Ok(Some(Store { held: None, files: Vec::new() }));
-    }
-    let mut files = Vec::new();
-    let entries = std::fs::read_dir(&folder).map_err(|error| reach(&folder, &error))?;
-    for entry in entries {
-        let entry = entry.map_err(|error| reach(&folder, &error))?;
-        let facts = entry.metadata().map_err(|error| reach(&folder, &error))?;
-        if facts.is_file() {
-            files.push(Source::in_state(
-                state_dir,
-                &Path::new("store").join(entry.file_name()),
-                facts.len(),
-            )?);
-        }
-    }
-    Ok(Some(Store { held: Some(held), files }))
 }
 
 /// The file while it is not whole: under another name, and gone if nothing comes of it.
@@ -187,6 +153,6 @@ impl Drop for Output {
     }
 }
 
-fn reach(path: &Path, error: &io::Error) -> Stopped {
+pub(super) fn reach(path: &Path, error: &io::Error) -> Stopped {
     Stopped::Reach(format!("{}: {error}", path.display()))
 }

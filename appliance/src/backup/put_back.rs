@@ -16,6 +16,7 @@ use serde::Serialize;
 use spool::{Folder, RealDisk, Spool};
 use tokio::runtime::Handle;
 
+use super::learnt::{EXPORT, import_store, verify_store};
 use super::progress::Progress;
 use super::{Stopped, key};
 use crate::command::Restore;
@@ -45,6 +46,7 @@ pub(super) fn restore(config: &Path, options: &Restore, json: bool) -> Result<()
         return Err(BackupError::NotSound("it has no beginning".into()).into());
     };
     expect_config(&staging)?;
+    import_store(&staging.state()?)?;
     let held = spool(&staging.state()?.join("spool"), options.without_queue)?;
     let new_config = (!options.without_config).then_some(config.as_path());
     let plan = staging.plan(SystemClock.now().as_secs(), new_config, options.elsewhere);
@@ -87,8 +89,11 @@ impl Destination for Nowhere {
         Ok(())
     }
 
-    fn file(&mut self, _: &Name, _: &About<'_>, content: &mut dyn Read) -> Result<(), BackupError> {
+    fn file(&mut self, name: &Name, _: &About<'_>, content: &mut dyn Read) -> Result<(), BackupError> {
         self.files += 1;
+        if name.part == Part::State && name.path() == Path::new(EXPORT) {
+            verify_store(content)?;
+        }
         let copied = io::copy(content, &mut io::sink());
         copied.map(drop).map_err(|error| BackupError::NotSound(error.to_string()))
     }

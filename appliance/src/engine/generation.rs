@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use delivery::notification::Reporter;
-use delivery::{Opener, Pool, Tcp};
+use delivery::{Opener, Pool, ReportRate, Tcp};
 use intercept::Networks;
 use record::Clock;
 use relay::{
@@ -41,6 +41,8 @@ pub(super) struct Base {
     roles: Arc<Roles>,
     verifying: InnerVerification,
     called: CalledBefore,
+    /// How often senders are told, whatever of.
+    report_rate: Arc<ReportRate>,
     /// No second Postern, and no restore, while this one lives.
     _lock: backup::StateLock,
 }
@@ -86,8 +88,14 @@ impl Base {
             roles,
             verifying,
             called,
+            report_rate: Arc::default(),
             _lock: lock,
         })
+    }
+
+    /// How often senders are told.
+    pub(super) fn report_rate(&self) -> Arc<ReportRate> {
+        Arc::clone(&self.report_rate)
     }
 
     /// What is known of servers and recipients.
@@ -178,7 +186,7 @@ impl Base {
         tls: &tls::Settings,
         names: Names,
     ) -> Result<Driver, EngineError> {
-        let reporting = reporting(config, names.clone());
+        let reporting = reporting(config, names.clone(), Arc::clone(&self.report_rate));
         let outbound =
             outbound(config, names, tls, &self.state_dir, &self.clock, (&self.verifying, &self.called))
                 .await?;
@@ -246,11 +254,11 @@ impl Base {
 }
 
 /// Who tells senders what became of their messages.
-fn reporting(config: &Config, names: Names) -> Reporting {
+fn reporting(config: &Config, names: Names, rate: Arc<ReportRate>) -> Reporting {
     let hostname = config.hostname.to_string();
     let senders = Senders::new(names, &hostname);
     let reporter = Reporter { hostname: hostname.into(), postmaster: config.postmaster.as_str().into() };
-    Reporting::new(reporter, Arc::new(senders))
+    Reporting::new(reporter, Arc::new(senders), rate)
 }
 
 /// A backend by its config, with its servers for mail and for submission.

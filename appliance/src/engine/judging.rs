@@ -8,6 +8,7 @@ mod findings;
 mod kept;
 mod learning;
 mod peers;
+mod pressure;
 mod scanning;
 mod sitting;
 
@@ -18,12 +19,14 @@ use std::time::Duration;
 
 use judge::{Class, Features, Learnt, Lesson, Model, Source, Whom};
 use record::Clock;
-use relay::Relay;
+use relay::{Relay, Strain};
 use smtp::TransactionId;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use kept::Kept;
 use learning::{Addresses, Clerk};
+use pressure::UnderWay;
 use sitting::Rules;
 pub(super) use sitting::Sitting;
 
@@ -46,6 +49,7 @@ pub(super) struct Court {
     rules: Mutex<Option<Arc<Rules>>>,
     /// Somebody deals with them.
     has_clerk: AtomicBool,
+    under_way: UnderWay,
 }
 
 impl Court {
@@ -74,7 +78,14 @@ impl Court {
             reports: Mutex::default(),
             rules: Mutex::default(),
             has_clerk: AtomicBool::new(false),
+            under_way: UnderWay::default(),
         }))
+    }
+
+    /// How far it is behind: more mail is not let in while verdicts come late, or while there is nobody to read it.
+    pub(super) fn strain(&self) -> Strain {
+        let reading = self.roles.workers().map_or(Strain::None, |workers| pressure::of_readers(workers));
+        self.under_way.strain(Instant::now()).max(reading)
     }
 
     /// Where users report to, by the present config.

@@ -13,10 +13,11 @@ use tokio::time::Instant;
 
 use super::arming::Arming;
 use super::judging::Court;
+use super::remembering::Remembering;
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, CertificateState, Health, LearnOrder, Lesson,
     ListenerState, Live, NotJudging, QueueState, RecipientsState, RolesState, ScanOrder, Scanned, ServerState,
-    StrainState, VerifyingState,
+    StrainState, VerifyingState, Writing,
 };
 use crate::roles::Roles;
 
@@ -30,6 +31,7 @@ pub(super) struct Present {
     queue: Arc<Queue>,
     clock: Arc<dyn Clock>,
     court: Arc<OnceCell<Arc<Court>>>,
+    remembering: Arc<Remembering>,
 }
 
 impl Present {
@@ -40,10 +42,10 @@ impl Present {
         arming: Arc<Arming>,
         roles: Arc<Roles>,
         (queue, clock): (Arc<Queue>, Arc<dyn Clock>),
-        court: Arc<OnceCell<Arc<Court>>>,
+        (court, remembering): (Arc<OnceCell<Arc<Court>>>, Arc<Remembering>),
     ) -> Self {
         let (certificates, listeners) = (Mutex::new(certificates), Mutex::new(listeners));
-        Self { relay, certificates, listeners, arming, roles, queue, clock, court }
+        Self { relay, certificates, listeners, arming, roles, queue, clock, court, remembering }
     }
 
     /// After a reload that brought new ones.
@@ -125,6 +127,10 @@ impl Live for Present {
     fn learn(&self, class: judge::Class, order: LearnOrder) -> Asking<Lesson> {
         let court = self.court.get().cloned();
         Box::pin(async move { court.ok_or(NotJudging::Off)?.learn_message(class, order).await })
+    }
+
+    fn write_store_down(&self) -> Writing<'_> {
+        Box::pin(self.remembering.write_down(&self.relay))
     }
 
     fn queue(&self) -> QueueState {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use delivery::notification::Reporter;
-use delivery::{Opener, Pace, Queue, QueueSettings, WayOut};
+use delivery::{Opener, Pace, Queue, QueueSettings, ReportRate, WayOut};
 use record::Clock;
 use relay::{Relay, Serving};
 use route::{Destinations, Routing};
@@ -51,7 +51,12 @@ pub(super) struct Draining {
 
 impl Draining {
     /// Delivers for as long as the relay serves.
-    pub(super) fn start(config: &Config, relay: &Arc<Relay>, clock: Arc<dyn Clock>) -> Self {
+    pub(super) fn start(
+        config: &Config,
+        relay: &Arc<Relay>,
+        clock: Arc<dyn Clock>,
+        rate: Arc<ReportRate>,
+    ) -> Self {
         let settings = Arc::new(Mutex::new(Arc::new(settings(config))));
         let (present, shared) = (Arc::clone(relay), Arc::clone(&settings));
         let way = move || -> Arc<dyn WayOut> {
@@ -59,7 +64,7 @@ impl Draining {
             Arc::new(Generation { serving: present.serving(), settings })
         };
         let spool = relay.serving().driver.spool.clone();
-        let queue = Queue::new(spool, Arc::clone(&clock), Box::new(way));
+        let queue = Queue::new(spool, Arc::clone(&clock), Box::new(way), rate);
         tokio::spawn(keep_tidy(Arc::clone(relay), Arc::clone(&queue), clock));
         tokio::spawn(see_who_is_back(Arc::clone(relay), Arc::clone(&queue)));
         let delivering = tokio::spawn(Arc::clone(&queue).run(until_draining(Arc::clone(relay))));

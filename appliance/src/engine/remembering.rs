@@ -13,15 +13,24 @@ use route::{
 };
 use store::{Change, Settings, Store, StoreError, Table};
 use tls::{Connector, Ladder, LegPolicy, Roots};
+use tokio::time::Instant;
 
 use super::directory::LdapDirectory;
 use super::error::EngineError;
+use crate::backup::EXPORT;
 use crate::config;
+
+mod standing;
+
+use standing::STANDING;
 
 /// How often what was learnt is stored, and files are looked at: what a crash can lose.
 const OFTEN: Duration = Duration::from_secs(5);
 /// How often what is old is forgotten.
 const SWEEP: Duration = Duration::from_secs(3600);
+
+/// How often it is stored who is in good standing, all of it together.
+const STANDINGS: Duration = Duration::from_secs(5 * 60);
 
 /// What is known, and where it is kept.
 pub(super) struct Remembering {
@@ -31,6 +40,8 @@ pub(super) struct Remembering {
     /// Lists in files that the present config names.
     files: std::sync::Mutex<Vec<ListFile>>,
     written: std::sync::Mutex<Written>,
+    /// Where it is written down for a backup.
+    export: PathBuf,
 }
 
 /// What the store has of servers, so that only what is new is written.
@@ -52,6 +63,9 @@ pub(super) struct ListFile {
 impl Remembering {
     /// Opens the store, and takes back what is in it.
     pub(super) fn new(folder: PathBuf, clock: Arc<dyn Clock>) -> Result<Arc<Self>, EngineError> {
+        let export = folder.with_file_name(EXPORT);
+        // Of a backup that was broken off.
+        let _ = std::fs::remove_file(&export);
         let store =
             Store::start(Settings::in_folder(folder), Arc::clone(&clock)).map_err(EngineError::Store)?;
         Ok(Arc::new(Self {
@@ -60,6 +74,7 @@ impl Remembering {
             clock,
             files: std::sync::Mutex::default(),
             written: std::sync::Mutex::default(),
+            export,
         }))
     }
 
@@ -69,8 +84,13 @@ impl Remembering {
     }
 
     /// Takes back what was known before a restart. Without it mail goes on.
-    pub(super) async fn recall(&self, routing: &Routing) {
-        if let Err(error) = self.try_to_recall(routing).await {
+    pub(super) async fn recall(&self, relay: &Relay) {
+        let routing = &relay.serving().settings.routing;
+        let recalled = match self.recall_standing(relay).await {
+            Ok(()) => self.try_to_recall(routing).await,
+            other => other,
+        };
+        if let Err(error) = recalled {
             tracing::error!(%error, "what was known of servers and recipients cannot be read; it is learnt again");
         }
     }
@@ -86,6 +106,32 @@ impl Remembering {
             }
         }
         Ok(())
+    }
+
+    async fn recall_standing(&self, relay: &Relay) -> Result<(), StoreError> {
+        let mut all = store::Pairs::new();
+        self.each_page(STANDING, |pairs| all.extend(pairs.iter().cloned())).await?;
+        if let Some(known) = standing::read(&all, self.clock.now()) {
+            relay.admission().restore_standing(known, Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Stores who is in good standing, if that has changed since `stored`; returns what is stored now.
+    async fn store_standing(&self, relay: &Relay, stored: u64) -> u64 {
+        let admission = relay.admission();
+        let revision = admission.standing_revision();
+        if revision == stored {
+            return stored;
+        }
+        let changes = standing::changes(&admission.in_good_standing(Instant::now()), self.clock.now());
+        match self.store.apply(STANDING, changes).await {
+            Ok(()) => revision,
+            Err(error) => {
+                tracing::error!(%error, "who is in good standing is not stored");
+                stored
+            }
+        }
     }
 
     async fn each_page(&self, table: Table, mut take: impl FnMut(&store::Pairs)) -> Result<(), StoreError> {
@@ -144,7 +190,8 @@ impl Remembering {
 
     /// Stores what was learnt and looks at files, for as long as the relay serves.
     pub(super) async fn keep(self: Arc<Self>, relay: Arc<Relay>) {
-        let mut since_sweep = Duration::ZERO;
+        let (mut since_sweep, mut since_standing) = (Duration::ZERO, Duration::ZERO);
+        let mut standing = 0;
         let mut fails = false;
         while !relay.is_draining() {
             tokio::time::sleep(OFTEN).await;
@@ -152,6 +199,11 @@ impl Remembering {
             if since_sweep >= SWEEP {
                 since_sweep = Duration::ZERO;
                 self.known.sweep(self.clock.now());
+            }
+            since_standing += OFTEN;
+            if since_standing >= STANDINGS {
+                since_standing = Duration::ZERO;
+                standing = self.store_standing(&relay, standing).await;
             }
             match self.store_what_is_new(&relay.serving().settings.routing).await {
                 Ok(()) if fails => {
@@ -170,10 +222,18 @@ impl Remembering {
     }
 
     /// The same once more, at the end.
-    pub(super) async fn finish(&self, routing: &Routing) {
-        if let Err(error) = self.store_what_is_new(routing).await {
+    pub(super) async fn finish(&self, relay: &Relay) {
+        self.store_standing(relay, 0).await;
+        if let Err(error) = self.store_what_is_new(&relay.serving().settings.routing).await {
             tracing::error!(%error, "the last facts about servers and recipients are lost");
         }
+    }
+
+    /// Writes all of it into a file of the state folder, for a backup; with what was learnt within the last seconds.
+    pub(super) async fn write_down(&self, relay: &Relay) -> Result<u64, StoreError> {
+        self.store_standing(relay, 0).await;
+        self.store_what_is_new(&relay.serving().settings.routing).await?;
+        self.store.export(self.export.clone()).await
     }
 
     async fn store_what_is_new(&self, routing: &Routing) -> Result<(), StoreError> {

@@ -1,4 +1,4 @@
-//! What the machine has left, measured once a second: sessions are refused before it runs short (`relay::Measured`).
+//! What the machine and the judge have left, measured once a second: sessions are refused before it runs short (`relay::Measured`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,6 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use relay::{Relay, Resource, Strain};
+use tokio::sync::OnceCell;
+
+use super::judging::Court;
 
 /// How often it is measured. Between two looks no more sessions can come than `sessions` allows.
 const TICK: Duration = Duration::from_secs(1);
@@ -46,7 +49,7 @@ impl Left {
 }
 
 /// Measures for as long as the relay serves, and says when a resource becomes short and when it is not any more.
-pub(super) async fn keep_measuring(relay: Arc<Relay>, state_dir: PathBuf) {
+pub(super) async fn keep_measuring(relay: Arc<Relay>, state_dir: PathBuf, court: Arc<OnceCell<Arc<Court>>>) {
     let mut said = [(Resource::Memory, Strain::None); Resource::ALL.len()];
     while !relay.is_draining() {
         let folder = state_dir.clone();
@@ -56,6 +59,8 @@ pub(super) async fn keep_measuring(relay: Arc<Relay>, state_dir: PathBuf) {
             relay.admission().measured().memory_is(memory.map_or(Strain::None, Left::of_memory));
             relay.admission().measured().disk_is(disk.map_or(Strain::None, Left::of_disk));
         }
+        let judge = court.get().map_or(Strain::None, |court| court.strain());
+        relay.admission().measured().judge_is(judge);
         let strains = relay.admission().strains(&relay.serving().settings.limits);
         for ((_, before), (resource, now)) in said.iter().zip(strains).filter(|((_, a), (_, b))| a != b) {
             say(resource, *before, now);

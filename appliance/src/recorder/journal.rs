@@ -17,6 +17,8 @@ pub(super) fn write(event: &Event) {
         Event::Session(event) => session(event),
         Event::Transaction(event) => transaction(event),
         Event::LegFailed(event) => leg_failed(event),
+        // Whoever does it has a line of its own, with what the spool calls the message.
+        Event::Afterwards(_) => {}
     }
 }
 

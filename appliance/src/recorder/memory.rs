@@ -6,43 +6,58 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use record::{Event, GroupOutcome, Session, TlsOutcome, Transaction};
+use record::{Afterwards, Event, GroupOutcome, Leg, RecipientOutcome, Session, TlsOutcome, Transaction};
 use smtp::{TraceId, TransactionId};
 
 use crate::report::NotReached;
 
 /// Transactions kept, and sessions kept.
 const MAX_ENTRIES: usize = 10_000;
+/// Things that became of messages behind their transactions, kept: a message that waits for days has many.
+const MAX_STEPS: usize = 30_000;
+/// The last of them that are told of one message.
+const STEPS_TOLD: usize = 200;
 /// Octets kept of each, whatever peers put into addresses, names and replies.
 const MAX_BYTES: usize = 48 << 20;
 /// Failed connections to servers kept.
 const MAX_FAILURES: usize = 100;
 
 /// The trace in memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Memory {
     transactions: Ring<Transaction>,
     sessions: Ring<Session>,
+    afterwards: Ring<Afterwards>,
     failures: VecDeque<NotReached>,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            transactions: Ring::new(MAX_ENTRIES),
+            sessions: Ring::new(MAX_ENTRIES),
+            afterwards: Ring::new(MAX_STEPS),
+            failures: VecDeque::new(),
+        }
+    }
 }
 
 #[derive(Debug)]
 struct Ring<T> {
     entries: VecDeque<(usize, Arc<T>)>,
     bytes: usize,
-}
-
-impl<T> Default for Ring<T> {
-    fn default() -> Self {
-        Self { entries: VecDeque::new(), bytes: 0 }
-    }
+    most: usize,
 }
 
 impl<T> Ring<T> {
+    fn new(most: usize) -> Self {
+        Self { entries: VecDeque::new(), bytes: 0, most }
+    }
+
     fn push(&mut self, entry: T, bytes: usize) {
         self.entries.push_back((bytes, Arc::new(entry)));
         self.bytes += bytes;
-        while self.entries.len() > MAX_ENTRIES || self.bytes > MAX_BYTES {
+        while self.entries.len() > self.most || self.bytes > MAX_BYTES {
             let Some((bytes, _)) = self.entries.pop_front() else { break };
             self.bytes -= bytes;
         }
@@ -93,6 +108,10 @@ impl Memory {
                 let bytes = size_of::<Session>() + session.helo.len() + tls_bytes(&session.tls);
                 self.sessions.push(*session, bytes);
             }
+            Event::Afterwards(afterwards) => {
+                let bytes = afterwards_bytes(&afterwards);
+                self.afterwards.push(*afterwards, bytes);
+            }
             Event::LegFailed(failure) => {
                 if self.failures.len() == MAX_FAILURES {
                     self.failures.pop_front();
@@ -111,6 +130,14 @@ impl Memory {
     /// One transaction.
     pub fn transaction(&self, id: TransactionId) -> Option<Arc<Transaction>> {
         self.transactions.latest_first().find(|transaction| transaction.id == id).cloned()
+    }
+
+    /// What became of a message behind its transaction, the last of it, in order.
+    pub fn afterwards(&self, id: TransactionId) -> Vec<Arc<Afterwards>> {
+        let steps = self.afterwards.latest_first().filter(|step| step.transaction == id);
+        let mut steps: Vec<_> = steps.take(STEPS_TOLD).cloned().collect();
+        steps.reverse();
+        steps
     }
 
     /// A session, if it has ended, and its transactions that have, latest first.
@@ -142,28 +169,46 @@ impl Memory {
     }
 }
 
+fn reply_bytes(reply: &smtp::Reply) -> usize {
+    const REPLY: usize = 64;
+    REPLY + reply.lines().map(|line| line.len() + 1).sum::<usize>()
+}
+
+fn recipients_bytes(recipients: &[RecipientOutcome]) -> usize {
+    let one = |recipient: &RecipientOutcome| {
+        size_of_val(recipient) + recipient.address.len() + recipient.reply.as_ref().map_or(0, reply_bytes)
+    };
+    recipients.iter().map(one).sum()
+}
+
+fn leg_bytes(leg: &Leg) -> usize {
+    leg.backend.len() + tls_bytes(&leg.tls)
+}
+
+fn afterwards_bytes(afterwards: &Afterwards) -> usize {
+    size_of::<Afterwards>()
+        + afterwards.leg.as_ref().map_or(0, leg_bytes)
+        + recipients_bytes(&afterwards.recipients)
+        + afterwards.words.as_ref().map_or(0, reply_bytes)
+}
+
 /// What it takes in memory, roughly and rather too much.
 fn transaction_bytes(transaction: &Transaction) -> usize {
-    const REPLY: usize = 64;
-    let reply = |reply: &smtp::Reply| REPLY + reply.lines().map(|line| line.len() + 1).sum::<usize>();
-    let recipients = transaction.recipients.iter().map(|recipient| {
-        size_of_val(recipient) + recipient.address.len() + recipient.reply.as_ref().map_or(0, reply)
-    });
     let groups = transaction.groups.iter().map(|group| {
         let words = match group {
             GroupOutcome::Delivered { reply, .. } | GroupOutcome::Refused { reply, .. } => reply,
             GroupOutcome::Spooled { reason, .. } => reason,
         };
-        let leg = super::metrics::leg_of(group).map_or(0, |leg| leg.backend.len() + tls_bytes(&leg.tls));
-        size_of_val(group) + reply(words) + leg
+        let leg = super::metrics::leg_of(group).map_or(0, leg_bytes);
+        size_of_val(group) + reply_bytes(words) + leg
     });
     size_of::<Transaction>()
         + transaction.opinion.as_deref().map_or(0, opinion_bytes)
         + transaction.helo.len()
         + transaction.reverse_path.len()
         + tls_bytes(&transaction.tls)
-        + transaction.reply.as_ref().map_or(0, reply)
-        + recipients.sum::<usize>()
+        + transaction.reply.as_ref().map_or(0, reply_bytes)
+        + recipients_bytes(&transaction.recipients)
         + groups.sum::<usize>()
 }
 
@@ -217,6 +262,27 @@ mod tests {
         }
         let found = memory.transactions(&Query { last: 1000, ..Query::default() }).len();
         assert!((40..48).contains(&found), "{found}");
+    }
+
+    #[test]
+    fn what_became_of_a_message_is_told_in_order_and_bounded() {
+        let mut memory = Memory::default();
+        let (one, other) = (samples::transaction(1).id, samples::transaction(2).id);
+        let mut add = |id, second: u64| {
+            let step = samples::afterwards(id, record::Step::Deferred, Duration::from_secs(second));
+            memory.add(Event::Afterwards(Box::new(step)), Duration::ZERO);
+        };
+        add(other, 0);
+        (0..300).for_each(|second| add(one, second));
+        let seconds: Vec<_> = memory.afterwards(one).iter().map(|step| step.at.as_secs()).collect();
+        assert_eq!(seconds, (100..300).collect::<Vec<_>>());
+        assert_eq!(memory.afterwards(other).len(), 1);
+        let mut add = |id| {
+            let step = samples::afterwards(id, record::Step::Deferred, Duration::ZERO);
+            memory.add(Event::Afterwards(Box::new(step)), Duration::ZERO);
+        };
+        (0..MAX_STEPS).for_each(|_| add(one));
+        assert!(memory.afterwards(other).is_empty(), "the oldest go");
     }
 
     #[test]

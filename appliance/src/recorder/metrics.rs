@@ -188,6 +188,8 @@ impl Metrics {
                 let backend = failure.backend.to_string();
                 self.leg_failures.get_or_create(&BackendLabel { backend }).inc();
             }
+            // The queue has totals of its own.
+            Event::Afterwards(_) => {}
         }
     }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use record::{
-    Abuse, FarProof, GroupOutcome, Leg, LegFailure, Protocol, RecipientOutcome, Session, SessionEnd,
-    TlsFacts, TlsOutcome, TlsVersion, Transaction, Verdict,
+    Abuse, Afterwards, FarProof, GroupOutcome, Leg, LegFailure, Protocol, RecipientOutcome, Session,
+    SessionEnd, Step, TlsFacts, TlsOutcome, TlsVersion, Transaction, Verdict,
 };
 use smtp::{EnhancedCode, Reply, ReplyCode, TraceId, TransactionId};
 
@@ -101,5 +101,24 @@ pub(crate) fn leg_failure() -> LegFailure {
         server: "10.0.0.11:25".parse().unwrap(),
         source: None,
         reason: "connection refused".into(),
+    }
+}
+
+pub(crate) fn afterwards(transaction: TransactionId, step: Step, at: Duration) -> Afterwards {
+    let leg = Leg {
+        backend: "exchange".into(),
+        server: "10.0.0.10:25".parse().unwrap(),
+        tls: tls("mail.inside"),
+        client_address: "xclient",
+        reused: false,
+    };
+    Afterwards {
+        transaction,
+        at,
+        step,
+        leg: Some(leg),
+        recipients: vec![RecipientOutcome { address: "bob@example.net".into(), reply: None }],
+        recipients_in_all: 1,
+        words: Some(reply(451, "come back later")),
     }
 }

@@ -1,9 +1,11 @@
 //! The present state, which the page is told by whoever runs the engine.
 
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
+use store::StoreError;
 
 use super::queue::QueueState;
 use super::scan::{LearnOrder, Lesson, NotJudging, ScanOrder, Scanned};
@@ -12,7 +14,7 @@ use super::scan::{LearnOrder, Lesson, NotJudging, ScanOrder, Scanned};
 pub type Asking<T> = Pin<Box<dyn Future<Output = Result<T, NotJudging>> + Send>>;
 
 /// Answers what is so now. Asked at every look at the page: must be quick and must not block, but for what
-/// is [`Asking`].
+/// is [`Asking`] or [`Writing`].
 pub trait Live: Send + Sync + 'static {
     /// Where mail comes in, in the config's order.
     fn listeners(&self) -> Vec<ListenerState>;
@@ -44,12 +46,18 @@ pub trait Live: Send + Sync + 'static {
     fn learn(&self, class: judge::Class, order: LearnOrder) -> Asking<Lesson>;
     /// A person let this message out of the quarantine: whoever learns may learn from it.
     fn was_released(&self, transaction: smtp::TransactionId);
+    /// Writes all that the store has into a file of the state folder, for a backup; how many records there are. Takes as long as
+    /// the disk takes.
+    fn write_store_down(&self) -> Writing<'_>;
 }
+
+/// What [`Live::write_store_down`] returns.
+pub type Writing<'a> = Pin<Box<dyn Future<Output = Result<u64, StoreError>> + Send + 'a>>;
 
 /// How far something is used up of which there can be too little.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StrainState {
-    /// `memory`, `disk`, `files`, `sessions` or `in_flight`.
+    /// `memory`, `disk`, `files`, `sessions`, `in_flight` or `judge`.
     pub resource: String,
     /// How far.
     pub strain: Strain,

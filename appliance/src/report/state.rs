@@ -96,6 +96,10 @@ fn runs_short(strains: &[StrainState]) -> Option<State> {
         "disk" => ("room on the disk", "Make room where state_dir is, or give it a larger disk."),
         "files" => ("open files", "Raise the limit on open files (LimitNOFILE=) or lower limits.sessions."),
         "sessions" => ("open sessions", "See in the trace who opens them; limits.sessions can be raised."),
+        "judge" => (
+            "time for verdicts",
+            "See in the trace what takes long: mail that is hard to read wants more cores, silent name servers better ones.",
+        ),
         _ => ("messages in flight", "See which server answers slowly; limits.in_flight can be raised."),
     };
     Some(match worst.strain {

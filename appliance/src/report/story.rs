@@ -1,6 +1,8 @@
 //! One session or transaction as it is told: to people on the page and by `postern trace`, to programs as JSON.
 
-use record::{GroupOutcome, Leg, SessionEnd, TlsOutcome, rfc3339_date};
+use std::sync::Arc;
+
+use record::{GroupOutcome, Leg, SessionEnd, Step, TlsOutcome, rfc3339_date};
 use serde::{Deserialize, Serialize};
 
 /// A session.
@@ -72,6 +74,64 @@ pub struct TransactionStory {
     pub reply: String,
     /// What each server did.
     pub groups: Vec<GroupStory>,
+    /// What became of it afterwards, in order; the last two hundred.
+    #[serde(default)]
+    pub afterwards: Vec<AfterwardsStory>,
+}
+
+/// Something that became of a message behind its transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AfterwardsStory {
+    /// When (RFC 3339).
+    pub at: String,
+    /// `delivered`, `deferred`, `refused`, `expired`, `told`, `set aside`, `hastened`, `held`, `released` or `removed`.
+    pub step: String,
+    /// The transaction of the report by which its sender was told; empty with other steps.
+    pub report: String,
+    /// The server; `None` if none was asked.
+    pub leg: Option<LegStory>,
+    /// For whom, at most the first hundred, with words of their own where they have some; none: for all that remained.
+    pub recipients: Vec<RecipientStory>,
+    /// For how many in all; 0: for all that remained.
+    pub recipients_in_all: u32,
+    /// The server's words, or Postern's.
+    pub words: String,
+}
+
+impl From<&record::Afterwards> for AfterwardsStory {
+    fn from(afterwards: &record::Afterwards) -> Self {
+        Self {
+            at: rfc3339_date(afterwards.at),
+            step: afterwards.step.name().to_owned(),
+            report: match afterwards.step {
+                Step::Told(report) => report.to_string(),
+                _ => String::new(),
+            },
+            leg: afterwards.leg.as_ref().map(LegStory::from),
+            recipients: afterwards.recipients.iter().map(RecipientStory::from).collect(),
+            recipients_in_all: afterwards.recipients_in_all,
+            words: afterwards.words.as_ref().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+}
+
+impl AfterwardsStory {
+    /// What, where and for whom, in a line.
+    pub fn line(&self) -> String {
+        let mut line = self.step.clone();
+        if !self.report.is_empty() {
+            line.push_str(&format!(" of it, by the report {}", self.report));
+        }
+        if let Some(leg) = &self.leg {
+            line.push_str(&format!(": {} of {}, {}", leg.server, leg.backend, leg.tls.words()));
+        }
+        match (self.recipients.first(), self.recipients_in_all) {
+            (Some(first), 1) => line.push_str(&format!(", to {}", first.address)),
+            (Some(first), all) => line.push_str(&format!(", to {} and {} more", first.address, all - 1)),
+            (None, _) => {}
+        }
+        line
+    }
 }
 
 /// Why a message was judged as it was.
@@ -228,6 +288,45 @@ impl From<&record::Session> for SessionStory {
     }
 }
 
+impl TransactionStory {
+    /// With what became of the message afterwards.
+    #[must_use]
+    pub fn then(mut self, afterwards: &[Arc<record::Afterwards>]) -> Self {
+        self.afterwards = afterwards.iter().map(|step| AfterwardsStory::from(&**step)).collect();
+        self
+    }
+
+    /// Of a message whose transaction is not in the trace, or was never one of a client's, as those of reports.
+    pub fn without_beginning(id: String) -> Self {
+        Self {
+            id,
+            began: String::new(),
+            lasted_ms: 0,
+            settled_in_ms: 0,
+            protocol: String::new(),
+            client: String::new(),
+            helo: String::new(),
+            tls: TlsStory::default(),
+            authenticated: false,
+            from: String::new(),
+            recipients: Vec::new(),
+            recipients_named: 0,
+            size: 0,
+            verdict: String::new(),
+            opinion: None,
+            outcome: "spooled".to_owned(),
+            reply: String::new(),
+            groups: Vec::new(),
+            afterwards: Vec::new(),
+        }
+    }
+
+    /// Whether the trace has what the client said.
+    pub fn has_beginning(&self) -> bool {
+        !self.began.is_empty()
+    }
+}
+
 impl From<&record::Transaction> for TransactionStory {
     fn from(transaction: &record::Transaction) -> Self {
         Self {
@@ -249,6 +348,7 @@ impl From<&record::Transaction> for TransactionStory {
             outcome: crate::recorder::outcome(transaction).name().to_owned(),
             reply: transaction.reply.as_ref().map(ToString::to_string).unwrap_or_default(),
             groups: transaction.groups.iter().map(GroupStory::from).collect(),
+            afterwards: Vec::new(),
         }
     }
 }

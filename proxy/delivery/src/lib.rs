@@ -19,6 +19,7 @@ mod probe;
 mod probe_recipients;
 mod probed;
 mod queue;
+mod report_rate;
 pub mod timeouts;
 
 pub use delivered::Delivered;
@@ -31,3 +32,4 @@ pub use probe::probe;
 pub use probe_recipients::probe_recipients;
 pub use probed::{FarSide, NotProven, OpenProbe, ProbeRequest, Probed, Shown};
 pub use queue::{DestinationState, Pace, Present, Queue, Settings as QueueSettings, Totals, WayOut};
+pub use report_rate::ReportRate;

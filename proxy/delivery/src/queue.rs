@@ -13,10 +13,10 @@
 mod gate;
 mod lane;
 mod overview;
-mod reports;
 mod settings;
 mod settle;
 mod terms;
+mod told;
 mod transaction;
 
 use std::collections::HashMap;
@@ -35,8 +35,9 @@ use gate::Gate;
 pub use gate::Pace;
 use lane::Lane;
 pub use overview::{DestinationState, Totals};
-use reports::Reports;
 pub use settings::{Present, Settings, WayOut};
+
+use crate::report_rate::ReportRate;
 
 /// Events that come together are looked at together.
 const BREATH: Duration = Duration::from_millis(2);
@@ -51,7 +52,7 @@ pub struct Queue {
     clock: Arc<dyn Clock>,
     present: Present,
     state: Mutex<State>,
-    reports: Reports,
+    reports: Arc<ReportRate>,
     counts: Counts,
     wake: Notify,
     /// Destinations wait because all connections are in use.
@@ -108,14 +109,14 @@ impl Counts {
 }
 
 impl Queue {
-    /// The queue of a spool; nothing happens before [`Queue::run`].
-    pub fn new(spool: Spool, clock: Arc<dyn Clock>, present: Present) -> Arc<Self> {
+    /// The queue of a spool; nothing happens before [`Queue::run`]. Senders are told no more often than `reports` allows.
+    pub fn new(spool: Spool, clock: Arc<dyn Clock>, present: Present, reports: Arc<ReportRate>) -> Arc<Self> {
         Arc::new(Self {
             spool,
             clock,
             present,
             state: Mutex::default(),
-            reports: Reports::default(),
+            reports,
             counts: Counts::default(),
             wake: Notify::new(),
             crowded: AtomicBool::new(false),
@@ -209,8 +210,10 @@ impl Queue {
                 }
             }
         }
+        let before = self.looked_up(ids);
         let done = self.spool.order(ids, order).await?;
         self.wake.notify_one();
+        self.tell_order(&before, order);
         Ok(done)
     }
 
@@ -237,7 +240,7 @@ impl Queue {
         &self.counts
     }
 
-    fn reports(&self) -> &Reports {
+    fn reports(&self) -> &ReportRate {
         &self.reports
     }
 

@@ -16,6 +16,8 @@ pub enum Event {
     Transaction(Box<Transaction>),
     /// A connection to a server could not be opened or used.
     LegFailed(Box<LegFailure>),
+    /// Something became of a message behind its transaction.
+    Afterwards(Box<Afterwards>),
 }
 
 /// What is spoken on a listener.
@@ -169,12 +171,74 @@ pub struct Transaction {
     pub groups: Vec<GroupOutcome>,
 }
 
+/// What became of a message that is kept on disk, or of its sender, once its transaction was over.
+#[derive(Clone, Debug)]
+pub struct Afterwards {
+    /// The transaction that it came in.
+    pub transaction: TransactionId,
+    /// When, since 1970.
+    pub at: Duration,
+    /// What.
+    pub step: Step,
+    /// The server that was asked; `None` if none was.
+    pub leg: Option<Leg>,
+    /// For whom, at most the first hundred; none: for all that remain. Each with its own words where they are not `words`.
+    pub recipients: Vec<RecipientOutcome>,
+    /// For how many in all; 0: for all that remain.
+    pub recipients_in_all: u32,
+    /// The server's words, or Postern's; `None` where there is nothing to say.
+    pub words: Option<Reply>,
+}
+
+/// What can become of a message behind its transaction. A closed list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The server took it.
+    Delivered,
+    /// The server put it off.
+    Deferred,
+    /// The server refused it for good.
+    Refused,
+    /// Its time was over.
+    Expired,
+    /// Its sender was told, by the report of this transaction.
+    Told(TransactionId),
+    /// Nobody may be told: it lies in the folder `expired`, for a person.
+    SetAside,
+    /// A person wants it to be tried now.
+    Hastened,
+    /// A person holds it back.
+    Held,
+    /// A person let it go, or put it into the queue again.
+    Released,
+    /// It was thrown away: by a person, or at the end of a folder's term.
+    Removed,
+}
+
+impl Step {
+    /// The word in traces.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Delivered => "delivered",
+            Self::Deferred => "deferred",
+            Self::Refused => "refused",
+            Self::Expired => "expired",
+            Self::Told(_) => "told",
+            Self::SetAside => "set aside",
+            Self::Hastened => "hastened",
+            Self::Held => "held",
+            Self::Released => "released",
+            Self::Removed => "removed",
+        }
+    }
+}
+
 /// What the client was told of one recipient.
 #[derive(Clone, Debug)]
 pub struct RecipientOutcome {
     /// Forward-path as received.
     pub address: Box<str>,
-    /// The reply to RCPT; `None` while none was sent.
+    /// The reply to RCPT; `None` while none was sent. Behind the transaction, the last words about it.
     pub reply: Option<Reply>,
 }
 

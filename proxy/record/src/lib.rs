@@ -1,4 +1,5 @@
-//! What happened, as values: one [`Event`] for each session and each transaction, and the clock that dates them.
+//! What happened, as values: one [`Event`] for each session and each transaction, one for each thing
+//! that becomes of a message afterwards, and the clock that dates them.
 //!
 //! The rooms below the appliance tell what they did through `dyn` [`Recorder`] and know nothing of logs, traces,
 //! metrics and pages, which are made from it. The list of events is closed. No event holds message content, a
@@ -11,7 +12,8 @@ mod verdict;
 
 pub use clock::{Clock, SimulatedClock, SystemClock, rfc3339_date, rfc5322_date};
 pub use event::{
-    Abuse, Event, GroupOutcome, Leg, LegFailure, Protocol, RecipientOutcome, Session, SessionEnd, Transaction,
+    Abuse, Afterwards, Event, GroupOutcome, Leg, LegFailure, Protocol, RecipientOutcome, Session, SessionEnd,
+    Step, Transaction,
 };
 pub use tls::{FarProof, TlsFacts, TlsOutcome, TlsVersion};
 pub use verdict::{Check, Direction, MAX_CHECKS, MAX_WORDS, Opinion, Verdict};

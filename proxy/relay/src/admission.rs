@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::budget::Budget;
 use crate::scarcity::{Measured, Resource, Strain};
 use crate::settings::Limits;
-use crate::standing::Standing;
+use crate::standing::{InGoodStanding, Standing};
 
 /// Abuses of one network within [`REMEMBERED`] that get it banned.
 const ABUSES: u32 = 10;
@@ -81,7 +81,7 @@ impl Admission {
         Arc::new(Self { budget, measured, max_files, files, state: Mutex::new(state) })
     }
 
-    /// Where it is told what only the system knows.
+    /// Where it is told what only the system, or the judge, knows.
     pub fn measured(&self) -> &Measured {
         &self.measured
     }
@@ -100,12 +100,28 @@ impl Admission {
             Resource::Files => Strain::of(self.files.load(Ordering::Relaxed), self.max_files / 10 * 9),
             Resource::Sessions => Strain::of(sessions as u64, limits.sessions as u64),
             Resource::InFlight => Strain::of(self.budget.used(), self.budget.limit() / 10 * 9),
+            Resource::Judge => self.measured.judge(),
         }
     }
 
     /// Sessions at the moment.
     pub fn sessions(&self) -> usize {
         self.state().sessions
+    }
+
+    /// A number that changes with who is in good standing.
+    pub fn standing_revision(&self) -> u64 {
+        self.state().standing.revision()
+    }
+
+    /// Who is in good standing.
+    pub fn in_good_standing(&self, now: Instant) -> InGoodStanding {
+        self.state().standing.all(now)
+    }
+
+    /// Who was before a restart.
+    pub fn restore_standing(&self, all: InGoodStanding, now: Instant) {
+        self.state().standing.restore(all, now);
     }
 
     /// Networks that are banned at the moment, each with what is left of its ban.
@@ -262,7 +278,7 @@ mod tests {
         let inside = Networks::from_iter(["10.0.0.0/8".parse().unwrap()]);
         let admit = |a: &str| admission.admit(caller(a), &limits, &inside, Instant::now());
         admit("192.0.2.1").unwrap().was_served(Instant::now());
-        for set in [Measured::memory_is, Measured::disk_is] {
+        for set in [Measured::memory_is, Measured::disk_is, Measured::judge_is] {
             set(admission.measured(), Strain::High);
             assert!(admit("192.0.2.1").is_ok() && admit("10.0.0.1").is_ok());
             assert_eq!(admit("192.0.2.2").unwrap_err(), Abuse::Overload);

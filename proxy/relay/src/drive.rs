@@ -347,9 +347,7 @@ impl Run {
 
     /// The session does not wait for it, and may be over before.
     fn report(&self, relayed: Relayed) {
-        let Some(reporting) = self.driver.reporting.clone() else { return };
-        let (spool, file) = (self.driver.spool.clone(), self.spill.file());
-        tokio::spawn(async move { reporting::report(&reporting, spool, relayed, file).await });
+        tokio::spawn(reporting::report(Arc::clone(&self.driver), relayed, self.spill.file()));
     }
 
     fn lose_leg(&mut self, leg: LegId, reason: &str) {

@@ -42,3 +42,4 @@ pub use session::{
     Action, Arrival, Beginning, Carriage, Input, LegId, Question, Session, SpoolRequest, Wants, step,
 };
 pub use settings::{InboundPlain, Limits, Settings};
+pub use standing::InGoodStanding;

@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::sync::Arc;
 
+use delivery::ReportRate;
 use delivery::notification::{Excerpt, Fate, MAX_RETURNED, Original, Outcome, Reporter, Speaker};
+use record::{Afterwards, Event, Step};
 use smtp::{Envelope, Reply, TransactionId};
-use spool::{Content, SenderProof, Spool};
+use spool::{Content, SenderProof};
 use tokio::sync::Semaphore;
 
-use crate::drive::content_of;
+use crate::drive::{Driver, content_of};
 use crate::senders::{Claim, Senders};
 use crate::session::Carriage;
 
@@ -25,13 +27,15 @@ pub struct Reporting {
     pub reporter: Reporter,
     /// Knows who may be told.
     pub senders: Arc<dyn Senders>,
+    /// How often; whoever else reports to senders keeps to the same.
+    pub rate: Arc<ReportRate>,
     turns: Semaphore,
 }
 
 impl Reporting {
-    /// Nobody was told anything yet.
-    pub fn new(reporter: Reporter, senders: Arc<dyn Senders>) -> Self {
-        Self { reporter, senders, turns: Semaphore::new(AT_ONCE) }
+    /// Nobody is being told anything yet.
+    pub fn new(reporter: Reporter, senders: Arc<dyn Senders>, rate: Arc<ReportRate>) -> Self {
+        Self { reporter, senders, rate, turns: Semaphore::new(AT_ONCE) }
     }
 }
 
@@ -66,7 +70,8 @@ pub struct HandedOn {
 }
 
 /// Writes the report and puts it into the queue, if the sender may be told.
-pub(crate) async fn report(reporting: &Reporting, spool: Spool, relayed: Relayed, file: Option<Arc<File>>) {
+pub(crate) async fn report(driver: Arc<Driver>, relayed: Relayed, file: Option<Arc<File>>) {
+    let Some(reporting) = driver.reporting.as_deref() else { return };
     let transaction = relayed.transaction;
     let Ok(_turn) = reporting.turns.try_acquire() else {
         tracing::warn!(%transaction, "too many reports at once: that this message was relayed is not told");
@@ -78,6 +83,12 @@ pub(crate) async fn report(reporting: &Reporting, spool: Spool, relayed: Relayed
         tracing::info!(%transaction, "relayed; nothing proves who sent it, so that nobody is told");
         return;
     }
+    let reverse_path = &relayed.envelope.mail.reverse_path;
+    if !reporting.rate.allows(reverse_path, driver.opener.clock.now()) {
+        let sender = reverse_path.as_str();
+        tracing::warn!(%transaction, sender, "relayed; its sender has had so many reports lately that this one is not sent");
+        return;
+    }
     let mut excerpt = Excerpt::new();
     match content.beginning(MAX_RETURNED + 1).await {
         Ok(beginning) => excerpt.push(&beginning),
@@ -87,13 +98,27 @@ pub(crate) async fn report(reporting: &Reporting, spool: Spool, relayed: Relayed
     }
     for notification in compose(reporting, &relayed, sender, &excerpt) {
         let (entry, content) = (notification.entry, Content::new().bytes(notification.content));
-        match spool.store(entry, content).await {
+        let told = entry.transaction;
+        match driver.spool.store(entry, content).await {
             Ok(spooled) => {
-                tracing::info!(%transaction, entry = %spooled.id(), proof = sender.name(), "relayed; its sender is told")
+                tracing::info!(%transaction, entry = %spooled.id(), proof = sender.name(), "relayed; its sender is told");
+                tell_trace(&driver, transaction, told);
             }
             Err(error) => tracing::error!(%transaction, %error, "relayed; the report could not be spooled"),
         }
     }
+}
+
+fn tell_trace(driver: &Driver, transaction: TransactionId, report: TransactionId) {
+    driver.recorder.record(Event::Afterwards(Box::new(Afterwards {
+        transaction,
+        at: driver.opener.clock.now(),
+        step: Step::Told(report),
+        leg: None,
+        recipients: Vec::new(),
+        recipients_in_all: 0,
+        words: None,
+    })));
 }
 
 async fn sender_of(reporting: &Reporting, relayed: &Relayed, content: &Content) -> SenderProof {

@@ -28,11 +28,14 @@ pub enum Resource {
     Sessions,
     /// The bound on octets of messages in flight.
     InFlight,
+    /// Time for verdicts: what is judged now takes long, or waits for its turn.
+    Judge,
 }
 
 impl Resource {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Memory, Self::Disk, Self::Files, Self::Sessions, Self::InFlight];
+    pub const ALL: [Self; 6] =
+        [Self::Memory, Self::Disk, Self::Files, Self::Sessions, Self::InFlight, Self::Judge];
 
     /// The metric's label, and the word in logs.
     pub fn name(self) -> &'static str {
@@ -42,6 +45,7 @@ impl Resource {
             Self::Files => "files",
             Self::Sessions => "sessions",
             Self::InFlight => "in_flight",
+            Self::Judge => "judge",
         }
     }
 }
@@ -75,11 +79,12 @@ impl Strain {
     }
 }
 
-/// The last that was measured of what only the system knows.
+/// The last that was measured of what only the system, or the judge, knows.
 #[derive(Debug, Default)]
 pub struct Measured {
     memory: AtomicU8,
     disk: AtomicU8,
+    judge: AtomicU8,
 }
 
 impl Measured {
@@ -93,12 +98,21 @@ impl Measured {
         self.disk.store(strain.code(), Ordering::Relaxed);
     }
 
+    /// The judge, as it is now.
+    pub fn judge_is(&self, strain: Strain) {
+        self.judge.store(strain.code(), Ordering::Relaxed);
+    }
+
     pub(crate) fn memory(&self) -> Strain {
         Strain::from_code(self.memory.load(Ordering::Relaxed))
     }
 
     pub(crate) fn disk(&self) -> Strain {
         Strain::from_code(self.disk.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn judge(&self) -> Strain {
+        Strain::from_code(self.judge.load(Ordering::Relaxed))
     }
 }
 
@@ -120,7 +134,11 @@ mod tests {
         let measured = Measured::default();
         for strain in [Strain::High, Strain::Full, Strain::None] {
             measured.memory_is(strain);
-            assert_eq!((measured.memory(), measured.disk()), (strain, Strain::None));
+            measured.judge_is(strain);
+            assert_eq!(
+                (measured.memory(), measured.disk(), measured.judge()),
+                (strain, Strain::None, strain)
+            );
         }
     }
 }

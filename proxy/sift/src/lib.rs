@@ -24,11 +24,13 @@ pub mod workers;
 
 mod cut;
 mod failures;
+mod line;
 mod seat;
 
 pub use body::Body;
 pub use content::Content;
 pub use error::SiftError;
 pub use facts::Facts;
+pub use line::Waiting;
 pub use read::{Bounds, read};
 pub use workers::{SeatState, Settings, Sifted, Worker, Workers};

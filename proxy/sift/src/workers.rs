@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::error::SiftError;
 use crate::facts::Facts;
 use crate::failures::Failures;
 use crate::frame::Answer;
+use crate::line::{Line, Waiting};
 use crate::read::{Bounds, read};
 use crate::seat::{Fault, Seat};
 use crate::{packet, worker};
@@ -98,7 +99,7 @@ pub struct Workers {
     idle: Mutex<Vec<Seat>>,
     /// As many permits as there are idle seats.
     free: Semaphore,
-    waiting: AtomicUsize,
+    line: Line,
     next_id: AtomicU64,
     failures: Mutex<Failures>,
     seats: Mutex<BTreeMap<usize, SeatState>>,
@@ -126,7 +127,7 @@ impl Workers {
             threads,
             idle: Mutex::default(),
             free: Semaphore::new(0),
-            waiting: AtomicUsize::new(0),
+            line: Line::default(),
             next_id: AtomicU64::new(0),
             failures: Mutex::default(),
             seats: Mutex::default(),
@@ -152,6 +153,16 @@ impl Workers {
     /// The workers, by place.
     pub fn seats(&self) -> Vec<SeatState> {
         locked(&self.seats).values().copied().collect()
+    }
+
+    /// Who waits for a worker to come free.
+    pub fn waiting(&self) -> Waiting {
+        self.line.waiting(Instant::now())
+    }
+
+    /// What is waited for, and how long.
+    pub fn settings(&self) -> Settings {
+        self.settings
     }
 
     /// What a body is and says, after at most `patience` and `deadline`.
@@ -204,7 +215,7 @@ impl Workers {
         let mut waits = None;
         loop {
             if self.free.available_permits() == 0 && waits.is_none() {
-                waits = Some(Waits::new(&self.waiting, self.settings.waiting).ok_or(SiftError::Busy)?);
+                waits = Some(self.line.join(self.settings.waiting, Instant::now()).ok_or(SiftError::Busy)?);
             }
             let permit = timeout_at(patience, self.free.acquire()).await;
             permit.ok().and_then(Result::ok).ok_or(SiftError::Busy)?.forget();
@@ -304,22 +315,6 @@ impl Drop for InUse {
             drop(seat);
             self.workers.lost(slot, filling);
         }
-    }
-}
-
-/// One place in the queue.
-struct Waits<'a>(&'a AtomicUsize);
-
-impl<'a> Waits<'a> {
-    fn new(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
-        let waits = Self(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < most).then_some(waits)
-    }
-}
-
-impl Drop for Waits<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

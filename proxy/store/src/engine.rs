@@ -58,6 +58,9 @@ impl Change {
 /// Keys with their values, in the keys' order.
 pub type Pairs = Vec<(Box<[u8]>, Box<[u8]>)>;
 
+/// Is told a table, a key and a value.
+pub type Telling<'a> = dyn FnMut(&str, &[u8], &[u8]) -> std::io::Result<()> + 'a;
+
 /// Keeps tables. It may block, and is asked by one thread.
 pub trait Engine: Send {
     /// What is stored under a key.
@@ -80,6 +83,13 @@ pub trait Engine: Send {
     ///
     /// As [`StoreError`] says.
     fn scan(&self, table: Table, from: Bound<&[u8]>) -> Result<Pairs, StoreError>;
+
+    /// Tells all pairs of all tables.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreError`] says; [`StoreError::Export`] for what `tell` says.
+    fn each(&self, tell: &mut Telling<'_>) -> Result<(), StoreError>;
 
     /// Makes durable whatever was applied.
     ///

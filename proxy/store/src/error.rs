@@ -21,6 +21,9 @@ pub enum StoreError {
     /// The disk, or another process that has the store open.
     #[error("the store cannot be used: {0}")]
     Unavailable(io::Error),
+    /// An export cannot be written or read; the store is as good as before.
+    #[error("the store's export: {0}")]
+    Export(io::Error),
     /// A damaged store could not be moved aside.
     #[error("the damaged store cannot be moved to {to}: {error}", to = .to.display())]
     NotAside {

@@ -6,15 +6,18 @@
 //! - what [`Store::flush`] has returned for survives the loss of power: sled's own flush does not make the length of its file
 //!   durable, so the file is synchronised once more;
 //! - a store that is damaged is moved aside, by a name that says when, and an empty one takes its place: mail goes on;
-//! - keys, values, batches, answers and the file have bounds.
+//! - keys, values, batches, answers and the file have bounds;
+//! - [`Store::export`] writes all of it, as it is at one moment, to a file of its own, of which [`import`] makes a store again.
 
 mod aside;
 mod engine;
 mod error;
+mod export;
 mod store;
 
 pub use engine::{
-    Change, Engine, MAX_CHANGES, MAX_KEY, MAX_VALUE, Memory, PAGE, Pairs, SledEngine, Table, counter,
+    Change, Engine, MAX_CHANGES, MAX_KEY, MAX_VALUE, Memory, PAGE, Pairs, SledEngine, Table, Telling, counter,
 };
 pub use error::StoreError;
+pub use export::{Taking, import, read_export};
 pub use store::{Settings, Store};

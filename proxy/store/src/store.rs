@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::aside::move_aside;
 use crate::engine::{Change, Engine, Pairs, SledEngine, Table};
 use crate::error::StoreError;
+use crate::export;
 
 /// Requests that wait; whoever comes then waits before it asks.
 const WAITING: usize = 64;
@@ -52,6 +53,7 @@ enum Request {
     Apply(Table, Vec<Change>, Answer<()>),
     Scan(Table, Option<Box<[u8]>>, Answer<Pairs>),
     Flush(Answer<()>),
+    Export(PathBuf, Answer<u64>),
 }
 
 impl Store {
@@ -134,6 +136,16 @@ impl Store {
         self.ask(Request::Flush).await
     }
 
+    /// Writes all that is stored, as it is at one moment, to a file that appears when it is whole and durable; returns the number of
+    /// records. Other requests wait meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreError`] says.
+    pub async fn export(&self, to: PathBuf) -> Result<u64, StoreError> {
+        self.ask(|answer| Request::Export(to, answer)).await
+    }
+
     async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         self.requests.send(request(answer)).await.map_err(|_| StoreError::Closed)?;
@@ -172,6 +184,9 @@ impl Keeper {
                 Request::Scan(table, after, answer) => {
                     let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
                     let _ = answer.send(self.with(|engine| engine.scan(table, from)));
+                }
+                Request::Export(to, answer) => {
+                    let _ = answer.send(self.with(|engine| export::write(engine, &to)));
                 }
                 Request::Flush(answer) => {
                     let _ = answer.send(self.with(|engine| engine.flush()));

@@ -10,7 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use record::SystemClock;
-use store::{Change, Engine, Memory, Settings, SledEngine, Store, StoreError, Table, counter};
+use store::{
+    Change, Engine, Memory, Settings, SledEngine, Store, StoreError, Table, Telling, counter, import,
+    read_export,
+};
 
 const PEOPLE: Table = Table("people");
 const TALLIES: Table = Table("tallies");
@@ -147,6 +150,10 @@ impl Engine for Moody {
         self.memory.scan(table, from)
     }
 
+    fn each(&self, tell: &mut Telling<'_>) -> Result<(), StoreError> {
+        self.memory.each(tell)
+    }
+
     fn flush(&mut self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -257,4 +264,36 @@ fn counters_add_up_and_stay_within_their_ends() {
     assert_eq!(read(&memory), i64::MIN);
     memory.apply(TALLIES, &[put("n", "words")]).unwrap();
     assert!(matches!(memory.apply(TALLIES, &[add(1)]), Err(StoreError::NoCounter)));
+}
+
+#[tokio::test]
+async fn an_export_is_all_of_it_and_becomes_a_store_again_or_is_refused_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = start(&folder.path().join("store"));
+    let many: Vec<Change> = (0..2500).map(|number| put(&format!("{number:05}"), &"x".repeat(500))).collect();
+    store.apply(PEOPLE, many).await.unwrap();
+    store.apply(TALLIES, vec![Change::Add(b"a".as_slice().into(), 7)]).await.unwrap();
+    let file = folder.path().join("store.export");
+    assert_eq!(store.export(file.clone()).await.unwrap(), 2501);
+    // It goes on, and another export takes the place of the first.
+    store.apply(PEOPLE, vec![put("late", "1")]).await.unwrap();
+    let whole = std::fs::read(&file).unwrap();
+    assert_eq!(store.export(file.clone()).await.unwrap(), 2502);
+    assert!(store.export(folder.path().join("no/such/folder")).await.is_err());
+    assert_eq!(value(&store, "late").await.as_deref(), Some("1"), "that was not the store's fault");
+
+    let other = folder.path().join("other");
+    assert_eq!(import(&whole[..], &other, 1 << 20, 1 << 30).unwrap(), 2501);
+    let engine = SledEngine::open(&other, 1 << 20, 1 << 30).unwrap();
+    assert_eq!(engine.get(PEOPLE, b"02499").unwrap().unwrap().len(), 500);
+    assert_eq!(counter(&engine.get(TALLIES, b"a").unwrap().unwrap()).unwrap(), 7);
+    assert_eq!(engine.get(PEOPLE, b"late").unwrap(), None);
+
+    let mut changed = whole.clone();
+    changed[whole.len() / 2] ^= 1;
+    let longer = [&whole[..], b"x"].concat();
+    for octets in [&whole[..whole.len() - 1], &whole[..100], &changed, &longer, b"", b"postern store 2\n"] {
+        let read = read_export(octets, &mut |_, _, _| Ok(()));
+        assert!(matches!(read, Err(StoreError::Damaged(_))), "{read:?}");
+    }
 }

@@ -123,6 +123,7 @@ impl relay::Judge for Sitting {
 impl Rules {
     async fn judge(&self, case: Case, deadline: Instant) -> Judgement {
         let began = Instant::now();
+        let _turn = self.court.under_way.begin(began, deadline);
         let (found, checks, scored, weighed) = self.deliberate(&case, deadline).await;
         let verdict = verdict_of(weighed.verdict);
         let words = match &scored {

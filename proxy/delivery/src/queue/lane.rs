@@ -142,13 +142,14 @@ impl Lane {
         let outcome = match offered {
             Ok(mut outcome) => {
                 outcome.server = kept.server();
+                outcome.leg = Some(kept.leg.far.leg().clone());
                 let deferred_only = outcome.delivered.is_none() && outcome.refused.is_empty();
                 let said = if deferred_only { Said::Deferred } else { Said::Answered };
                 self.queue.said(&self.destination, said);
                 self.kept = Some(kept);
                 outcome
             }
-            Err(lost) => {
+            Err(mut lost) => {
                 // Servers end kept connections whenever they like: that says nothing.
                 if kept.carried <= 1 || lost.in_content {
                     self.doubt(&kept, &lost.words);
@@ -157,6 +158,7 @@ impl Lane {
                     // It waits on as it was: the message was not looked at.
                     return;
                 }
+                lost.outcome.leg = Some(kept.leg.far.leg().clone());
                 lost.outcome
             }
         };

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use record::Step;
 use smtp::{No, RecipientSet, Reply, TraceId, TransactionId};
 use spool::{Claim, Content, Deferral, Entry, EntryId, Folder, Settlement, SpoolError};
 
@@ -28,6 +29,7 @@ impl Queue {
     async fn settle_as(&self, claim: &Claim, entry: &Entry, attempts: u32, outcome: Outcome, over: bool) {
         let id = claim.id();
         self.tell_log(id, entry, &outcome);
+        self.tell_attempt(entry, &outcome, over);
         let mut gone = outcome.taken();
         let mut failures = vec![(Told::Failed, outcome.refused)];
         let mut waiting = outcome.deferred;
@@ -157,6 +159,7 @@ impl Queue {
             let spooled = self.spool().store_own(own, Content::new().bytes(report.content)).await?;
             self.counts().reported();
             tracing::info!(entry = %spooled.id(), %transaction, %about, "a report to the sender is in the queue");
+            self.tell_step(about, Step::Told(transaction), None);
         }
         Ok(())
     }
@@ -189,6 +192,7 @@ impl Queue {
         if !remaining.iter().any(|index| others(&index)) {
             self.spool().settle(id, Settlement { gone: done.clone(), deferred: None }).await?;
             self.spool().move_to(id, Folder::Expired, words.clone()).await?;
+            self.tell_step(transaction, Step::SetAside, Some(words.clone()));
             tracing::error!(entry = %id, %transaction, %words, "set aside in the folder `expired`: it needs a person");
             return Ok(true);
         }
@@ -201,6 +205,7 @@ impl Queue {
         };
         let copy = self.spool().store_own(copy, Content::new().spooled(opened.content)).await?;
         let set_aside = copy.id();
+        self.tell_step(transaction, Step::SetAside, Some(words.clone()));
         tracing::error!(
             entry = %set_aside, of = %id, %transaction, %words,
             "set aside in the folder `expired` for some recipients: it needs a person"

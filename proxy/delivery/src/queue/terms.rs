@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use smtp::Reply;
+use record::Step;
+use smtp::{Reply, ReplyCode};
 use spool::{Claim, Entry, Folder, Order};
 use tokio::task::JoinSet;
 
@@ -129,9 +130,13 @@ impl Queue {
         let before = self.clock().now().saturating_sub(keep);
         let over = self.spool().lying_since(folder, before, LEAVE_AT_ONCE);
         for id in &over {
-            let summary = self.spool().entry(*id);
-            let transaction = summary.map(|summary| summary.transaction.to_string()).unwrap_or_default();
-            tracing::warn!(entry = %id, transaction, folder = folder.name(), "leaves the folder: its term is over");
+            let Some(transaction) = self.spool().entry(*id).map(|summary| summary.transaction) else {
+                continue;
+            };
+            tracing::warn!(entry = %id, %transaction, folder = folder.name(), "leaves the folder: its term is over");
+            let words = format!("its term in the folder {} is over", folder.name());
+            let words = Reply::new(ReplyCode::COMPLETED, None, words);
+            self.tell_step(transaction, Step::Removed, Some(words));
         }
         if let Err(error) = self.spool().order(&over, &Order::Remove).await {
             tracing::error!(%error, folder = folder.name(), "what has lain there for its term could not be removed");

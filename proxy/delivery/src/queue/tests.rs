@@ -98,7 +98,7 @@ impl World {
         ];
         let way: Arc<dyn WayOut> =
             Arc::new(Way { opener, routing: Routing::new(backends).unwrap(), settings });
-        let queue = Queue::new(spool.clone(), shared, Box::new(move || Arc::clone(&way)));
+        let queue = Queue::new(spool.clone(), shared, Box::new(move || Arc::clone(&way)), Arc::default());
         let running = tokio::spawn(Arc::clone(&queue).run(std::future::pending()));
         Self { spool, queue, servers, clock, disk, running }
     }

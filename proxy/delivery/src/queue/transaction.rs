@@ -1,5 +1,6 @@
 //! One message over one connection, and what each of its recipients came to.
 
+use record::Leg;
 use smtp::dialogue::{OutOfStep, Sent};
 use smtp::{Extension, Mail, No, Proof, RecipientSet, Reply};
 use spool::{ContentReader, Entry};
@@ -28,6 +29,8 @@ pub(crate) struct Outcome {
     pub(crate) deferred: Vec<(usize, Reply)>,
     /// Whose words these are.
     pub(crate) server: Server,
+    /// Where they were said.
+    pub(crate) leg: Option<Leg>,
 }
 
 /// Who said something of a message.

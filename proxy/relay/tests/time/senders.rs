@@ -73,3 +73,28 @@ async fn a_report_waits_in_the_queue_for_who_asked_and_is_who_he_says() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the spool's thread takes real time, of which the runtime has none"
+)]
+async fn who_asks_for_very_many_reports_gets_no_more_of_them() {
+    let world = World::new(Box::new(|_| Some(Box::new(yes))), CALM, 1);
+    let Ok(smtp::Command::Mail(mail)) = smtp::Command::parse(b"MAIL FROM:<spf@two.example>") else {
+        panic!("a command")
+    };
+    while world.report_rate().allows(&mail.reverse_path, world.now()) {}
+    for (domain, reports) in [("two.example", 0), ("six.example", 1)] {
+        let line = format!("MAIL FROM:<spf@{domain}>");
+        converse(&world, &line, "RCPT TO:<a@one.example> NOTIFY=SUCCESS").await;
+        for _ in 0..200 {
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            if world.spool().entries().len() == reports && reports > 0 {
+                break;
+            }
+        }
+        assert_eq!(world.spool().entries().len(), reports, "{domain}");
+    }
+}

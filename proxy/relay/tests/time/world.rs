@@ -199,6 +199,7 @@ impl World {
                     postmaster: "postmaster@one.example".into(),
                 },
                 Arc::new(Vouching),
+                Arc::default(),
             ))),
             judge: None,
             spill: std::env::temp_dir(),
@@ -213,6 +214,15 @@ impl World {
             connections,
             drain: watch::Sender::new(false),
         }
+    }
+
+    /// How often senders are told.
+    pub(crate) fn report_rate(&self) -> &delivery::ReportRate {
+        &self.driver.reporting.as_ref().unwrap().rate
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.driver.opener.clock.now()
     }
 
     /// Servers accepted this recipient lately.

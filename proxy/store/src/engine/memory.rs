@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use super::{Change, Engine, Pairs, Table, added, check, page};
+use super::{Change, Engine, Pairs, Table, Telling, added, check, page};
 use crate::error::StoreError;
 
 /// Tables in memory.
@@ -43,6 +43,15 @@ impl Engine for Memory {
         let Some(pairs) = self.0.get(&table) else { return Ok(Vec::new()) };
         let range = pairs.range::<[u8], _>((from, Bound::Unbounded));
         page(range.map(|(key, value)| Ok((key.clone(), value.clone()))))
+    }
+
+    fn each(&self, tell: &mut Telling<'_>) -> Result<(), StoreError> {
+        for (table, pairs) in &self.0 {
+            for (key, value) in pairs {
+                tell(table.0, key, value).map_err(StoreError::Export)?;
+            }
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
 
-use super::{Change, Engine, Pairs, Table, added, check, page};
+use super::{Change, Engine, Pairs, Table, Telling, added, check, page};
 use crate::error::StoreError;
 
 /// What every store has from its beginning, beside the tables.
@@ -59,6 +59,16 @@ impl SledEngine {
         }
     }
 
+    /// Stores pairs in a table of this name, in place of what was there.
+    pub(crate) fn put_all(&mut self, table: &str, pairs: Pairs) -> Result<(), StoreError> {
+        if self.is_full()? {
+            return Err(StoreError::Full(self.max_octets));
+        }
+        let mut batch = sled::Batch::default();
+        pairs.into_iter().for_each(|(key, value)| batch.insert(&*key, &*value));
+        Ok(self.database.open_tree(table)?.apply_batch(batch)?)
+    }
+
     fn is_full(&self) -> Result<bool, StoreError> {
         Ok(self.file.metadata().map_err(StoreError::Unavailable)?.len() > self.max_octets)
     }
@@ -106,6 +116,21 @@ impl Engine for SledEngine {
     fn scan(&self, table: Table, from: Bound<&[u8]>) -> Result<Pairs, StoreError> {
         let range = self.tree(table)?.range::<&[u8], _>((from, Bound::Unbounded));
         Ok(page(range.map(|pair| pair.map(|(key, value)| ((&*key).into(), (&*value).into()))))?)
+    }
+
+    fn each(&self, tell: &mut Telling<'_>) -> Result<(), StoreError> {
+        for name in self.database.tree_names() {
+            // The one that every database has holds the mark alone.
+            let Some(table) = std::str::from_utf8(&name).ok().filter(|_| *name != *self.database.name())
+            else {
+                continue;
+            };
+            for pair in self.database.open_tree(&name)?.iter() {
+                let (key, value) = pair?;
+                tell(table, &key, &value).map_err(StoreError::Export)?;
+            }
+        }
+        Ok(())
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {

@@ -15,15 +15,15 @@ const PER_DOMAIN: u32 = 500;
 /// Addresses and domains that are counted; with more of them in one span nobody else is told (law 7).
 const MOST: usize = 20_000;
 
-/// Who was told how often lately.
+/// Who was told how often lately, whatever the reports were about.
 #[derive(Debug, Default)]
-pub(super) struct Reports {
+pub struct ReportRate {
     counts: Mutex<HashMap<Box<str>, (Duration, u32)>>,
 }
 
-impl Reports {
+impl ReportRate {
     /// Counts one more report to this sender at `now`, since 1970; `false` where that would be too many.
-    pub(super) fn allows(&self, sender: &ReversePath, now: Duration) -> bool {
+    pub fn allows(&self, sender: &ReversePath, now: Duration) -> bool {
         let ReversePath::Mailbox(mailbox) = sender else { return false };
         let address = mailbox.as_str().to_ascii_lowercase();
         let domain = mailbox.domain().map_or_else(|| "[]".to_owned(), |domain| domain.as_str().to_owned());
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn nobody_is_flooded_and_an_hour_later_it_is_forgotten() {
-        let (reports, now) = (Reports::default(), Duration::from_secs(1_800_000_000));
+        let (reports, now) = (ReportRate::default(), Duration::from_secs(1_800_000_000));
         let told = (0..60).filter(|_| reports.allows(&sender("a@x.example"), now)).count();
         assert_eq!(told, 50);
         assert!(reports.allows(&sender("b@x.example"), now) && !reports.allows(&sender("A@x.example"), now));
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn a_crowd_of_senders_takes_no_more_memory() {
-        let (reports, now) = (Reports::default(), Duration::from_secs(1_800_000_000));
+        let (reports, now) = (ReportRate::default(), Duration::from_secs(1_800_000_000));
         for number in 0..MOST / 2 + 200 {
             reports.allows(&sender(&format!("a@{number}.example")), now);
         }
