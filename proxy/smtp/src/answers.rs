@@ -146,6 +146,8 @@ pub enum No {
     InjectedBeforeTls,
     /// The server lacks an extension that MAIL made use of.
     LacksExtension(Extension),
+    /// The client's address is on a list; what that says.
+    Listed(Box<str>),
     /// The same message for the same recipient for the third time.
     Loop,
     /// The administrator's list does not have the recipient.
@@ -253,6 +255,7 @@ impl No {
             Self::ForgedFields => "forged_fields",
             Self::InjectedBeforeTls => "injected_before_tls",
             Self::LacksExtension(_) => "lacks_extension",
+            Self::Listed(_) => "listed",
             Self::Loop => "loop",
             Self::NoSuchRecipient => "no_such_recipient",
             Self::RecipientUnproved(..) => "recipient_unproved",
@@ -336,6 +339,9 @@ impl No {
                 (554, (5, 5, 0), "bytes in clear behind STARTTLS; the session ends".into())
             }
             Self::LacksExtension(extension) => return lacks(*extension),
+            Self::Listed(why) => {
+                (550, (5, 7, 1), format!("mail from this address is not wanted: {}", shortened(why)).into())
+            }
             Self::Loop => (554, (5, 4, 6), "the message loops for this recipient".into()),
             Self::NoSuchRecipient => (550, (5, 1, 1), "there is no such recipient here".into()),
             Self::RecipientUnproved(why, standing) => (
@@ -483,6 +489,7 @@ mod tests {
             No::LacksExtension(Extension::SmtpUtf8),
             No::LacksExtension(Extension::RequireTls),
             No::LacksExtension(Extension::EightBitMime),
+            No::Listed("x".repeat(1000).into()),
             No::Loop,
             No::NoSuchRecipient,
             No::RecipientUnproved("x".repeat(1000).into(), "this recipient was not seen before"),
