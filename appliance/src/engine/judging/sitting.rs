@@ -1,22 +1,27 @@
 //! One config's worth of judging: it answers the relay, within the budget, whatever fails (law 8).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use evidence::{Authenticator, Sender};
 use judge::{Check, Client, Features, Score, Thresholds, Transport, Whom};
 use record::{Direction, MAX_CHECKS, MAX_WORDS, Opinion, Verdict};
-use relay::{Case, Fate, Judged as Judging, Judgement, Mark, OnFailure, Own, OwnAddresses};
+use relay::{AtTheDoor, Case, Fate, Judged as Judging, Judgement, Mark, OnFailure, Own, OwnAddresses};
 use sift::{Body, Content};
 use smtp::{ForwardPath, No, ReversePath};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::Court;
+use super::acquaintance::{Acquaintance, noted};
 use super::case_body::beginning;
 use super::findings::Findings;
 use super::kept::{AtOnce, Judged};
+use super::lists::{self, Lists, Said};
 use super::peers::Peers;
+use super::phishing::{self, Known};
+use super::viruses::{self, Viruses};
+use super::{Court, attachments};
 use crate::config::{self, Action, Config};
 use crate::engine::outbound::Names;
 
@@ -45,6 +50,11 @@ pub(super) struct Rules {
     on_failure: config::OnFailures,
     allow: Peers,
     block: Peers,
+    viruses: Option<Viruses>,
+    lists: Arc<Lists>,
+    attachments: config::Attachments,
+    /// Domains of the backends, as somebody registered them.
+    own_domains: Vec<String>,
     large: Semaphore,
 }
 
@@ -53,6 +63,9 @@ pub(super) struct Rules {
 pub(super) struct Found {
     content: Option<Content>,
     findings: Option<Findings>,
+    virus: Option<Check>,
+    lists: Vec<Check>,
+    acquaintance: Acquaintance,
     /// Kinds of checks that failed, with what is to follow, and why.
     failed: Vec<(config::OnFailure, String)>,
 }
@@ -72,7 +85,6 @@ impl Sitting {
         let judge = &config.judge;
         let rules = Arc::new(Rules {
             court: Arc::clone(&court),
-            names,
             hostname: config.hostname.to_string().into(),
             authenticator: OnceCell::new(),
             thresholds: Thresholds { tag: judge.tag, quarantine: judge.quarantine, reject: judge.reject },
@@ -81,6 +93,11 @@ impl Sitting {
             on_failure: judge.on_failure,
             allow: Peers::new(&judge.allow),
             block: Peers::new(&judge.block),
+            lists: Arc::new(Lists::new(&judge.dnsbl, names.clone())),
+            own_domains: own_domains(config),
+            attachments: judge.attachments.clone(),
+            names,
+            viruses: judge.clamd.as_ref().map(Viruses::new),
             large: Semaphore::new(LARGE_AT_ONCE),
         });
         court.rules_are(&rules);
@@ -90,7 +107,9 @@ impl Sitting {
     /// How sessions have their mail judged.
     pub(in crate::engine) fn settings(config: &Config) -> relay::Judging {
         let judge = &config.judge;
-        let defers = [judge.on_failure.auth, judge.on_failure.content].contains(&config::OnFailure::Defer);
+        let virus = judge.on_failure.virus == config::OnFailure::Defer && judge.clamd.is_some();
+        let others = [judge.on_failure.auth, judge.on_failure.content];
+        let defers = virus || others.contains(&config::OnFailure::Defer);
         // Who only observes acts on nothing, and neither does a failure.
         let on_failure = match defers && judge.action == Action::Enforce {
             true => OnFailure::Defer,
@@ -113,6 +132,16 @@ impl relay::Judge for Sitting {
     fn judge(&self, case: Case, deadline: Instant) -> Judging {
         let rules = Arc::clone(&self.0);
         Box::pin(async move { rules.judge(case, deadline).await })
+    }
+
+    fn at_the_door(&self, client: IpAddr, deadline: Instant) -> AtTheDoor {
+        let rules = Arc::clone(&self.0);
+        Box::pin(async move {
+            if rules.action != Action::Enforce || rules.allow.has_network_of(client) {
+                return None;
+            }
+            rules.lists.turn_away(client, deadline).await
+        })
     }
 
     fn own_mail_came(&self) {
@@ -153,8 +182,12 @@ impl Rules {
             opinion,
         };
         self.sentence(&mut judgement, &weighed, &found);
+        if let Some(content) = &found.content {
+            let told = (content, found.findings.as_ref());
+            noted::note(&self.court.acquaintances, &case, told, verdict, &self.own_domains);
+        }
         if let Some((features, score)) = scored {
-            self.keep(&case, features, score, &judgement, found.content);
+            self.keep(&case, (features, score), &judgement, found);
         }
         judgement
     }
@@ -163,15 +196,39 @@ impl Rules {
     pub(super) async fn deliberate(&self, case: &Case, deadline: Instant) -> Deliberated {
         let found = self.find_out(case, deadline - RESERVE).await;
         let mut checks = found.findings.as_ref().map(Findings::checks).unwrap_or_default();
-        checks.extend(self.rules_say(case, &found));
+        checks.extend(found.virus.clone());
+        checks.extend(found.lists.iter().cloned());
+        checks.extend(self.strangers(case, &found));
+        let rules = self.rules_say(case, &found);
+        let is_excused = rules.iter().any(|rule| rule.demand == Some(judge::Verdict::Pass));
+        if let Some(content) = &found.content {
+            checks.extend(attachments::checks(&self.attachments, content, is_excused));
+        }
+        checks.extend(rules);
         let scored =
             found.content.as_ref().map(|content| self.score(case, content, found.findings.as_ref()));
         let weighed = judge::judge(scored.as_ref().map(|(_, score)| score), &checks, &self.thresholds);
         (found, checks, scored, weighed)
     }
 
-    /// Reads the content and asks about the sender, both at the same time.
+    /// All that there is to be found out, at the same time.
     async fn find_out(&self, case: &Case, deadline: Instant) -> Found {
+        let (mut found, virus) = tokio::join!(self.look_into(case, deadline), async {
+            match &self.viruses {
+                Some(viruses) => Some(viruses.look(&case.body, deadline).await),
+                None => None,
+            }
+        });
+        match virus {
+            Some(Ok(check)) => found.virus = Some(check),
+            Some(Err(error)) => found.failed.push((self.on_failure.virus, error.to_string())),
+            None => {}
+        }
+        found
+    }
+
+    /// Reads the content and asks about the sender, both at the same time.
+    async fn look_into(&self, case: &Case, deadline: Instant) -> Found {
         let mut found = Found::default();
         let _turn = match case.body.file.is_some() && case.body.stored > 0 {
             true => timeout_at(deadline, self.large.acquire()).await.ok(),
@@ -191,12 +248,24 @@ impl Rules {
         // A message that somebody hands in may have come from nowhere.
         let is_asked =
             case.direction == Direction::Inbound && !case.client.address.ip().is_unspecified();
-        let (content, findings) = tokio::join!(self.read(&message, deadline), async {
+        let asking = deadline.min(Instant::now() + ASKING);
+        let read = async {
+            let content = self.read(&message, deadline).await;
+            let said = match is_asked {
+                true => self.lists_say(case, content.as_ref().ok(), asking).await,
+                false => Said::default(),
+            };
+            (content, said)
+        };
+        let ((content, said), findings) = tokio::join!(read, async {
             match is_asked {
-                true => Some(self.ask(case, &message, deadline.min(Instant::now() + ASKING)).await),
+                true => Some(self.ask(case, &message, asking).await),
                 false => None,
             }
         });
+        found.lists = said.checks;
+        // A list that says nothing is one word less, and no reason to make mail wait.
+        found.failed.extend(said.failed.into_iter().map(|why| (config::OnFailure::Pass, why)));
         match content {
             Ok(content) => found.content = Some(content),
             Err(why) => found.failed.push((self.on_failure.content, why)),
@@ -211,7 +280,37 @@ impl Rules {
             Some(Err(why)) => found.failed.push((self.on_failure.auth, why)),
             None => {}
         }
+        if let Some(content) = found.content.as_ref().filter(|_| is_asked) {
+            let senders = noted::senders(case, found.findings.as_ref());
+            let name = content.from.first().map_or("", |from| from.name.as_str());
+            let known = self.court.acquaintances.of(author(content), name, &senders);
+            found.acquaintance = timeout_at(deadline, known).await.unwrap_or_default();
+        }
         found
+    }
+
+    /// Who it pretends to be, and what is known of who it is.
+    fn strangers(&self, case: &Case, found: &Found) -> Vec<Check> {
+        let Some(content) = found.content.as_ref().filter(|_| case.direction == Direction::Inbound) else {
+            return Vec::new();
+        };
+        let findings = found.findings.as_ref();
+        // Where nobody was asked, nobody is accused.
+        let is_authentic =
+            findings.is_none_or(|findings| findings.authenticated_domains().next().is_some());
+        let mut checks = phishing::checks(content, &Known { own: &self.own_domains, is_authentic });
+        let author = author(content);
+        let (is_proven, now) = (noted::is_proven(author, findings), self.court.acquaintances.now());
+        checks.extend(found.acquaintance.checks(author, is_proven, &self.own_domains, now));
+        checks
+    }
+
+    /// Of the client at least; of domains only where the content is known.
+    async fn lists_say(&self, case: &Case, content: Option<&Content>, deadline: Instant) -> Said {
+        let own = |domain: &str| self.own_domains.iter().any(|own| own == domain);
+        let sender = &case.envelope.mail.reverse_path;
+        let domains = content.map(|content| lists::domains(content, sender, own)).unwrap_or_default();
+        self.lists.ask(case.client.address.ip(), &domains, deadline).await
     }
 
     async fn read(&self, message: &[u8], deadline: Instant) -> Result<Content, String> {
@@ -327,23 +426,28 @@ impl Rules {
     }
 
     /// For reports, and for what it teaches by itself.
-    fn keep(
-        &self,
-        case: &Case,
-        features: Features,
-        score: Score,
-        judgement: &Judgement,
-        content: Option<Content>,
-    ) {
+    fn keep(&self, case: &Case, (features, score): (Features, Score), judgement: &Judgement, found: Found) {
         let lesson = match (case.trapped, case.direction, judgement.verdict) {
             (true, ..) => AtOnce::Trap,
+            _ if found.virus.as_ref().is_some_and(viruses::is_certain) => AtOnce::Virus,
             (_, Direction::Outbound, Verdict::Pass) => AtOnce::Outgoing,
             (_, Direction::Outbound, _) => AtOnce::Nothing,
             (_, Direction::Inbound, _) => AtOnce::Own(score),
         };
-        let message_id = content.map(|content| content.message_id).unwrap_or_default();
+        let message_id = found.content.map(|content| content.message_id).unwrap_or_default();
         self.court.kept.keep(Judged { transaction: case.transaction, features, message_id, lesson });
     }
+}
+
+/// The domain in `From`, as somebody registered it.
+fn author(content: &Content) -> &str {
+    let author = content.from.first().and_then(|from| from.mailbox.rsplit_once('@'));
+    author.map_or("", |(_, domain)| phishing::registered(domain))
+}
+
+fn own_domains(config: &Config) -> Vec<String> {
+    let domains = config.backends.iter().flat_map(|backend| &backend.domains);
+    domains.map(|domain| phishing::registered(domain.as_str()).to_owned()).collect()
 }
 
 /// The overlays of a message: its one recipient's, or the domain that all recipients are in.
@@ -379,6 +483,7 @@ fn reason(weighed: &judge::Judgement) -> Box<str> {
     });
     match demanded.map(|check| &*check.name) {
         Some("gtube") => "it holds the test string for spam".into(),
+        Some("attachment") => "it holds a kind of attachment that is not taken here".into(),
         Some("virus") => "it holds a virus".into(),
         Some("block") => "its sender is blocked here".into(),
         Some("dmarc") => "its author's domain says that it is not theirs".into(),
@@ -387,7 +492,13 @@ fn reason(weighed: &judge::Judgement) -> Box<str> {
 }
 
 fn told(check: &Check) -> record::Check {
-    record::Check { name: shortened(&check.name), result: shortened(&check.result), weight: check.weight }
+    let demand = check.demand.map(verdict_of);
+    record::Check {
+        name: shortened(&check.name),
+        result: shortened(&check.result),
+        weight: check.weight,
+        demand,
+    }
 }
 
 fn shortened(text: &str) -> Box<str> {
