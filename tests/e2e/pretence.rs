@@ -105,6 +105,31 @@ fn who_pretends_to_be_ones_own_is_named_in_the_trace() {
 }
 
 #[test]
+fn who_is_not_known_comes_again_with_the_same_message_and_is_known_then() {
+    needs!(POSTFIX);
+    let hidden = Postfix::start(&postfix::Options::default());
+    let postern = start(&hidden, "203.0.113.0/24", "action = \"enforce\"\ngreylist = \"4s\"\n");
+    let content = "From: <a@source.test>\r\nTo: <b@own-company.com>\r\nSubject: Hello\r\n\
+                   Date: Sat, 21 Nov 2026 19:10:05 +0000\r\nMessage-ID: <first@source.test>\r\n\r\nAre you there?\r\n";
+    let mail = Mail::raw("a@source.test", &["b@own-company.com"], content);
+    let result = deliver(Client::Wire, postern.smtp(), &mail, &How::default());
+    assert!(
+        !result.accepted && result.output.contains("451 4.7.1 this sender is not known here yet"),
+        "{}",
+        result.output
+    );
+    assert!(story(&postern, &result.output).contains("greylist: not known here"), "{}", postern.log());
+    let again = || {
+        let result = deliver(Client::Wire, postern.smtp(), &mail, &How::default());
+        result.accepted.then_some(result.output)
+    };
+    let output = ports::wait_until(SOON, again).unwrap_or_else(|| panic!("{}", postern.log()));
+    assert!(story(&postern, &output).contains("greylist: came again after"));
+    let known = || send(&postern, "From: <a@source.test>\r\n", "\r\nAnother one\r\n").accepted.then_some(());
+    assert!(ports::wait_until(SOON, known).is_some(), "{}", postern.log());
+}
+
+#[test]
 fn a_stranger_who_is_called_as_somebody_inside_is_named_and_still_is_after_a_restart() {
     needs!(POSTFIX);
     let hidden = Postfix::start(&postfix::Options::default());

@@ -266,6 +266,7 @@ pub(super) struct RawJudge {
     pub(super) dnsbl: Option<Vec<RawDnsList>>,
     #[serde(default)]
     pub(super) attachments: RawAttachments,
+    pub(super) greylist: Text,
     pub(super) traps: Texts,
     pub(super) allow: Texts,
     pub(super) block: Texts,

@@ -177,6 +177,7 @@ fn judge(raw: &RawJudge, reading: &mut Reading<'_, '_>) -> Judge {
         clamd: reading.one(&raw.clamd, "`unix:/path` or `tcp:host:3310`", clamd),
         dnsbl: lists(raw, reading),
         attachments: attachments(&raw.attachments, reading),
+        greylist: reading.duration(&raw.greylist, Duration::ZERO),
         traps: reading.each(&raw.traps, "a mail address", mail_address),
         allow: reading.each(&raw.allow, A_PEER, peer),
         block: reading.each(&raw.block, A_PEER, peer),

@@ -315,6 +315,8 @@ pub struct Judge {
     pub dnsbl: Vec<DnsList>,
     /// Attachments that are not wanted.
     pub attachments: Attachments,
+    /// How long senders wait that were never seen; zero: nobody does.
+    pub greylist: Duration,
     /// Addresses that exist only to be spammed.
     pub traps: Vec<String>,
     /// Addresses, domains and networks whose authenticated mail passes.

@@ -130,7 +130,7 @@ impl Judgement {
         let mut found: Option<&No> = None;
         for index in recipients {
             let Fate::Refuse(no) = self.fate_of(index) else { return None };
-            if found.is_none() || matches!(no, No::NotJudged(_)) {
+            if found.is_none() || matches!(no, No::NotJudged(_) | No::NotYetKnown(_)) {
                 found = Some(no);
             }
         }

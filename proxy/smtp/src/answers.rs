@@ -158,6 +158,8 @@ pub enum No {
     RoutingLocalPart,
     /// The message could not be judged; why.
     NotJudged(Box<str>),
+    /// Nobody here knows the sender yet; in how many seconds the message is taken.
+    NotYetKnown(u64),
     /// A proof that did not fit: a fault of Postern's own.
     NotProved,
     /// The message was judged, and nobody here is to have it; why.
@@ -261,6 +263,7 @@ impl No {
             Self::RecipientUnproved(..) => "recipient_unproved",
             Self::RoutingLocalPart => "routing_local_part",
             Self::NotJudged(_) => "not_judged",
+            Self::NotYetKnown(_) => "not_yet_known",
             Self::NotProved => "not_proved",
             Self::NotWanted(_) => "not_wanted",
             Self::NoRoom => "no_room",
@@ -358,6 +361,11 @@ impl No {
             Self::NotWanted(why) => {
                 (550, (5, 7, 1), format!("the message is not wanted: {}", shortened(why)).into())
             }
+            Self::NotYetKnown(seconds) => (
+                451,
+                (4, 7, 1),
+                format!("this sender is not known here yet, try again in {seconds} s").into(),
+            ),
             Self::NotProved => (451, (4, 3, 0), "delivery could not be proved, try again".into()),
             Self::NoRoom => (452, (4, 3, 1), "no room for messages at the moment, try again".into()),
             Self::Overloaded => (421, (4, 3, 2), "too many sessions at the moment, try again".into()),
@@ -495,6 +503,7 @@ mod tests {
             No::RecipientUnproved("x".repeat(1000).into(), "this recipient was not seen before"),
             No::RoutingLocalPart,
             No::NotJudged("x".repeat(1000).into()),
+            No::NotYetKnown(180),
             No::NotProved,
             No::NotWanted("x".repeat(1000).into()),
             No::NoRoom,

@@ -1,6 +1,7 @@
 //! Who has written here, to whom people here write, and what they are called: what it takes to know a stranger, and an impostor. Kept in
 //! the store; what is not heard of any more is forgotten, and what was said of a sender loses weight with time.
 
+pub(super) mod greylist;
 pub(super) mod noted;
 mod standing;
 
@@ -211,13 +212,14 @@ async fn put(store: &Store, table: Table, key: &str, words: &str, now: Duration)
 
 /// What is too old goes, and beyond [`MOST`] the oldest.
 async fn forget(store: &Store, now: Duration) -> Result<(), StoreError> {
-    for table in [CORRESPONDENTS, PEOPLE, SENDERS] {
+    let tables = [(CORRESPONDENTS, KEEP), (PEOPLE, KEEP), (SENDERS, KEEP)];
+    for (table, keep) in tables.into_iter().chain([(greylist::WAITING, greylist::REMEMBERED)]) {
         let mut times = Vec::new();
         each_page(store, table, |pairs| times.extend(pairs.iter().map(|(_, value)| time_of(value)))).await?;
         let surplus = times.len().saturating_sub(MOST);
         times.sort_unstable();
         let by_number = surplus.checked_sub(1).and_then(|last| times.get(last)).copied().unwrap_or_default();
-        let until = now.saturating_sub(KEEP).max(by_number);
+        let until = now.saturating_sub(keep).max(by_number);
         let mut going = Vec::new();
         each_page(store, table, |pairs| {
             let old = pairs.iter().filter(|(_, value)| time_of(value) <= until);

@@ -8,11 +8,13 @@ use evidence::{Authenticator, Sender};
 use judge::{Check, Client, Features, Score, Thresholds, Transport, Whom};
 use record::{Direction, MAX_CHECKS, MAX_WORDS, Opinion, Verdict};
 use relay::{AtTheDoor, Case, Fate, Judged as Judging, Judgement, Mark, OnFailure, Own, OwnAddresses};
+use sha2::{Digest as _, Sha256};
 use sift::{Body, Content};
 use smtp::{ForwardPath, No, ReversePath};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::acquaintance::greylist::Greeting;
 use super::acquaintance::{Acquaintance, noted};
 use super::case_body::beginning;
 use super::findings::Findings;
@@ -53,6 +55,8 @@ pub(super) struct Rules {
     viruses: Option<Viruses>,
     lists: Arc<Lists>,
     attachments: config::Attachments,
+    /// Zero: everybody is taken at once.
+    greylist: Duration,
     /// Domains of the backends, as somebody registered them.
     own_domains: Vec<String>,
     large: Semaphore,
@@ -66,6 +70,8 @@ pub(super) struct Found {
     virus: Option<Check>,
     lists: Vec<Check>,
     acquaintance: Acquaintance,
+    /// Of what was looked at, where somebody asks for it.
+    digest: [u8; 32],
     /// Kinds of checks that failed, with what is to follow, and why.
     failed: Vec<(config::OnFailure, String)>,
 }
@@ -96,6 +102,7 @@ impl Sitting {
             lists: Arc::new(Lists::new(&judge.dnsbl, names.clone())),
             own_domains: own_domains(config),
             attachments: judge.attachments.clone(),
+            greylist: judge.greylist,
             names,
             viruses: judge.clamd.as_ref().map(Viruses::new),
             large: Semaphore::new(LARGE_AT_ONCE),
@@ -182,9 +189,10 @@ impl Rules {
             opinion,
         };
         self.sentence(&mut judgement, &weighed, &found);
+        self.greet(&case, &found, &mut judgement).await;
         if let Some(content) = &found.content {
             let told = (content, found.findings.as_ref());
-            noted::note(&self.court.acquaintances, &case, told, verdict, &self.own_domains);
+            noted::note(&self.court.acquaintances, &case, told, judgement.verdict, &self.own_domains);
         }
         if let Some((features, score)) = scored {
             self.keep(&case, (features, score), &judgement, found);
@@ -248,6 +256,9 @@ impl Rules {
         // A message that somebody hands in may have come from nowhere.
         let is_asked =
             case.direction == Direction::Inbound && !case.client.address.ip().is_unspecified();
+        if is_asked && !self.greylist.is_zero() {
+            found.digest = Sha256::digest(&message).into();
+        }
         let asking = deadline.min(Instant::now() + ASKING);
         let read = async {
             let content = self.read(&message, deadline).await;
@@ -423,6 +434,38 @@ impl Rules {
         };
         judgement.fate = fate;
         judgement.opinion.carried_out = carried_out;
+    }
+
+    /// Has a sender come again that nobody here knows, where mail of it would pass (DECISIONS 28).
+    async fn greet(&self, case: &Case, found: &Found, judgement: &mut Judgement) {
+        let applies = self.action == Action::Enforce && case.direction == Direction::Inbound && !case.trapped;
+        let passes = matches!(judgement.fate, Fate::Deliver(_));
+        let Some(content) = found.content.as_ref().filter(|_| applies && passes && !self.greylist.is_zero())
+        else {
+            return;
+        };
+        let (findings, acquaintances) = (found.findings.as_ref(), &self.court.acquaintances);
+        let author = author(content);
+        let is_proven = noted::is_proven(author, findings);
+        let is_allowed = judgement.opinion.checks.iter().any(|check| check.demand == Some(Verdict::Pass));
+        if is_allowed || found.acquaintance.is_known(author, is_proven, acquaintances.now()) {
+            return;
+        }
+        let (senders, path) = (noted::senders(case, findings), case.envelope.mail.reverse_path.as_str());
+        let greeting = acquaintances.greet(&senders, path, &found.digest, self.greylist).await;
+        let result = match greeting {
+            Ok(Greeting::NotYet(left)) => {
+                judgement.fate = Fate::Refuse(No::NotYetKnown(left.as_secs().max(1)));
+                judgement.verdict = Verdict::Defer;
+                judgement.opinion.carried_out = Verdict::Defer;
+                format!("not known here, is to come again in {} s", left.as_secs().max(1))
+            }
+            Ok(Greeting::CameAgain(waited)) => format!("came again after {} s", waited.as_secs()),
+            Err(error) => format!("whether it came before is not known: {error}"),
+        };
+        if judgement.opinion.checks.len() < MAX_CHECKS {
+            judgement.opinion.checks.push(told(&Check::weighing("greylist", result, 0.0)));
+        }
     }
 
     /// For reports, and for what it teaches by itself.

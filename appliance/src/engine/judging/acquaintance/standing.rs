@@ -36,6 +36,12 @@ impl Standing {
         Self { last: self.last.max(now.as_secs()), ham, spam, ..self }
     }
 
+    /// Whether mail of it was wanted, and not too long ago.
+    pub(super) fn was_taken(&self, now: Duration) -> bool {
+        let (ham, spam) = self.counts(now);
+        ham >= 0.1 && ham > spam
+    }
+
     pub(super) fn is_new(&self, now: Duration) -> bool {
         now.as_secs().saturating_sub(self.first) < NEW.as_secs()
     }
@@ -105,6 +111,9 @@ mod tests {
             standing = standing.with(true, NOW);
         }
         assert!((standing.weight(NOW) - MOST).abs() < 1e-9);
+        assert!(!standing.was_taken(NOW));
+        let taken = Standing::new(NOW).with(false, NOW);
+        assert!(taken.was_taken(NOW + 40 * DAY) && !taken.was_taken(NOW + 50 * DAY));
         assert_eq!(standing.words(NOW + 14 * DAY), "0 wanted and 50 unwanted of late");
         assert_eq!(standing.weight(NOW + 90 * DAY), 0.0, "what is long ago says nothing");
         let better = (0..300).fold(standing, |standing, _| standing.with(false, NOW + 14 * DAY));
