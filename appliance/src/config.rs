@@ -5,6 +5,7 @@
 //! key. A config that loads can be run: nothing in it is checked for the first time later, but what only the network
 //! can tell.
 
+mod attachments;
 mod choices;
 mod document;
 mod inactive;
@@ -26,6 +27,7 @@ mod tests;
 
 use std::path::Path;
 
+pub use attachments::{Attachment, Attachments};
 pub use choices::{
     Action, Arm, Banner, Challenge, ClientAddress, MinimumTls, Mode, OnFailure, OnInnerVerification,
     PlainText, Source, TlsPolicy,
@@ -35,7 +37,7 @@ pub use network::{Host, ServerAddress};
 pub use places::Places;
 pub use problem::{ConfigError, Problem};
 pub use resolved::{
-    Acme, Admin, Backend, CertificateFiles, Config, Directory, DkimSigning, DnsList, DnsUpdate,
+    Acme, Admin, Backend, CertificateFiles, Clamd, Config, Directory, DkimSigning, DnsList, DnsUpdate,
     ExternalAccount, Http, Judge, Limits, Listener, Log, Network, OnFailures, Outbound, Queue, Recipients,
     Relay, Resolver, StoreEngine, Throttle, Tls, Tsig,
 };

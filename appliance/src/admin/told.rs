@@ -82,7 +82,7 @@ fn opinion(opinion: &OpinionStory, verdict: &str) -> Markup {
                 thead { tr { th { "Check" } th { "Result" } th { "Weight" } } }
                 tbody {
                     @for check in &opinion.checks {
-                        tr { td.words { (check.name) } td.words { (check.result) } td.number { (format!("{:+.2}", check.weight)) } }
+                        tr { td.words { (check.name) } td.words { (check.words()) } td.number { (format!("{:+.2}", check.weight)) } }
                     }
                 }
             }

@@ -239,7 +239,7 @@ fn session_of(story: &TransactionStory) -> Vec<String> {
 fn opinion(opinion: &OpinionStory, verdict: &str) -> Vec<String> {
     let mut lines = vec![format!("  judged {}: {}", opinion.direction, opinion.words(verdict))];
     let checks = opinion.checks.iter();
-    lines.extend(checks.map(|check| format!("    {:>+7.2} {}: {}", check.weight, check.name, check.result)));
+    lines.extend(checks.map(|check| format!("    {:>+7.2} {}: {}", check.weight, check.name, check.words())));
     if !opinion.words.is_empty() {
         let words: Vec<_> =
             opinion.words.iter().map(|word| format!("{:?} {:+.2}", word.text, word.weight)).collect();

@@ -157,6 +157,17 @@ pub enum Challenge {
     Dns01,
 }
 
+/// What a DNS list is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ListAbout {
+    /// Addresses of clients.
+    #[default]
+    Addresses,
+    /// Domains of senders and links.
+    Domains,
+}
+
 /// What verdicts may do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]

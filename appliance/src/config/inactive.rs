@@ -61,15 +61,6 @@ pub(super) fn keys(raw: &Raw, config: &Config) -> Vec<Inactive> {
             later.into_iter().filter(|(_, is_written, _)| *is_written).map(|(key, _, why)| note(key, why)),
         );
     }
-    if let Some(judge) = &raw.judge {
-        let later = [
-            ("judge.clamd", judge.clamd.is_some(), "no virus scanner is asked"),
-            ("judge.dnsbl", judge.dnsbl.is_some(), "DNS lists are not asked"),
-        ];
-        found.extend(
-            later.into_iter().filter(|(_, is_written, _)| *is_written).map(|(key, _, why)| note(key, why)),
-        );
-    }
     for (at, backend) in config.backends.iter().enumerate() {
         if backend.arm != Arm::Auto && config.network.mode == Mode::Front {
             found.push(note(&format!("backend[{at}].arm"), "front mode needs no arming"));

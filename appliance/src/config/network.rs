@@ -66,6 +66,15 @@ impl ServerAddress {
     }
 }
 
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
 fn port_number(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| *port != 0)
 }

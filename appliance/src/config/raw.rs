@@ -1,12 +1,14 @@
 //! The file's own shape: every key there is, all optional, nothing checked but types. What has to be checked keeps its
 //! place in the file.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::choices::{
-    Action, Arm, Banner, Challenge, ClientAddress, MinimumTls, Mode, OnFailure, OnInnerVerification,
-    PlainText, Source, TlsPolicy,
+    Action, Arm, Banner, Challenge, ClientAddress, ListAbout, MinimumTls, Mode, OnFailure,
+    OnInnerVerification, PlainText, Source, TlsPolicy,
 };
 use super::resolved::StoreEngine;
 
@@ -262,12 +264,23 @@ pub(super) struct RawJudge {
     pub(super) action: Option<Action>,
     pub(super) clamd: Text,
     pub(super) dnsbl: Option<Vec<RawDnsList>>,
+    #[serde(default)]
+    pub(super) attachments: RawAttachments,
+    pub(super) greylist: Text,
     pub(super) traps: Texts,
     pub(super) allow: Texts,
     pub(super) block: Texts,
     pub(super) report_spam: Text,
     pub(super) report_ham: Text,
     pub(super) quarantine_for: Text,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAttachments {
+    pub(super) refuse: Texts,
+    pub(super) quarantine: Texts,
+    pub(super) tag: Texts,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -282,7 +295,10 @@ pub(super) struct RawOnFailure {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawDnsList {
     pub(super) zone: Spanned<String>,
-    pub(super) weight: f64,
+    pub(super) weight: Spanned<f64>,
+    pub(super) about: Option<ListAbout>,
+    pub(super) codes: Option<BTreeMap<Spanned<String>, Spanned<f64>>>,
+    pub(super) refuse: Option<Spanned<bool>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

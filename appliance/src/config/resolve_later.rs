@@ -3,17 +3,19 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use evidence::lists::{About, Code};
 use toml::Spanned;
 
-use super::choices::{Challenge, Mode, OnFailure, Source};
+use super::attachments::attachments;
+use super::choices::{Challenge, ListAbout, Mode, OnFailure, Source};
 use super::network::{ServerAddress, domain_name};
 use super::raw::{
     Raw, RawAcme, RawChallenge, RawDkim, RawDnsUpdate, RawEngine, RawHttp, RawJudge, RawLog, RawOutbound,
     RawQueue, RawResolver, RawSource, RawTsig, Text, Texts,
 };
 use super::resolved::{
-    Acme, DkimSigning, DnsList, DnsUpdate, ExternalAccount, Http, Judge, Log, OnFailures, Outbound, Queue,
-    Relay, Resolver, StoreEngine, Throttle, Tsig,
+    Acme, Clamd, DkimSigning, DnsList, DnsUpdate, ExternalAccount, Http, Judge, Log, OnFailures, Outbound,
+    Queue, Relay, Resolver, StoreEngine, Throttle, Tsig,
 };
 use super::resolver::{Reading, mail_address};
 
@@ -172,8 +174,10 @@ fn judge(raw: &RawJudge, reading: &mut Reading<'_, '_>) -> Judge {
         },
         budget: reading.duration(&raw.budget, Duration::from_secs(20)),
         action: raw.action.unwrap_or_default(),
-        clamd: reading.one(&raw.clamd, "`unix:/path` or `tcp:host:3310`", clamd).unwrap_or_default(),
+        clamd: reading.one(&raw.clamd, "`unix:/path` or `tcp:host:3310`", clamd),
         dnsbl: lists(raw, reading),
+        attachments: attachments(&raw.attachments, reading),
+        greylist: reading.duration(&raw.greylist, Duration::ZERO),
         traps: reading.each(&raw.traps, "a mail address", mail_address),
         allow: reading.each(&raw.allow, A_PEER, peer),
         block: reading.each(&raw.block, A_PEER, peer),
@@ -198,9 +202,50 @@ fn lists(raw: &RawJudge, reading: &mut Reading<'_, '_>) -> Vec<DnsList> {
     let mut lists = Vec::new();
     for list in raw.dnsbl.iter().flatten() {
         let zone = reading.domain(&Some(list.zone.clone()));
-        lists.extend(zone.map(|zone| DnsList { zone, weight: list.weight }));
+        let weight = log_odds(&list.weight, reading);
+        let mut codes = Vec::new();
+        for (code, weight) in list.codes.iter().flatten() {
+            let expected = "an answer such as `127.0.0.4`, or bits of its last octet such as `&8`";
+            let code = reading.value(code, expected, |text| text.parse::<Code>().ok());
+            let weight = log_odds(weight, reading);
+            codes.extend(code.map(|code| (code, weight)));
+        }
+        let about = match list.about.unwrap_or_default() {
+            ListAbout::Addresses => About::Addresses,
+            ListAbout::Domains => About::Domains,
+        };
+        let refuse = list.refuse.as_ref().is_some_and(|refuse| *refuse.get_ref());
+        if refuse && about == About::Domains {
+            let place = list.refuse.as_ref().map(Spanned::span).unwrap_or_default();
+            reading.problems.add(
+                &place,
+                "domains are known only when the mail is there",
+                "a list of addresses",
+            );
+        }
+        lists.extend(zone.map(|zone| DnsList { zone, about, weight, codes, refuse }));
+    }
+    let place = raw.dnsbl.iter().flatten().nth(MOST_LISTS).map(|list| list.zone.span());
+    if let Some(place) = place {
+        reading.problems.add(&place, "is one list too many", format!("at most {MOST_LISTS}"));
     }
     lists
+}
+
+/// Lists that a message is looked up in; each is a check of its own.
+const MOST_LISTS: usize = 16;
+
+/// Beyond it a weight is certainty, which is a demand's to say (judge's own bound).
+const MOST_LOG_ODDS: f64 = 12.0;
+
+fn log_odds(weight: &Spanned<f64>, reading: &mut Reading<'_, '_>) -> f64 {
+    let most = MOST_LOG_ODDS;
+    if (-most..=most).contains(weight.get_ref()) {
+        return *weight.get_ref();
+    }
+    let wrong = format!("cannot be {}", weight.get_ref());
+    reading.problems.add(&weight.span(), wrong, format!("log-odds from -{most} to {most}"));
+    0.0
 }
 
 fn report_address(text: &Text, default: &str, reading: &mut Reading<'_, '_>) -> String {
@@ -261,10 +306,11 @@ fn https(text: &str) -> Option<String> {
     (!rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
 }
 
-fn clamd(text: &str) -> Option<String> {
-    let socket = text.strip_prefix("unix:").is_some_and(|path| path.starts_with('/'));
-    let host = text.strip_prefix("tcp:").is_some_and(|host| ServerAddress::new(host, 3310).is_some());
-    (socket || host).then(|| text.to_owned())
+fn clamd(text: &str) -> Option<Clamd> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return path.starts_with('/').then(|| Clamd::Unix(path.into()));
+    }
+    ServerAddress::new(text.strip_prefix("tcp:")?, 3310).map(Clamd::Tcp)
 }
 
 fn address_or_domain(text: &str) -> Option<String> {

@@ -4,10 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use evidence::lists::{About, Code};
 use ipnet::IpNet;
 use record::Protocol;
 use smtp::Domain;
 
+use super::attachments::Attachments;
 use super::choices::{
     Action, Arm, Banner, Challenge, ClientAddress, MinimumTls, Mode, OnFailure, OnInnerVerification,
     PlainText, Source, TlsPolicy,
@@ -307,10 +309,14 @@ pub struct Judge {
     pub budget: Duration,
     /// What verdicts may do.
     pub action: Action,
-    /// The virus scanner's address as written; empty: none.
-    pub clamd: String,
+    /// The virus scanner; `None`: nobody looks for viruses.
+    pub clamd: Option<Clamd>,
     /// DNS lists.
     pub dnsbl: Vec<DnsList>,
+    /// Attachments that are not wanted.
+    pub attachments: Attachments,
+    /// How long senders wait that were never seen; zero: nobody does.
+    pub greylist: Duration,
     /// Addresses that exist only to be spammed.
     pub traps: Vec<String>,
     /// Addresses, domains and networks whose authenticated mail passes.
@@ -323,6 +329,15 @@ pub struct Judge {
     pub report_ham: String,
     /// How long what is held waits for a person.
     pub quarantine_for: Duration,
+}
+
+/// Where clamd listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Clamd {
+    /// On this machine.
+    Unix(PathBuf),
+    /// On TCP.
+    Tcp(ServerAddress),
 }
 
 /// What becomes of mail when a check fails, by kind of check.
@@ -341,8 +356,14 @@ pub struct OnFailures {
 pub struct DnsList {
     /// Its zone.
     pub zone: Domain,
-    /// What a listing weighs, in log-odds.
+    /// What it is about.
+    pub about: About,
+    /// What a listing weighs that has none of the codes, in log-odds.
     pub weight: f64,
+    /// What those with these codes weigh.
+    pub codes: Vec<(Code, f64)>,
+    /// Whose address is on it is refused before it sends anything.
+    pub refuse: bool,
 }
 
 /// `[queue]`

@@ -45,7 +45,7 @@ impl Reading<'_, '_> {
         texts.iter().flatten().filter_map(|text| self.value(text, expected, &read)).collect()
     }
 
-    fn value<T>(
+    pub(super) fn value<T>(
         &mut self,
         text: &Spanned<String>,
         expected: &str,

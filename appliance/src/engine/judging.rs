@@ -3,14 +3,20 @@
 //! A [`Court`] outlives reloads: the model and what is kept of judged mail. A [`Sitting`] is one config's worth and answers
 //! the relay. Reports, traps and releases teach the court ([`learning`]).
 
+mod acquaintance;
+mod attachments;
 mod case_body;
 mod findings;
 mod kept;
 mod learning;
+mod lists;
+mod looks;
 mod peers;
 mod pressure;
+mod phishing;
 mod scanning;
 mod sitting;
+mod viruses;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,6 +30,7 @@ use smtp::TransactionId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use acquaintance::Acquaintances;
 use kept::Kept;
 use learning::{Addresses, Clerk};
 use pressure::UnderWay;
@@ -40,6 +47,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) struct Court {
     model: Arc<Model>,
     kept: Arc<Kept>,
+    acquaintances: Acquaintances,
     roles: Arc<Roles>,
     clock: Arc<dyn Clock>,
     /// Reports or traps have come.
@@ -67,11 +75,13 @@ impl Court {
             tracing::warn!(?recovered, "the model was not put away in order; what it lost is learnt again");
         }
         let model = Arc::new(model);
+        let acquaintances = Acquaintances::start(store.clone(), Arc::clone(&clock));
         let kept = Kept::start(store, Arc::clone(&model), Arc::clone(&clock));
         tokio::spawn(keep_durable(Arc::clone(&model), Arc::clone(&clock)));
         Ok(Arc::new(Self {
             model,
             kept,
+            acquaintances,
             roles,
             clock,
             own_mail: Notify::new(),

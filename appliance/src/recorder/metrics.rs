@@ -26,6 +26,7 @@ pub struct Metrics {
     server_tls: Family<TlsLabels, Counter>,
     messages: Family<MessageLabels, Counter>,
     verdicts: Family<VerdictLabels, Counter>,
+    checks: Family<CheckLabels, Counter>,
     judging: Histogram,
     recipients: Family<ClassLabel, Counter>,
     content: Counter,
@@ -81,6 +82,13 @@ struct VerdictLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct CheckLabels {
+    /// Of a closed set, or with a zone of the config.
+    check: String,
+    speaks: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ClassLabel {
     class: &'static str,
 }
@@ -119,6 +127,7 @@ impl Metrics {
             server_tls: Family::default(),
             messages: Family::default(),
             verdicts: Family::default(),
+            checks: Family::default(),
             judging: Histogram::new(BUCKETS),
             recipients: Family::default(),
             content: Counter::default(),
@@ -148,6 +157,8 @@ impl Metrics {
         r.register("server_tls", "Uses of a server by TLS with it", self.server_tls.clone());
         r.register("messages", "Mail transactions", self.messages.clone());
         r.register("verdicts", "Messages that were judged, by what was decided", self.verdicts.clone());
+        let help = "Checks of judged messages, by whether they speak for or against the message";
+        r.register("checks", help, self.checks.clone());
         let help = "From the end of the content to the verdict";
         r.register_with_unit("judging", help, Unit::Seconds, self.judging.clone());
         r.register("recipients", "Recipients by the class of the reply to them", self.recipients.clone());
@@ -233,6 +244,10 @@ impl Metrics {
             let (verdict, direction) = (transaction.verdict.name(), opinion.direction.name());
             self.verdicts.get_or_create(&VerdictLabels { verdict, direction }).inc();
             self.judging.observe(opinion.took.as_secs_f64());
+            for check in &opinion.checks {
+                let labels = CheckLabels { check: check.name.to_string(), speaks: check.speaks() };
+                self.checks.get_or_create(&labels).inc();
+            }
         }
         if outcome.is_accepted() {
             self.content.inc_by(transaction.size);

@@ -162,6 +162,19 @@ pub struct CheckStory {
     pub result: String,
     /// Its share in log-odds, spam positive.
     pub weight: f64,
+    /// The verdict that it demands by itself, if it does.
+    #[serde(default)]
+    pub demand: Option<String>,
+}
+
+impl CheckStory {
+    /// What came out, and what it demands.
+    pub fn words(&self) -> String {
+        match &self.demand {
+            Some(demand) => format!("{} ({demand})", self.result),
+            None => self.result.clone(),
+        }
+    }
 }
 
 /// A word or a sequence of words.
@@ -179,6 +192,7 @@ impl From<&record::Opinion> for OpinionStory {
             name: check.name.to_string(),
             result: check.result.to_string(),
             weight: check.weight,
+            demand: check.demand.map(|demand| demand.name().to_owned()),
         };
         let word = |(text, weight): &(Box<str>, f64)| WordStory { text: text.to_string(), weight: *weight };
         Self {

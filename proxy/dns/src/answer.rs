@@ -21,6 +21,11 @@ pub const MAX_TLSA: usize = 32;
 /// advises against, about 2,000.
 pub const MAX_TLSA_OCTETS: usize = 8 * 1024;
 
+/// How many TXT records of a name are looked at.
+pub const MAX_TEXTS: usize = 8;
+/// Octets of one TXT record that are kept.
+pub const MAX_TEXT_OCTETS: usize = 512;
+
 /// What DNSSEC says of records or of their absence (RFC 4035 §4.3), from weakest to strongest. The fourth word of the RFC,
 /// bogus, is [`DnsError::Bogus`] here: nobody is to work with such records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,6 +76,10 @@ pub struct Tlsa {
     /// The part, or its digest; at most [`MAX_TLSA_OCTETS`].
     pub data: Box<[u8]>,
 }
+
+/// A TXT record (RFC 1035 §3.3.14), its strings put together; at most [`MAX_TEXT_OCTETS`] of it. What is no UTF-8 is replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Text(pub Box<str>);
 
 /// The addresses of a host. At least one family has some.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The one resolver: what the DNS says of a name, with a DNSSEC proof beside it.
 //!
-//! - [`Resolver`] asks for MX, TLSA and addresses, through the servers of its [`Settings`], and validates what they say from a
+//! - [`Resolver`] asks for MX, TLSA, TXT and addresses, through the servers of its [`Settings`], and validates what they say from a
 //!   [`Trust`] anchor down. Behind it is hickory, which no other crate sees but `evidence`.
 //! - An [`Answer`] has the records, the weakest [`Proof`] on the way to them, how long they hold, and where aliases led.
 //! - A [`DnsError`] tells apart what is final (no such domain, no such records) and what a later hour may change. What fails
@@ -19,7 +19,10 @@ mod reading;
 mod resolver;
 mod settings;
 
-pub use answer::{Addresses, Answer, MAX_ADDRESSES, MAX_MX, MAX_TLSA, MAX_TLSA_OCTETS, Mx, Proof, Tlsa};
+pub use answer::{
+    Addresses, Answer, MAX_ADDRESSES, MAX_MX, MAX_TEXT_OCTETS, MAX_TEXTS, MAX_TLSA, MAX_TLSA_OCTETS, Mx,
+    Proof, Text, Tlsa,
+};
 pub use error::{DnsError, SettingsError};
 pub use reading::MAX_ALIASES;
 pub use resolver::{LOOKUPS_AT_ONCE, Resolver};

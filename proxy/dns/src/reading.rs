@@ -9,7 +9,10 @@ use hickory_resolver::proto::op::{Message, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use smtp::Domain;
 
-use crate::answer::{Answer, MAX_ADDRESSES, MAX_MX, MAX_TLSA, MAX_TLSA_OCTETS, Mx, Proof, Tlsa};
+use crate::answer::{
+    Answer, MAX_ADDRESSES, MAX_MX, MAX_TEXT_OCTETS, MAX_TEXTS, MAX_TLSA, MAX_TLSA_OCTETS, Mx, Proof, Text,
+    Tlsa,
+};
 use crate::error::DnsError;
 
 /// How many CNAMEs lead to an answer at most. RFC 1034 §3.6.2 wants none that lead to another; hickory asks on for eight.
@@ -109,6 +112,26 @@ impl Kind for Tlsa {
 
     fn octets(&self) -> usize {
         size_of::<Self>() + self.data.len()
+    }
+
+    fn rank(&self) -> u16 {
+        0
+    }
+}
+
+impl Kind for Text {
+    const TYPE: RecordType = RecordType::TXT;
+    const LIMIT: usize = MAX_TEXTS;
+
+    fn read(data: &RData) -> Option<Option<Self>> {
+        let RData::TXT(txt) = data else { return None };
+        let octets: Vec<u8> =
+            txt.txt_data.iter().flat_map(|string| string.iter().copied()).take(MAX_TEXT_OCTETS).collect();
+        Some(Some(Self(String::from_utf8_lossy(&octets).into())))
+    }
+
+    fn octets(&self) -> usize {
+        size_of::<Self>() + self.0.len()
     }
 
     fn rank(&self) -> u16 {

@@ -10,7 +10,7 @@ use smtp::Domain;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::answer::{Addresses, Answer, Mx, Proof, Tlsa};
+use crate::answer::{Addresses, Answer, Mx, Proof, Text, Tlsa};
 use crate::cache::Cache;
 use crate::error::{DnsError, SettingsError};
 use crate::reading::{self, Kind, Outcome, Way};
@@ -34,6 +34,7 @@ pub struct Resolver {
     v4: Remembered<Ipv4Addr>,
     v6: Remembered<Ipv6Addr>,
     tlsa: Remembered<Tlsa>,
+    text: Remembered<Text>,
 }
 
 impl Resolver {
@@ -52,6 +53,7 @@ impl Resolver {
             v4: Cache::new(settings.cache),
             v6: Cache::new(settings.cache),
             tlsa: Cache::new(settings.cache),
+            text: Cache::new(settings.cache),
         })
     }
 
@@ -72,6 +74,24 @@ impl Resolver {
     pub async fn addresses(&self, host: &Domain) -> Result<Addresses, DnsError> {
         let (v6, v4) = tokio::join!(self.remembered(&self.v6, host), self.remembered(&self.v4, host));
         Addresses::new(v6, v4)
+    }
+
+    /// The IPv4 addresses alone: what a DNS list answers with (RFC 5782 §2.1), at most [`crate::MAX_ADDRESSES`].
+    ///
+    /// # Errors
+    ///
+    /// There are none, or nobody can tell; also after the time of the settings.
+    pub async fn ipv4(&self, name: &Domain) -> Result<Answer<Ipv4Addr>, DnsError> {
+        self.remembered(&self.v4, name).await
+    }
+
+    /// Texts, at most [`crate::MAX_TEXTS`].
+    ///
+    /// # Errors
+    ///
+    /// There are none, or nobody can tell; also after the time of the settings.
+    pub async fn text(&self, name: &Domain) -> Result<Answer<Text>, DnsError> {
+        self.remembered(&self.text, name).await
     }
 
     /// What certificates are published for a TCP port of a host (RFC 6698 §3), at most [`crate::MAX_TLSA`]. They mean something

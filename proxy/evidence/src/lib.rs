@@ -4,17 +4,25 @@
 //! - An [`Authenticator`] asks, through the name servers of the one resolver and with the same trust; behind it are [`mod@spf`] and
 //!   mail-auth, which asks by itself and reads the clock, and which no other crate sees.
 //! - [`Spf`], [`Dkim`] and [`Dmarc`] are what came out, each with the domain that it speaks for.
+//! - A [`clamd::Scanner`] has messages looked through for viruses.
+//! - A [`lists::List`] says what a DNS list holds of an address or a domain (RFC 5782).
 //! - [`proves_sender`] says when that is enough to send a report to a reverse-path.
 //!
 //! What cannot be found out is an error result, never a wait beyond the caller's deadline. Nothing in a message decides how
 //! much is done for it: the octets looked at, the signatures, the fields that one names, the lookups of SPF (10, RFC 7208
 //! §4.6.4) and the evaluations at a time are bounded.
 
+pub mod clamd;
+pub mod lists;
+
 mod authenticator;
+mod error;
+mod rest;
 mod result;
 pub mod spf;
 
 pub use authenticator::{
     Authenticator, EVALUATIONS_AT_ONCE, MAX_HEADER, MAX_MESSAGE, MAX_SIGNATURES, Sender,
 };
+pub use error::EvidenceError;
 pub use result::{Authenticity, Dkim, Dmarc, Spf, Verdict, proves_sender};

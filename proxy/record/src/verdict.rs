@@ -100,4 +100,19 @@ pub struct Check {
     pub result: Box<str>,
     /// Its share of the score in log-odds, spam positive.
     pub weight: f64,
+    /// The least that it demands, whatever all weights come to.
+    pub demand: Option<Verdict>,
+}
+
+impl Check {
+    /// Which way it speaks, for metrics.
+    pub fn speaks(&self) -> &'static str {
+        match self.demand {
+            Some(Verdict::Pass) => "for",
+            Some(_) => "against",
+            None if self.weight > 0.0 => "against",
+            None if self.weight < 0.0 => "for",
+            None => "neither",
+        }
+    }
 }

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,10 +67,19 @@ impl HeldBody {
 /// What [`Judge::judge`] returns.
 pub type Judged = Pin<Box<dyn Future<Output = Judgement> + Send>>;
 
+/// What [`Judge::at_the_door`] returns.
+pub type AtTheDoor = Pin<Box<dyn Future<Output = Option<No>> + Send>>;
+
 /// Judges mail (law 8: what fails in it is answered by a judgement, too).
 pub trait Judge: Send + Sync + 'static {
     /// Judges a message by `deadline`; the session waits little longer. Dropped when nobody waits any more.
     fn judge(&self, case: Case, deadline: Instant) -> Judged;
+
+    /// What a client from the world is told instead of having its mail taken, for where it comes from; by `deadline`, while it
+    /// waits for the greeting. Most judges have nothing to say before they see mail.
+    fn at_the_door(&self, _client: IpAddr, _deadline: Instant) -> AtTheDoor {
+        Box::pin(std::future::ready(None))
+    }
 
     /// Something that Postern answers itself, a report or what came for a trap, is durable.
     fn own_mail_came(&self);
@@ -120,7 +130,7 @@ impl Judgement {
         let mut found: Option<&No> = None;
         for index in recipients {
             let Fate::Refuse(no) = self.fate_of(index) else { return None };
-            if found.is_none() || matches!(no, No::NotJudged(_)) {
+            if found.is_none() || matches!(no, No::NotJudged(_) | No::NotYetKnown(_)) {
                 found = Some(no);
             }
         }

@@ -31,7 +31,7 @@ pub use called_before::CalledBefore;
 pub use drive::{Driver, Intercepting, drive};
 pub use inner_verification::{InnerVerification, OnInnerVerification, Verdict, Verifying};
 pub use judging::{
-    Case, Fate, HeldBody, Judge, Judged, Judgement, Judging, Mark, OnFailure, Own, OwnAddresses,
+    AtTheDoor, Case, Fate, HeldBody, Judge, Judged, Judgement, Judging, Mark, OnFailure, Own, OwnAddresses,
 };
 pub use kept::Kept;
 pub use reporting::{HandedOn, Relayed, Reporting};

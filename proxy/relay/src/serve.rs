@@ -30,6 +30,8 @@ use early::Early;
 const PROXY_HEADER: Duration = Duration::from_secs(5);
 /// For one connection that is passed through unread: no honest sender keeps one for longer, and a dead one must go.
 const SPLICE_LIFE: Duration = Duration::from_secs(3600);
+/// For what is known of a client before it is greeted: an honest one waits five minutes for that (RFC 5321 §4.5.3.2.1).
+const DOOR: Duration = Duration::from_secs(3);
 /// For a client that is not let in to take the reason.
 const LAST_WORD: Duration = Duration::from_secs(2);
 
@@ -54,6 +56,11 @@ pub enum Entrance {
 }
 
 impl Entrance {
+    /// What comes by it is on its way to the world.
+    fn leads_out(self) -> bool {
+        matches!(self, Self::Outbound)
+    }
+
     /// The protocol of what came in; of an intercepted connection its port tells (RFC 8314, RFC 6409).
     fn protocol(self, destination: SocketAddr) -> Protocol {
         match (self, destination.port()) {
@@ -268,13 +275,23 @@ impl Relay {
                 }
             }
         };
+        let id = self.new_id();
+        let from_world = protocol == Protocol::Smtp && !inside.contains(address) && !entrance.leads_out();
+        let unwelcome = match driver.judge.as_ref().filter(|_| from_world) {
+            Some(judge) => judge.at_the_door(address, Instant::now() + DOOR).await,
+            None => None,
+        };
+        if let Some(no) = &unwelcome {
+            tracing::info!(session = %id, client = %address, reason = %no.reply(id).words(), "its mail is refused");
+        }
         let beginning = Beginning {
-            id: self.new_id(),
+            id,
             settings,
             protocol,
             client: accepted.client,
             destination: accepted.original_destination,
             arrival,
+            unwelcome,
             wall: self.clock.now(),
             budget: Arc::clone(&self.budget),
         };

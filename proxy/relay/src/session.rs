@@ -114,6 +114,8 @@ struct Common {
     budget: Arc<Budget>,
     protocol: Protocol,
     arrival: Arrival,
+    /// What MAIL is answered with, if nobody wants mail from the client.
+    unwelcome: Option<No>,
     /// On the way out: what was met there.
     far_side: FarSide,
     client: Client,
@@ -188,7 +190,8 @@ pub fn step(mut session: Session, input: Input<'_>, now: Instant) -> (Session, W
 impl Session {
     /// A session that has not begun.
     pub fn new(beginning: Beginning, now: Instant) -> Self {
-        let Beginning { id, settings, protocol, client, destination, arrival, wall, budget } = beginning;
+        let Beginning { id, settings, protocol, client, destination, arrival, unwelcome, wall, budget } =
+            beginning;
         let client = Client { address: client, destination, helo: "".into(), esmtp: false };
         let common = Common {
             id,
@@ -196,6 +199,7 @@ impl Session {
             budget,
             protocol,
             arrival,
+            unwelcome,
             far_side: FarSide::default(),
             client,
             tls: TlsOutcome::Plain,

@@ -146,6 +146,8 @@ pub enum No {
     InjectedBeforeTls,
     /// The server lacks an extension that MAIL made use of.
     LacksExtension(Extension),
+    /// The client's address is on a list; what that says.
+    Listed(Box<str>),
     /// The same message for the same recipient for the third time.
     Loop,
     /// The administrator's list does not have the recipient.
@@ -156,6 +158,8 @@ pub enum No {
     RoutingLocalPart,
     /// The message could not be judged; why.
     NotJudged(Box<str>),
+    /// Nobody here knows the sender yet; in how many seconds the message is taken.
+    NotYetKnown(u64),
     /// A proof that did not fit: a fault of Postern's own.
     NotProved,
     /// The message was judged, and nobody here is to have it; why.
@@ -253,11 +257,13 @@ impl No {
             Self::ForgedFields => "forged_fields",
             Self::InjectedBeforeTls => "injected_before_tls",
             Self::LacksExtension(_) => "lacks_extension",
+            Self::Listed(_) => "listed",
             Self::Loop => "loop",
             Self::NoSuchRecipient => "no_such_recipient",
             Self::RecipientUnproved(..) => "recipient_unproved",
             Self::RoutingLocalPart => "routing_local_part",
             Self::NotJudged(_) => "not_judged",
+            Self::NotYetKnown(_) => "not_yet_known",
             Self::NotProved => "not_proved",
             Self::NotWanted(_) => "not_wanted",
             Self::NoRoom => "no_room",
@@ -336,6 +342,9 @@ impl No {
                 (554, (5, 5, 0), "bytes in clear behind STARTTLS; the session ends".into())
             }
             Self::LacksExtension(extension) => return lacks(*extension),
+            Self::Listed(why) => {
+                (550, (5, 7, 1), format!("mail from this address is not wanted: {}", shortened(why)).into())
+            }
             Self::Loop => (554, (5, 4, 6), "the message loops for this recipient".into()),
             Self::NoSuchRecipient => (550, (5, 1, 1), "there is no such recipient here".into()),
             Self::RecipientUnproved(why, standing) => (
@@ -352,6 +361,11 @@ impl No {
             Self::NotWanted(why) => {
                 (550, (5, 7, 1), format!("the message is not wanted: {}", shortened(why)).into())
             }
+            Self::NotYetKnown(seconds) => (
+                451,
+                (4, 7, 1),
+                format!("this sender is not known here yet, try again in {seconds} s").into(),
+            ),
             Self::NotProved => (451, (4, 3, 0), "delivery could not be proved, try again".into()),
             Self::NoRoom => (452, (4, 3, 1), "no room for messages at the moment, try again".into()),
             Self::Overloaded => (421, (4, 3, 2), "too many sessions at the moment, try again".into()),
@@ -483,11 +497,13 @@ mod tests {
             No::LacksExtension(Extension::SmtpUtf8),
             No::LacksExtension(Extension::RequireTls),
             No::LacksExtension(Extension::EightBitMime),
+            No::Listed("x".repeat(1000).into()),
             No::Loop,
             No::NoSuchRecipient,
             No::RecipientUnproved("x".repeat(1000).into(), "this recipient was not seen before"),
             No::RoutingLocalPart,
             No::NotJudged("x".repeat(1000).into()),
+            No::NotYetKnown(180),
             No::NotProved,
             No::NotWanted("x".repeat(1000).into()),
             No::NoRoom,

@@ -41,6 +41,8 @@ pub(super) enum AtOnce {
     Nothing,
     /// It came for a trap.
     Trap,
+    /// It holds a virus.
+    Virus,
     /// It was sent by one of the site's own.
     Outgoing,
     /// What the model thinks of it, if that helps.
@@ -130,6 +132,7 @@ async fn take(store: &Store, model: &Arc<Model>, judged: Judged, now: Duration) 
             AtOnce::Nothing => return Ok(()),
             AtOnce::Own(score) => return model.teach_itself(&features, score, now).map(drop),
             AtOnce::Trap => (Class::Spam, Source::Trap),
+            AtOnce::Virus => (Class::Spam, Source::Virus),
             AtOnce::Outgoing => (Class::Ham, Source::Outgoing),
         };
         let whom = Whom::default();

@@ -62,6 +62,11 @@ impl Peers {
         by_network.or(by_sender)
     }
 
+    /// Whether a client comes from one of the networks.
+    pub(super) fn has_network_of(&self, client: IpAddr) -> bool {
+        self.network_of(client).is_some()
+    }
+
     fn network_of(&self, client: IpAddr) -> Option<String> {
         let client = client.to_canonical();
         let mut networks = self.networks.iter();

@@ -1,22 +1,29 @@
 //! One config's worth of judging: it answers the relay, within the budget, whatever fails (law 8).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use evidence::{Authenticator, Sender};
 use judge::{Check, Client, Features, Score, Thresholds, Transport, Whom};
 use record::{Direction, MAX_CHECKS, MAX_WORDS, Opinion, Verdict};
-use relay::{Case, Fate, Judged as Judging, Judgement, Mark, OnFailure, Own, OwnAddresses};
+use relay::{AtTheDoor, Case, Fate, Judged as Judging, Judgement, Mark, OnFailure, Own, OwnAddresses};
+use sha2::{Digest as _, Sha256};
 use sift::{Body, Content};
 use smtp::{ForwardPath, No, ReversePath};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use super::Court;
+use super::acquaintance::greylist::Greeting;
+use super::acquaintance::{Acquaintance, noted};
 use super::case_body::beginning;
 use super::findings::Findings;
 use super::kept::{AtOnce, Judged};
+use super::lists::{self, Lists, Said};
 use super::peers::Peers;
+use super::phishing::{self, Known};
+use super::viruses::{self, Viruses};
+use super::{Court, attachments};
 use crate::config::{self, Action, Config};
 use crate::engine::outbound::Names;
 
@@ -45,6 +52,13 @@ pub(super) struct Rules {
     on_failure: config::OnFailures,
     allow: Peers,
     block: Peers,
+    viruses: Option<Viruses>,
+    lists: Arc<Lists>,
+    attachments: config::Attachments,
+    /// Zero: everybody is taken at once.
+    greylist: Duration,
+    /// Domains of the backends, as somebody registered them.
+    own_domains: Vec<String>,
     large: Semaphore,
 }
 
@@ -53,6 +67,11 @@ pub(super) struct Rules {
 pub(super) struct Found {
     content: Option<Content>,
     findings: Option<Findings>,
+    virus: Option<Check>,
+    lists: Vec<Check>,
+    acquaintance: Acquaintance,
+    /// Of what was looked at, where somebody asks for it.
+    digest: [u8; 32],
     /// Kinds of checks that failed, with what is to follow, and why.
     failed: Vec<(config::OnFailure, String)>,
 }
@@ -72,7 +91,6 @@ impl Sitting {
         let judge = &config.judge;
         let rules = Arc::new(Rules {
             court: Arc::clone(&court),
-            names,
             hostname: config.hostname.to_string().into(),
             authenticator: OnceCell::new(),
             thresholds: Thresholds { tag: judge.tag, quarantine: judge.quarantine, reject: judge.reject },
@@ -81,6 +99,12 @@ impl Sitting {
             on_failure: judge.on_failure,
             allow: Peers::new(&judge.allow),
             block: Peers::new(&judge.block),
+            lists: Arc::new(Lists::new(&judge.dnsbl, names.clone())),
+            own_domains: own_domains(config),
+            attachments: judge.attachments.clone(),
+            greylist: judge.greylist,
+            names,
+            viruses: judge.clamd.as_ref().map(Viruses::new),
             large: Semaphore::new(LARGE_AT_ONCE),
         });
         court.rules_are(&rules);
@@ -90,7 +114,9 @@ impl Sitting {
     /// How sessions have their mail judged.
     pub(in crate::engine) fn settings(config: &Config) -> relay::Judging {
         let judge = &config.judge;
-        let defers = [judge.on_failure.auth, judge.on_failure.content].contains(&config::OnFailure::Defer);
+        let virus = judge.on_failure.virus == config::OnFailure::Defer && judge.clamd.is_some();
+        let others = [judge.on_failure.auth, judge.on_failure.content];
+        let defers = virus || others.contains(&config::OnFailure::Defer);
         // Who only observes acts on nothing, and neither does a failure.
         let on_failure = match defers && judge.action == Action::Enforce {
             true => OnFailure::Defer,
@@ -113,6 +139,16 @@ impl relay::Judge for Sitting {
     fn judge(&self, case: Case, deadline: Instant) -> Judging {
         let rules = Arc::clone(&self.0);
         Box::pin(async move { rules.judge(case, deadline).await })
+    }
+
+    fn at_the_door(&self, client: IpAddr, deadline: Instant) -> AtTheDoor {
+        let rules = Arc::clone(&self.0);
+        Box::pin(async move {
+            if rules.action != Action::Enforce || rules.allow.has_network_of(client) {
+                return None;
+            }
+            rules.lists.turn_away(client, deadline).await
+        })
     }
 
     fn own_mail_came(&self) {
@@ -154,8 +190,13 @@ impl Rules {
             opinion,
         };
         self.sentence(&mut judgement, &weighed, &found);
+        self.greet(&case, &found, &mut judgement).await;
+        if let Some(content) = &found.content {
+            let told = (content, found.findings.as_ref());
+            noted::note(&self.court.acquaintances, &case, told, judgement.verdict, &self.own_domains);
+        }
         if let Some((features, score)) = scored {
-            self.keep(&case, features, score, &judgement, found.content);
+            self.keep(&case, (features, score), &judgement, found);
         }
         judgement
     }
@@ -164,15 +205,39 @@ impl Rules {
     pub(super) async fn deliberate(&self, case: &Case, deadline: Instant) -> Deliberated {
         let found = self.find_out(case, deadline - RESERVE).await;
         let mut checks = found.findings.as_ref().map(Findings::checks).unwrap_or_default();
-        checks.extend(self.rules_say(case, &found));
+        checks.extend(found.virus.clone());
+        checks.extend(found.lists.iter().cloned());
+        checks.extend(self.strangers(case, &found));
+        let rules = self.rules_say(case, &found);
+        let is_excused = rules.iter().any(|rule| rule.demand == Some(judge::Verdict::Pass));
+        if let Some(content) = &found.content {
+            checks.extend(attachments::checks(&self.attachments, content, is_excused));
+        }
+        checks.extend(rules);
         let scored =
             found.content.as_ref().map(|content| self.score(case, content, found.findings.as_ref()));
         let weighed = judge::judge(scored.as_ref().map(|(_, score)| score), &checks, &self.thresholds);
         (found, checks, scored, weighed)
     }
 
-    /// Reads the content and asks about the sender, both at the same time.
+    /// All that there is to be found out, at the same time.
     async fn find_out(&self, case: &Case, deadline: Instant) -> Found {
+        let (mut found, virus) = tokio::join!(self.look_into(case, deadline), async {
+            match &self.viruses {
+                Some(viruses) => Some(viruses.look(&case.body, deadline).await),
+                None => None,
+            }
+        });
+        match virus {
+            Some(Ok(check)) => found.virus = Some(check),
+            Some(Err(error)) => found.failed.push((self.on_failure.virus, error.to_string())),
+            None => {}
+        }
+        found
+    }
+
+    /// Reads the content and asks about the sender, both at the same time.
+    async fn look_into(&self, case: &Case, deadline: Instant) -> Found {
         let mut found = Found::default();
         let _turn = match case.body.file.is_some() && case.body.stored > 0 {
             true => timeout_at(deadline, self.large.acquire()).await.ok(),
@@ -192,12 +257,27 @@ impl Rules {
         // A message that somebody hands in may have come from nowhere.
         let is_asked =
             case.direction == Direction::Inbound && !case.client.address.ip().is_unspecified();
-        let (content, findings) = tokio::join!(self.read(&message, deadline), async {
+        if is_asked && !self.greylist.is_zero() {
+            found.digest = Sha256::digest(&message).into();
+        }
+        let asking = deadline.min(Instant::now() + ASKING);
+        let read = async {
+            let content = self.read(&message, deadline).await;
+            let said = match is_asked {
+                true => self.lists_say(case, content.as_ref().ok(), asking).await,
+                false => Said::default(),
+            };
+            (content, said)
+        };
+        let ((content, said), findings) = tokio::join!(read, async {
             match is_asked {
-                true => Some(self.ask(case, &message, deadline.min(Instant::now() + ASKING)).await),
+                true => Some(self.ask(case, &message, asking).await),
                 false => None,
             }
         });
+        found.lists = said.checks;
+        // A list that says nothing is one word less, and no reason to make mail wait.
+        found.failed.extend(said.failed.into_iter().map(|why| (config::OnFailure::Pass, why)));
         match content {
             Ok(content) => found.content = Some(content),
             Err(why) => found.failed.push((self.on_failure.content, why)),
@@ -212,7 +292,37 @@ impl Rules {
             Some(Err(why)) => found.failed.push((self.on_failure.auth, why)),
             None => {}
         }
+        if let Some(content) = found.content.as_ref().filter(|_| is_asked) {
+            let senders = noted::senders(case, found.findings.as_ref());
+            let name = content.from.first().map_or("", |from| from.name.as_str());
+            let known = self.court.acquaintances.of(author(content), name, &senders);
+            found.acquaintance = timeout_at(deadline, known).await.unwrap_or_default();
+        }
         found
+    }
+
+    /// Who it pretends to be, and what is known of who it is.
+    fn strangers(&self, case: &Case, found: &Found) -> Vec<Check> {
+        let Some(content) = found.content.as_ref().filter(|_| case.direction == Direction::Inbound) else {
+            return Vec::new();
+        };
+        let findings = found.findings.as_ref();
+        // Where nobody was asked, nobody is accused.
+        let is_authentic =
+            findings.is_none_or(|findings| findings.authenticated_domains().next().is_some());
+        let mut checks = phishing::checks(content, &Known { own: &self.own_domains, is_authentic });
+        let author = author(content);
+        let (is_proven, now) = (noted::is_proven(author, findings), self.court.acquaintances.now());
+        checks.extend(found.acquaintance.checks(author, is_proven, &self.own_domains, now));
+        checks
+    }
+
+    /// Of the client at least; of domains only where the content is known.
+    async fn lists_say(&self, case: &Case, content: Option<&Content>, deadline: Instant) -> Said {
+        let own = |domain: &str| self.own_domains.iter().any(|own| own == domain);
+        let sender = &case.envelope.mail.reverse_path;
+        let domains = content.map(|content| lists::domains(content, sender, own)).unwrap_or_default();
+        self.lists.ask(case.client.address.ip(), &domains, deadline).await
     }
 
     async fn read(&self, message: &[u8], deadline: Instant) -> Result<Content, String> {
@@ -327,24 +437,61 @@ impl Rules {
         judgement.opinion.carried_out = carried_out;
     }
 
+    /// Has a sender come again that nobody here knows, where mail of it would pass (DECISIONS 28).
+    async fn greet(&self, case: &Case, found: &Found, judgement: &mut Judgement) {
+        let applies = self.action == Action::Enforce && case.direction == Direction::Inbound && !case.trapped;
+        let passes = matches!(judgement.fate, Fate::Deliver(_));
+        let Some(content) = found.content.as_ref().filter(|_| applies && passes && !self.greylist.is_zero())
+        else {
+            return;
+        };
+        let (findings, acquaintances) = (found.findings.as_ref(), &self.court.acquaintances);
+        let author = author(content);
+        let is_proven = noted::is_proven(author, findings);
+        let is_allowed = judgement.opinion.checks.iter().any(|check| check.demand == Some(Verdict::Pass));
+        if is_allowed || found.acquaintance.is_known(author, is_proven, acquaintances.now()) {
+            return;
+        }
+        let (senders, path) = (noted::senders(case, findings), case.envelope.mail.reverse_path.as_str());
+        let greeting = acquaintances.greet(&senders, path, &found.digest, self.greylist).await;
+        let result = match greeting {
+            Ok(Greeting::NotYet(left)) => {
+                judgement.fate = Fate::Refuse(No::NotYetKnown(left.as_secs().max(1)));
+                judgement.verdict = Verdict::Defer;
+                judgement.opinion.carried_out = Verdict::Defer;
+                format!("not known here, is to come again in {} s", left.as_secs().max(1))
+            }
+            Ok(Greeting::CameAgain(waited)) => format!("came again after {} s", waited.as_secs()),
+            Err(error) => format!("whether it came before is not known: {error}"),
+        };
+        if judgement.opinion.checks.len() < MAX_CHECKS {
+            judgement.opinion.checks.push(told(&Check::weighing("greylist", result, 0.0)));
+        }
+    }
+
     /// For reports, and for what it teaches by itself.
-    fn keep(
-        &self,
-        case: &Case,
-        features: Features,
-        score: Score,
-        judgement: &Judgement,
-        content: Option<Content>,
-    ) {
+    fn keep(&self, case: &Case, (features, score): (Features, Score), judgement: &Judgement, found: Found) {
         let lesson = match (case.trapped, case.direction, judgement.verdict) {
             (true, ..) => AtOnce::Trap,
+            _ if found.virus.as_ref().is_some_and(viruses::is_certain) => AtOnce::Virus,
             (_, Direction::Outbound, Verdict::Pass) => AtOnce::Outgoing,
             (_, Direction::Outbound, _) => AtOnce::Nothing,
             (_, Direction::Inbound, _) => AtOnce::Own(score),
         };
-        let message_id = content.map(|content| content.message_id).unwrap_or_default();
+        let message_id = found.content.map(|content| content.message_id).unwrap_or_default();
         self.court.kept.keep(Judged { transaction: case.transaction, features, message_id, lesson });
     }
+}
+
+/// The domain in `From`, as somebody registered it.
+fn author(content: &Content) -> &str {
+    let author = content.from.first().and_then(|from| from.mailbox.rsplit_once('@'));
+    author.map_or("", |(_, domain)| phishing::registered(domain))
+}
+
+fn own_domains(config: &Config) -> Vec<String> {
+    let domains = config.backends.iter().flat_map(|backend| &backend.domains);
+    domains.map(|domain| phishing::registered(domain.as_str()).to_owned()).collect()
 }
 
 /// The overlays of a message: its one recipient's, or the domain that all recipients are in.
@@ -380,6 +527,7 @@ fn reason(weighed: &judge::Judgement) -> Box<str> {
     });
     match demanded.map(|check| &*check.name) {
         Some("gtube") => "it holds the test string for spam".into(),
+        Some("attachment") => "it holds a kind of attachment that is not taken here".into(),
         Some("virus") => "it holds a virus".into(),
         Some("block") => "its sender is blocked here".into(),
         Some("dmarc") => "its author's domain says that it is not theirs".into(),
@@ -388,7 +536,13 @@ fn reason(weighed: &judge::Judgement) -> Box<str> {
 }
 
 fn told(check: &Check) -> record::Check {
-    record::Check { name: shortened(&check.name), result: shortened(&check.result), weight: check.weight }
+    let demand = check.demand.map(verdict_of);
+    record::Check {
+        name: shortened(&check.name),
+        result: shortened(&check.result),
+        weight: check.weight,
+        demand,
+    }
 }
 
 fn shortened(text: &str) -> Box<str> {

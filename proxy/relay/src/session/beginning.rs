@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use record::Protocol;
 use route::Backend;
-use smtp::TraceId;
+use smtp::{No, TraceId};
 
 use crate::budget::Budget;
 use crate::settings::Settings;
@@ -41,6 +41,8 @@ pub struct Beginning {
     pub destination: SocketAddr,
     /// How it came here.
     pub arrival: Arrival,
+    /// What its MAIL is answered with, if nobody wants mail from there.
+    pub unwelcome: Option<No>,
     /// The time since 1970.
     pub wall: Duration,
     /// The share of messages in flight is taken from here.

@@ -337,6 +337,9 @@ impl Common {
         if plain && !self.is_outbound() && self.settings.inbound_plain == crate::InboundPlain::Refuse {
             return Some(No::TlsRequired);
         }
+        if self.unwelcome.is_some() {
+            return self.unwelcome.clone();
+        }
         let used = [
             (mail.body == Some(BodyType::BinaryMime), Extension::BinaryMime),
             (mail.smtputf8, Extension::SmtpUtf8),

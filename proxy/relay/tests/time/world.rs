@@ -258,6 +258,7 @@ impl World {
             protocol: Protocol::Smtp,
             client: ([192, 0, 2, 1], 40_000).into(),
             destination: ([192, 0, 2, 2], 25).into(),
+            unwelcome: None,
             wall: Duration::from_secs(1_795_288_205),
             budget: Budget::new(limits.in_flight),
         };
