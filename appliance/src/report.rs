@@ -9,14 +9,16 @@ mod status;
 mod story;
 
 pub use live::{
-    ArmingState, AuthorityState, BackendState, CertificateSource, CertificateState, Health, ListenerState,
-    Asking, Live, RecipientsState, RoleState, RolesState, ServerState, Strain, StrainState, VerifyingState,
-    Writing,
+    ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health,
+    ListenerState, Live, RecipientsState, RoleState, RolesState, ServerState, Strain, StrainState,
+    VerifyingState, Writing,
 };
 pub use queue::{
     AGES, FolderCount, QueueDestination, QueueDomain, QueueState, QueuedMessage, QueuedRecipient,
 };
-pub use scan::{CheckResult, LearnOrder, Lesson, NotJudging, Otherwise, ScanOrder, Scanned, Share, Taught, Why};
+pub use scan::{
+    CheckResult, LearnOrder, Lesson, NotJudging, Otherwise, ScanOrder, Scanned, Share, Taught, Why,
+};
 pub use state::{Level, State};
 pub use status::{Count, NetworkCount, NotReached, Period, Status, TlsCount, Totals};
 pub(crate) use story::proof_name;

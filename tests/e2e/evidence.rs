@@ -35,7 +35,7 @@ fn authenticator(server: &NameServer) -> Authenticator {
         trust: Trust::File(server.anchor()),
         ..Settings::default()
     };
-    Authenticator::new(&Resolver::new(&settings).unwrap(), "mx.postern.test")
+    Authenticator::new(&Resolver::new(&settings).unwrap())
 }
 
 fn football(signing: Signing) -> NameServer {
@@ -93,7 +93,7 @@ async fn silence_is_no_proof_and_does_not_outlast_the_deadline() {
         trust: Trust::Nothing,
         ..Settings::default()
     };
-    let asks = Authenticator::new(&Resolver::new(&settings).unwrap(), "mx.postern.test");
+    let asks = Authenticator::new(&Resolver::new(&settings).unwrap());
     let reverse_path = reverse_path("joe@football.example.com");
     let sender = Sender { client: [192, 0, 2, 10].into(), helo: "x", reverse_path: &reverse_path };
     let spf = asks.spf(sender, Instant::now() + Duration::from_millis(300)).await;

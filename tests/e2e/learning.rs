@@ -91,7 +91,8 @@ fn scan(postern: &Postern, file: &Path, more: &[&str]) -> (Option<i32>, String) 
 }
 
 #[test]
-fn what_is_taught_by_command_counts_once_survives_a_kill_and_scan_says_so_with_and_without_a_running_postern() {
+fn what_is_taught_by_command_counts_once_survives_a_kill_and_scan_says_so_with_and_without_a_running_postern()
+{
     needs!(POSTFIX);
     let hidden = Postfix::start(&postfix::Options::default());
     let mut postern = start(&hidden);
@@ -130,9 +131,11 @@ fn json_of_a_scan_has_what_is_promised_and_an_envelope_that_is_none_is_refused()
     let postern = start(&hidden);
     let file = postern.beside("mail.eml");
     fs::write(&file, ham(1)).expect("a file");
-    let envelope = ["--json", "--explain", "--from", "a@partner.test", "--to", "b@bench.test", "--helo", "x.test"];
+    let envelope =
+        ["--json", "--explain", "--from", "a@partner.test", "--to", "b@bench.test", "--helo", "x.test"];
     let (code, said) = scan(&postern, &file, &envelope);
-    let told: serde_json::Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    let told: serde_json::Value =
+        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
     let told = &told[0];
     assert!(code == Some(0) && told["file"] == file.display().to_string(), "{said}");
     assert!(told["verdict"] == "pass" && (0.0..1.0).contains(&told["spam_probability"].as_f64().unwrap()));

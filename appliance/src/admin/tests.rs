@@ -10,7 +10,11 @@ use tokio::sync::oneshot;
 
 use super::{Desk, serve};
 use crate::recorder::{Recording, samples};
-use crate::report::{ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health, LearnOrder, Lesson, ListenerState, Live, NotJudging, QueueState, RoleState, RolesState, ScanOrder, Scanned, ServerState, Status, Strain, StrainState, VerifyingState};
+use crate::report::{
+    ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health,
+    LearnOrder, Lesson, ListenerState, Live, NotJudging, QueueState, RoleState, RolesState, ScanOrder,
+    Scanned, ServerState, Status, Strain, StrainState, VerifyingState,
+};
 
 /// An engine with two backends, one of whose servers is down.
 pub(crate) struct FakeEngine {

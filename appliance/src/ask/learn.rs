@@ -176,8 +176,7 @@ fn teach(model: &Model, class: LearnClass, message: &[u8]) -> Result<Lesson, Exi
         LearnClass::Ham => Class::Ham,
     };
     let (source, whom) = (Source::Administrator, Whom::default());
-    let lesson =
-        judge::Lesson { features: &features, class, source, weight: 1.0, whom, now: super::now() };
+    let lesson = judge::Lesson { features: &features, class, source, weight: 1.0, whom, now: super::now() };
     let learnt = model.learn(&lesson).map_err(|error| {
         output::diagnosis(&error.to_string());
         Exit::Unreachable
@@ -232,7 +231,10 @@ fn unreadable(path: &Path, error: &io::Error) -> Exit {
     Exit::Unreachable
 }
 
-#[allow(clippy::disallowed_methods, reason = "progress for a person: nothing here runs under a simulated clock")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "progress for a person: nothing here runs under a simulated clock"
+)]
 fn now() -> Instant {
     Instant::now()
 }
@@ -252,7 +254,9 @@ mod tests {
     fn maildirs_mboxes_folders_and_files_give_their_messages_and_nothing_else() {
         let home = tempfile::tempdir().unwrap();
         let path = |name: &str| home.path().join(name);
-        for folder in ["Maildir/cur", "Maildir/new", "Maildir/tmp", "Maildir/.Junk/cur", "Maildir/.Junk/new", "mails"] {
+        for folder in
+            ["Maildir/cur", "Maildir/new", "Maildir/tmp", "Maildir/.Junk/cur", "Maildir/.Junk/new", "mails"]
+        {
             fs::create_dir_all(path(folder)).unwrap();
         }
         for (name, text) in [

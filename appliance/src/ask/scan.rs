@@ -90,11 +90,7 @@ enum Asked {
     Said(Exit),
 }
 
-async fn ask(
-    address: std::net::SocketAddr,
-    message: &[u8],
-    options: &Scan,
-) -> Result<Scanned, Asked> {
+async fn ask(address: std::net::SocketAddr, message: &[u8], options: &Scan) -> Result<Scanned, Asked> {
     let order = ScanOrder {
         message: STANDARD.encode(message),
         from: options.from.clone(),
@@ -129,8 +125,7 @@ fn put_away(line: &CommandLine) -> Result<Judge, Exit> {
             Exit::Wrong
         })?;
         let judge = &config.judge;
-        let thresholds =
-            Thresholds { tag: judge.tag, quarantine: judge.quarantine, reject: judge.reject };
+        let thresholds = Thresholds { tag: judge.tag, quarantine: judge.quarantine, reject: judge.reject };
         (Some(config.state_dir.join("model")), thresholds)
     };
     let model = open(folder)?;

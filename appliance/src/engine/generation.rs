@@ -256,7 +256,7 @@ impl Base {
 /// Who tells senders what became of their messages.
 fn reporting(config: &Config, names: Names, rate: Arc<ReportRate>) -> Reporting {
     let hostname = config.hostname.to_string();
-    let senders = Senders::new(names, &hostname);
+    let senders = Senders::new(names);
     let reporter = Reporter { hostname: hostname.into(), postmaster: config.postmaster.as_str().into() };
     Reporting::new(reporter, Arc::new(senders), rate)
 }

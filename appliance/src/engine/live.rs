@@ -16,8 +16,8 @@ use super::judging::Court;
 use super::remembering::Remembering;
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, CertificateState, Health, LearnOrder, Lesson,
-    ListenerState, Live, NotJudging, QueueState, RecipientsState, RolesState, ScanOrder, Scanned, ServerState,
-    StrainState, VerifyingState, Writing,
+    ListenerState, Live, NotJudging, QueueState, RecipientsState, RolesState, ScanOrder, Scanned,
+    ServerState, StrainState, VerifyingState, Writing,
 };
 use crate::roles::Roles;
 

@@ -20,25 +20,17 @@ const MESSAGES_AT_ONCE: usize = 16;
 /// Asks the name servers that all else asks.
 pub(super) struct Senders {
     names: Names,
-    hostname: Box<str>,
     authenticator: OnceCell<Authenticator>,
     messages: Semaphore,
 }
 
 impl Senders {
-    pub(super) fn new(names: Names, hostname: &str) -> Self {
-        Self {
-            names,
-            hostname: hostname.into(),
-            authenticator: OnceCell::new(),
-            messages: Semaphore::new(MESSAGES_AT_ONCE),
-        }
+    pub(super) fn new(names: Names) -> Self {
+        Self { names, authenticator: OnceCell::new(), messages: Semaphore::new(MESSAGES_AT_ONCE) }
     }
 
     async fn authenticator(&self) -> Option<&Authenticator> {
-        let make = || async {
-            self.names.resolver().await.map(|resolver| Authenticator::new(resolver, &self.hostname))
-        };
+        let make = || async { self.names.resolver().await.map(Authenticator::new) };
         self.authenticator.get_or_try_init(make).await.ok()
     }
 

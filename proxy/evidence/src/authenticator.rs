@@ -13,8 +13,8 @@ use smtp::ReversePath;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::spf::{Hickory, Question, check_host};
 use crate::result::{Authenticity, Dkim, Dmarc, Spf, Verdict};
+use crate::spf::{Hickory, Question, check_host};
 
 /// Evaluations under way at most; the others wait, within their own deadlines. Each holds sockets, and up to [`MAX_MESSAGE`]
 /// octets.

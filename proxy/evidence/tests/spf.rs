@@ -23,7 +23,11 @@ impl Written {
         for _ in 0..8 {
             let Some(records) = self.records.get(&name) else { return Ok(Vec::new()) };
             let of = |wanted: &str| {
-                records.iter().filter(|(kind, _)| kind == wanted).map(|(_, data)| data.clone()).collect::<Vec<_>>()
+                records
+                    .iter()
+                    .filter(|(kind, _)| kind == wanted)
+                    .map(|(_, data)| data.clone())
+                    .collect::<Vec<_>>()
             };
             let found = of(kind);
             if !found.is_empty() {
@@ -42,7 +46,8 @@ impl Written {
 impl Zone for Written {
     async fn txt(&self, name: &str) -> Result<Vec<Vec<u8>>, Unknown> {
         // Each character is an octet: what is not ASCII in the suite stands for itself.
-        let octets = |text: String| text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(0xff)).collect();
+        let octets =
+            |text: String| text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(0xff)).collect();
         Ok(self.of(name, "TXT")?.into_iter().map(octets).collect())
     }
 
@@ -167,7 +172,8 @@ fn the_suite_of_rfc_7208_comes_out_as_it_should() {
 
 fn domain(record: &str) -> Written {
     let mut zone = Written::default();
-    zone.records.insert("d.example".into(), vec![("TXT".into(), record.into()), ("A".into(), "192.0.2.1".into())]);
+    zone.records
+        .insert("d.example".into(), vec![("TXT".into(), record.into()), ("A".into(), "192.0.2.1".into())]);
     zone
 }
 

@@ -143,7 +143,8 @@ fn restore(head: &Head, members: &Members) -> Option<()> {
 
 /// The weights that are not as they began, by their places.
 fn moved(regression: &Regression) -> Vec<(u32, i32)> {
-    let weights = regression.weights().iter().enumerate().map(|(place, weight)| (place, weight.load(Relaxed)));
+    let weights =
+        regression.weights().iter().enumerate().map(|(place, weight)| (place, weight.load(Relaxed)));
     let moved = weights.filter(|(_, weight)| *weight != 0);
     moved.filter_map(|(place, weight)| Some((u32::try_from(place).ok()?, weight))).collect()
 }

@@ -82,7 +82,8 @@ impl Court {
             None => self.features_of(&message).await?,
         };
         let learnt = self.learn_features(features, class, Source::Administrator, ("", "")).await;
-        let learnt = learnt.ok_or_else(|| NotJudging::Failed("the lesson is not on disk: see the log".into()))?;
+        let learnt =
+            learnt.ok_or_else(|| NotJudging::Failed("the lesson is not on disk: see the log".into()))?;
         Ok(learnt.into())
     }
 

@@ -214,8 +214,7 @@ impl Rules {
             checks.extend(attachments::checks(&self.attachments, content, is_excused));
         }
         checks.extend(rules);
-        let scored =
-            found.content.as_ref().map(|content| self.score(case, content, found.findings.as_ref()));
+        let scored = found.content.as_ref().map(|content| self.score(case, content, found.findings.as_ref()));
         let weighed = judge::judge(scored.as_ref().map(|(_, score)| score), &checks, &self.thresholds);
         (found, checks, scored, weighed)
     }
@@ -255,8 +254,7 @@ impl Rules {
             }
         };
         // A message that somebody hands in may have come from nowhere.
-        let is_asked =
-            case.direction == Direction::Inbound && !case.client.address.ip().is_unspecified();
+        let is_asked = case.direction == Direction::Inbound && !case.client.address.ip().is_unspecified();
         if is_asked && !self.greylist.is_zero() {
             found.digest = Sha256::digest(&message).into();
         }
@@ -308,8 +306,7 @@ impl Rules {
         };
         let findings = found.findings.as_ref();
         // Where nobody was asked, nobody is accused.
-        let is_authentic =
-            findings.is_none_or(|findings| findings.authenticated_domains().next().is_some());
+        let is_authentic = findings.is_none_or(|findings| findings.authenticated_domains().next().is_some());
         let mut checks = phishing::checks(content, &Known { own: &self.own_domains, is_authentic });
         let author = author(content);
         let (is_proven, now) = (noted::is_proven(author, findings), self.court.acquaintances.now());
@@ -336,9 +333,7 @@ impl Rules {
     }
 
     async fn ask(&self, case: &Case, message: &[u8], deadline: Instant) -> Result<Findings, String> {
-        let make = || async {
-            self.names.resolver().await.map(|resolver| Authenticator::new(resolver, &self.hostname))
-        };
+        let make = || async { self.names.resolver().await.map(Authenticator::new) };
         let authenticator = self.authenticator.get_or_try_init(make);
         let authenticator = match timeout_at(deadline, authenticator).await {
             Ok(Ok(authenticator)) => authenticator,
