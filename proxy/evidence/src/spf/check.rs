@@ -41,11 +41,11 @@ pub async fn check_host(zone: &impl Zone, question: Question<'_>) -> Verdict {
 /// Labels of 1 to 63 octets, at least two of them, no address literal (§4.3).
 fn is_fully_qualified(domain: &str) -> bool {
     let name = domain.strip_suffix('.').unwrap_or(domain);
-    is_name(name) && name.contains('.')
+    is_name(name) && name.contains('.') && !name.contains(['[', ']'])
 }
 
 fn is_name(name: &str) -> bool {
-    let label = |label: &str| (1..=63).contains(&label.len()) && !label.contains(['[', ']', ':']);
+    let label = |label: &str| (1..=63).contains(&label.len());
     name.len() <= MAX_NAME && name.split('.').all(label)
 }
 
