@@ -108,7 +108,7 @@ fn what_is_taught_by_command_counts_once_survives_a_kill_and_scan_says_so_with_a
     assert!(code == Some(0) && said.contains(": pass "), "{said}");
     let again = postern.ask(&["learn", "spam", &folder.display().to_string()]).output;
     assert!(again.contains(&format!("{TAUGHT} messages: 0 new, {TAUGHT} known already")), "{again}");
-    std::thread::sleep(DURABLE);
+    let _ = ports::wait_until(DURABLE, || None::<()>);
     postern.kill();
     let (code, said) = scan(&postern, &unwanted, &["--fail-on", "tag"]);
     assert!(code == Some(1) && said.contains(&format!("{TAUGHT} ham and {TAUGHT} spam learnt")), "{said}");
