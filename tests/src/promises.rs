@@ -372,27 +372,21 @@ struct Taken {
 }
 
 impl Taken {
-    /// Whether Postern was killed, with this very connection open, before it could note it; another copy came at `next`.
-    fn is_cut_off(self, next: Instant, kills: &[Kill]) -> bool {
-        let Some(ended) = self.ended.filter(|_| !self.settled) else { return false };
+    /// The kill that came, with this very connection open, before Postern could note it.
+    fn cut_off_by(self, kills: &[Kill]) -> Option<Kill> {
+        let ended = self.ended.filter(|_| !self.settled)?;
         // Of the Postern that had the connection: it lived when it was greeted, and the one before did not.
-        let own = kills.iter().find(|kill| kill.over >= self.accepted);
-        own.is_some_and(|kill| kill.begun <= ended && kill.begun <= next.min(self.at + IN_FLIGHT))
+        let own = kills.iter().find(|kill| kill.over >= self.accepted)?;
+        Some(*own).filter(|kill| kill.begun <= ended && kill.begun <= self.at + IN_FLIGHT)
     }
 }
 
 impl Copies {
     /// How many were followed by another one because Postern was killed before it could note that they were taken.
     fn cut_off(&self, kills: &[Kill]) -> usize {
-        let is_cut_off = |(at, taken): (usize, &Taken)| {
-            let next = match self.taken.get(at + 1) {
-                Some(next) => next.at,
-                None if self.waiting > 0 => taken.at + IN_FLIGHT,
-                None => return false,
-            };
-            taken.is_cut_off(next, kills)
-        };
-        self.taken.iter().enumerate().filter(|&one| is_cut_off(one)).count()
+        let follows = |kill: Kill| self.waiting > 0 || self.taken.iter().any(|one| one.at >= kill.begun);
+        let kills = self.taken.iter().filter_map(|one| one.cut_off_by(kills));
+        kills.filter(|kill| follows(*kill)).count()
     }
 
     /// For a person who looks why, in milliseconds from the first copy: each copy, its connection's end, the kills about it.
@@ -537,6 +531,20 @@ mod tests {
             let account = of(kills);
             assert_eq!((account.killed_between, account.doubled.len()), (0, 1), "{account:?}");
         }
+    }
+
+    #[test]
+    fn one_kill_cuts_off_both_copies_of_what_was_sent_again() {
+        let now = Instant::now();
+        let later = |millis| now + Duration::from_millis(millis);
+        let taken = Taken { accepted: now, at: later(10), settled: false, ended: Some(later(17)) };
+        let kills = [Kill { begun: later(11), over: later(21) }];
+        let mut copies = Copies { taken: vec![taken, taken], waiting: 2 };
+        assert_eq!(copies.cut_off(&kills), 2);
+        copies.waiting = 0;
+        assert_eq!(copies.cut_off(&kills), 0, "no other copy came of it");
+        copies.taken.push(Taken { at: later(400), settled: true, ended: None, ..taken });
+        assert_eq!(copies.cut_off(&kills), 2);
     }
 
     #[test]
