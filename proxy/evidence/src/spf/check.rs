@@ -228,7 +228,7 @@ impl<Z: Zone> Check<'_, Z> {
         let names = self.validated().await?;
         let same = names.iter().find(|name| name.eq_ignore_ascii_case(domain));
         let below = || names.iter().find(|name| is_below(name, domain));
-        let found = same.or_else(below).or(names.first());
+        let found = same.or_else(below).or_else(|| names.first());
         Ok(found.map_or_else(|| "unknown".to_owned(), Clone::clone))
     }
 }
