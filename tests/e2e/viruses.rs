@@ -118,7 +118,7 @@ fn a_virus_in_a_large_message_is_found_on_disk() {
     let large = Mail::large("a@source.test", &["b@bench.test"], 9 << 20);
     let result = send(&postern, &large);
     assert!(result.accepted, "{}", result.output);
-    let mut holding = large.content.clone();
+    let mut holding = large.content;
     holding.extend_from_slice(format!("{EICAR}\r\n").as_bytes());
     let result = send(&postern, &Mail::raw("a@source.test", &["b@bench.test"], holding));
     assert!(!result.accepted && result.output.contains("it holds a virus"), "{}", result.output);

@@ -57,7 +57,7 @@ impl Zone for Written {
     }
 
     async fn mx(&self, name: &str) -> Result<Vec<String>, Unknown> {
-        Ok(self.of(name, "MX")?)
+        self.of(name, "MX")
     }
 
     async fn ptr(&self, address: IpAddr) -> Result<Vec<String>, Unknown> {
