@@ -11,6 +11,9 @@ fuzz_target!(|octets: &[u8]| {
     }
     if let Answer::Found(name) = &answer {
         let again = format!("12: stream: {name} FOUND");
-        assert!(name.trim().is_empty() || matches!(Answer::read(again.as_bytes()), Answer::Found(_)), "{again:?}");
+        assert!(
+            name.trim().is_empty() || matches!(Answer::read(again.as_bytes()), Answer::Found(_)),
+            "{again:?}"
+        );
     }
 });

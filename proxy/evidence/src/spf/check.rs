@@ -30,7 +30,7 @@ pub async fn check_host(zone: &impl Zone, question: Question<'_>) -> Verdict {
     }
     let local_part = if question.local_part.is_empty() { "postmaster" } else { question.local_part };
     let question = Question { client: question.client.to_canonical(), local_part, ..question };
-    let mut check = Check { zone, question, lookups: 0, voids: 0 };
+    let mut check = Check { zone, question, lookups: 0, voids: 0, names: None };
     match check.domain(question.domain.to_owned()).await {
         Ok(verdict) => verdict,
         Err(Stop::Temporary) => Verdict::TempError,
@@ -66,6 +66,8 @@ struct Check<'a, Z> {
     question: Question<'a>,
     lookups: u32,
     voids: u32,
+    /// The client's validated names, once they were asked for.
+    names: Option<Vec<String>>,
 }
 
 type Checking<'a> = Pin<Box<dyn Future<Output = Result<Verdict, Stop>> + Send + 'a>>;
@@ -208,8 +210,12 @@ impl<Z: Zone> Check<'_, Z> {
         Ok(false)
     }
 
-    /// The client's names that lead back to it. A name server that fails has none (§5.5).
+    /// The client's names that lead back to it; asked for once, however many macros want them. A name server that fails has none
+    /// (§5.5).
     async fn validated(&mut self) -> Result<Vec<String>, Stop> {
+        if let Some(names) = &self.names {
+            return Ok(names.clone());
+        }
         let client = self.question.client;
         let names = self.zone.ptr(client).await.unwrap_or_default();
         self.void(names.is_empty())?;
@@ -220,6 +226,7 @@ impl<Z: Zone> Check<'_, Z> {
                 validated.push(name);
             }
         }
+        self.names = Some(validated.clone());
         Ok(validated)
     }
 
