@@ -69,6 +69,7 @@ async fn learn_all(line: &CommandLine, options: &Learn) -> Result<Outcome, Exit>
         pupil: Pupil::Running(address(line)?),
         outcome: Outcome::default(),
         told: now(),
+        shown: false,
     };
     for file in &files {
         for message in messages(file).map_err(|error| unreadable(file, &error))? {
@@ -84,6 +85,8 @@ struct Teacher<'a> {
     pupil: Pupil,
     outcome: Outcome,
     told: Instant,
+    /// Progress stands on the screen.
+    shown: bool,
 }
 
 impl Teacher<'_> {
@@ -105,7 +108,7 @@ impl Teacher<'_> {
             Lesson::Corrected => outcome.corrected += 1,
         }
         if self.told.elapsed() > PROGRESS {
-            self.told = now();
+            (self.told, self.shown) = (now(), true);
             let _ = write!(io::stderr().lock(), "\r{} messages", outcome.messages);
         }
         Ok(())
@@ -153,8 +156,8 @@ impl Teacher<'_> {
     }
 
     fn end(self) -> Result<Outcome, Exit> {
-        if self.outcome.messages > 0 && self.told.elapsed() < PROGRESS {
-            let _ = write!(io::stderr().lock(), "\r");
+        if self.shown {
+            let _ = writeln!(io::stderr().lock(), "\r{} messages", self.outcome.messages);
         }
         if let Pupil::Model(model, _) = &self.pupil {
             let now = super::now();
