@@ -116,6 +116,12 @@ fn life(kills: u32, planted: Option<Planted>) -> (Account, usize, usize) {
         killed.push(kill_now(&mut postern));
         postern.start_again();
     }
+    // What the last moods left may be drained by now. A server that breaks off takes nothing, so what is promised waits.
+    *turn.lock().expect("no panic elsewhere") = &[Mood::Breaking];
+    thread::sleep(2 * FLAP);
+    let promised = || ledger.lock().expect("no panic elsewhere").promised.len();
+    let before = promised() + SENDERS;
+    ports::wait_until(ENOUGH, || (promised() > before).then_some(())).expect("promises while it breaks off");
     stop.store(true, Ordering::Relaxed);
     for thread in threads {
         thread.join().expect("no panic elsewhere");
