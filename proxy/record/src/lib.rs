@@ -8,6 +8,7 @@
 mod clock;
 mod event;
 mod tls;
+mod tls_session;
 mod verdict;
 
 pub use clock::{Clock, SimulatedClock, SystemClock, rfc3339_date, rfc5322_date};
@@ -16,6 +17,7 @@ pub use event::{
     Step, Transaction,
 };
 pub use tls::{FarProof, TlsFacts, TlsOutcome, TlsVersion};
+pub use tls_session::{PublishedPolicy, TlsFailure, TlsSession, TlsTally};
 pub use verdict::{Check, Direction, MAX_CHECKS, MAX_WORDS, Opinion, Verdict};
 
 /// Takes events. Called from the data path: must never block and never fail.
