@@ -35,6 +35,7 @@ mod remembering;
 mod senders;
 mod signing;
 mod strain;
+mod tls_reports;
 mod workers;
 mod zones;
 
@@ -185,6 +186,7 @@ impl Engine {
         probing::probe_all(&relay.serving()).await;
         tokio::spawn(Arc::clone(base.remembering()).keep(Arc::clone(&relay)));
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
+        tokio::spawn(Arc::clone(base.tls_reports()).keep(Arc::clone(&relay)));
         tokio::spawn(signing::keep_keys(Arc::clone(&relay), Arc::clone(base.signing())));
         tokio::spawn(Arc::clone(&arming).keep());
         tokio::spawn(strain::keep_measuring(
@@ -276,6 +278,7 @@ impl Engine {
             "no new sessions, waiting for the open ones"
         );
         let left = self.relay.drain(patience).await;
+        self.base.tls_reports().write().await;
         self.base.remembering().finish(&self.relay).await;
         if left > 0 {
             tracing::warn!(sessions = left, "closed before they were done");

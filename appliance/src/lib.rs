@@ -32,4 +32,5 @@ pub mod recorder;
 pub mod report;
 pub mod roles;
 pub mod service;
+mod tls_report;
 mod zone;

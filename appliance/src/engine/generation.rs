@@ -20,6 +20,7 @@ use super::judging::{Court, Sitting};
 use super::outbound::{Names, outbound};
 use super::remembering::Remembering;
 use super::senders::Senders;
+use super::tls_reports::TlsReports;
 use super::zones::Zones;
 use super::{identity, open_spool, signing};
 use crate::config::{self, Config, Host, ServerAddress};
@@ -43,6 +44,7 @@ pub(super) struct Base {
     roles: Arc<Roles>,
     signing: Arc<signing::Present>,
     zones: Arc<Zones>,
+    tls_reports: Arc<TlsReports>,
     verifying: InnerVerification,
     called: CalledBefore,
     /// How often senders are told, whatever of.
@@ -81,6 +83,7 @@ impl Base {
         };
         let keys = Keys::new(&state_dir, &config.outbound.dkim.selector_prefix, Arc::clone(&clock));
         let signing = signing::Present::new(keys);
+        let tls_reports = TlsReports::new(remembering.store(), Arc::clone(&clock), Arc::clone(&signing));
         Ok(Self {
             recording,
             clock,
@@ -93,6 +96,7 @@ impl Base {
             court: Arc::default(),
             roles,
             zones: Zones::new(Arc::clone(&signing.keys)),
+            tls_reports,
             signing,
             verifying,
             called,
@@ -109,6 +113,11 @@ impl Base {
     /// The keys that what leaves is signed with.
     pub(super) fn signing(&self) -> &Arc<signing::Present> {
         &self.signing
+    }
+
+    /// What is to be reported of TLS with the world.
+    pub(super) fn tls_reports(&self) -> &Arc<TlsReports> {
+        &self.tls_reports
     }
 
     /// The DNS records of the present config.
@@ -159,6 +168,7 @@ impl Base {
         let names = Names::new(&config.resolver)?;
         let associations = identity::associations(&served, config);
         self.zones.config_is(config, names.clone(), associations);
+        self.tls_reports.config_is(config, names.clone());
         let judge = self.judge(config, names.clone()).await?;
         let signer = self.signing.config_is(config, &routing, names.clone());
         let settings = Settings { signs: signer.is_some(), ..self.settings(config, routing) };
