@@ -22,7 +22,7 @@ use super::resolver::{Reading, mail_address};
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 const DNS: u16 = 53;
 const SUBMISSION: u16 = 587;
-const TSIG_ALGORITHMS: [&str; 4] = ["hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224"];
+const TSIG_ALGORITHMS: [&str; 3] = ["hmac-sha256", "hmac-sha384", "hmac-sha512"];
 
 pub(super) struct Later {
     pub(super) outbound: Outbound,

@@ -50,6 +50,14 @@ impl Identities {
         self.current.load().all.0.clone()
     }
 
+    /// From now on these identities serve, under the same rules. No session is disturbed.
+    pub fn serve(&self, identities: Vec<Identity>) {
+        let now = self.current.load();
+        let destinations =
+            now.destinations.iter().map(|(address, name)| (*address, name.to_string())).collect();
+        self.replace(Served { identities, default: now.default.to_string(), destinations });
+    }
+
     /// From now on these are the names that are served at original destinations to clients that name none.
     pub fn serve_at(&self, destinations: HashMap<IpAddr, String>) {
         let now = self.current.load();

@@ -122,6 +122,13 @@ impl Identity {
         &self.names
     }
 
+    /// From when on it counts, since 1970.
+    pub fn not_before(&self) -> Duration {
+        let read = self.chain().first().and_then(|own| X509Certificate::from_der(own).ok());
+        let seconds = read.map_or(0, |(_, own)| own.validity().not_before.timestamp());
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+    }
+
     /// When it expires, since 1970.
     pub fn not_after(&self) -> Duration {
         self.not_after
