@@ -34,10 +34,7 @@ pub(crate) async fn open(
     clock: &Arc<dyn Clock>,
 ) -> Result<OpenAccount, AcmeError> {
     let client = CaClient::new(&settings.roots, Arc::clone(clock)).map_err(|error| {
-        AcmeError::Unreachable {
-            directory: settings.directory.clone(),
-            reason: error.reason().to_string(),
-        }
+        AcmeError::Unreachable { directory: settings.directory.clone(), reason: error.reason().to_string() }
     })?;
     let patience = client.patience();
     let failed = |error| AcmeError::of_client(error, &settings.directory, patience.wanted());
@@ -57,8 +54,7 @@ pub(crate) async fn open(
         .external_account
         .as_ref()
         .map(|external| ExternalAccountKey::new(external.kid.clone(), &external.hmac));
-    let new =
-        NewAccount { contact: &contacts, terms_of_service_agreed: true, only_return_existing: false };
+    let new = NewAccount { contact: &contacts, terms_of_service_agreed: true, only_return_existing: false };
     let (account, credentials) =
         builder.create(&new, settings.directory.clone(), external.as_ref()).await.map_err(failed)?;
     keep(folder, &name, contact.clone(), Some(credentials))?;
@@ -95,7 +91,8 @@ fn keep(
     credentials: Option<AccountCredentials>,
 ) -> Result<(), AcmeError> {
     let Some(credentials) = credentials else { return Ok(()) };
-    let text = zeroize::Zeroizing::new(serde_json::to_vec(&Kept { contact, credentials }).unwrap_or_default());
+    let text =
+        zeroize::Zeroizing::new(serde_json::to_vec(&Kept { contact, credentials }).unwrap_or_default());
     folder.write(name, &text)
 }
 

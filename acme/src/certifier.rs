@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use dns::update::Updater;
 use record::Clock;
-use tls::Identity;
+use tls::{Identity, IdentityError};
 use tokio::sync::{Notify, watch};
 
 use self::line::Standing;
@@ -113,6 +113,16 @@ impl Certifier {
         self.inner().lines.values().filter_map(|line| line.identity.clone()).collect()
     }
 
+    /// What serves for a name until something was issued: made here, with the key that will be asked for, so that TLSA records can
+    /// be right from the first day.
+    ///
+    /// # Errors
+    ///
+    /// The name cannot stand in a certificate.
+    pub fn self_signed(&self, name: &str) -> Result<Identity, IdentityError> {
+        Identity::self_signed_with(&[name], self.inner().keys.current.pem(), self.now())
+    }
+
     /// Moves whenever there is another certificate.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
@@ -161,8 +171,8 @@ impl Certifier {
             lines: inner.lines.iter().map(|((_, id), line)| line.state(id)).collect(),
             not_asked: inner.not_asked.clone(),
             problem: inner.problem.clone(),
-            current: Some(inner.keys.current.pin()),
-            next: Some(inner.keys.next.pin()),
+            current: inner.keys.current.pin(),
+            next: inner.keys.next.pin(),
             next_ready: inner.keys.watch().ready_at(),
         }
     }

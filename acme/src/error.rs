@@ -73,11 +73,9 @@ impl AcmeError {
         retry_after: Option<Duration>,
     ) -> Self {
         match error {
-            instant_acme::Error::Api(problem) => Self::Refused {
-                kind: kind(&problem),
-                words: words(&problem),
-                retry_after,
-            },
+            instant_acme::Error::Api(problem) => {
+                Self::Refused { kind: kind(&problem), words: words(&problem), retry_after }
+            }
             instant_acme::Error::Timeout(_) => Self::TimedOut,
             other => {
                 let mut reason = bounded(&other.to_string());
@@ -117,7 +115,9 @@ impl AcmeError {
                 "invalidProfile" => "Set [acme] profile to one that the CA has, or leave it out.",
                 "caa" => "Add the CA to the CAA records of the domain.",
                 "rejectedIdentifier" => "Remove the name that it rejects.",
-                "invalidContact" | "unsupportedContact" => "Set [acme] contact to addresses that receive mail.",
+                "invalidContact" | "unsupportedContact" => {
+                    "Set [acme] contact to addresses that receive mail."
+                }
                 _ => "Its words say what it wants; it is asked again by itself.",
             },
             Self::NoName { .. } => {
@@ -128,7 +128,9 @@ impl AcmeError {
             Self::Unusable(_) => "Ask the CA; `postern certs renew` orders again.",
             Self::NotMade(_) => "Look at the names in the config.",
             Self::NoAnswer(_) => "Set what it names, then `postern certs renew`.",
-            Self::File { .. } => "Look at the folder certificates in state_dir: its files belong to Postern's user.",
+            Self::File { .. } => {
+                "Look at the folder certificates in state_dir: its files belong to Postern's user."
+            }
         }
     }
 }

@@ -123,10 +123,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_certificate_counts_now() {
-        for (begins, expected) in [
-            (NOW + AHEAD * 2, "not valid yet"),
-            (NOW - Duration::from_secs(100 * 86_400), "expired"),
-        ] {
+        for (begins, expected) in
+            [(NOW + AHEAD * 2, "not valid yet"), (NOW - Duration::from_secs(100 * 86_400), "expired")]
+        {
             let Made { leaf, issuer, key } = made(&["mx.example.net"], begins);
             let reason = reason(&format!("{leaf}{issuer}"), &key, &["mx.example.net"]).await;
             assert!(reason.contains(expected), "{reason}");

@@ -136,7 +136,9 @@ fn load(folder: &Folder, name: &str) -> Result<(Key, bool), AcmeError> {
     if let Some(octets) = folder.read(name)? {
         match std::str::from_utf8(&octets).ok().and_then(|pem| Key::read(pem).ok()) {
             Some(key) => return Ok((key, true)),
-            None => tracing::warn!(file = %folder.path(name).display(), "the key is damaged, a new one is made"),
+            None => {
+                tracing::warn!(file = %folder.path(name).display(), "the key is damaged, a new one is made")
+            }
         }
     }
     let key = Key::generate()?;

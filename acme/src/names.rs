@@ -12,9 +12,9 @@ pub fn is_reserved(name: &str) -> bool {
     let name = name.trim_end_matches('.').to_ascii_lowercase();
     let Some((_, last)) = name.rsplit_once('.') else { return true };
     RESERVED.contains(&last)
-        || RESERVED_BELOW.iter().any(|below| {
-            name.strip_suffix(below).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        })
+        || RESERVED_BELOW
+            .iter()
+            .any(|below| name.strip_suffix(below).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
 }
 
 /// Whether the CA with this directory is one's own: it is called by an address that is not of the world, or by a name that
@@ -48,7 +48,15 @@ mod tests {
 
     #[test]
     fn names_for_tests_documents_and_the_inside_are_reserved() {
-        for name in ["mx.postern.test", "mx1.example.NET", "example.com.", "localhost", "mx", "a.b.local", "x.home.arpa"] {
+        for name in [
+            "mx.postern.test",
+            "mx1.example.NET",
+            "example.com.",
+            "localhost",
+            "mx",
+            "a.b.local",
+            "x.home.arpa",
+        ] {
             assert!(is_reserved(name), "{name}");
         }
         for name in ["mx.example.de", "badexample.com", "test.org", "mx.postern.net"] {
@@ -68,9 +76,12 @@ mod tests {
         ] {
             assert!(is_private(directory), "{directory}");
         }
-        for directory in
-            ["https://acme-v02.api.letsencrypt.org/directory", "https://192.0.2.1/", "https://[2001:db8::1]:443/", "x"]
-        {
+        for directory in [
+            "https://acme-v02.api.letsencrypt.org/directory",
+            "https://192.0.2.1/",
+            "https://[2001:db8::1]:443/",
+            "x",
+        ] {
             assert!(!is_private(directory), "{directory}");
         }
     }

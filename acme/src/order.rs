@@ -291,8 +291,7 @@ impl Ordering<'_> {
                     other => {
                         let found =
                             authorization.challenges.iter().find_map(|challenge| challenge.error.as_ref());
-                        let reason =
-                            found.map_or_else(|| format!("its authorization is {other:?}"), words);
+                        let reason = found.map_or_else(|| format!("its authorization is {other:?}"), words);
                         failed.push(LeftOut { name, reason });
                     }
                 }

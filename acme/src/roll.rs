@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 /// How long a key serves before its successor is due.
 pub const KEY_LIFE: Duration = Duration::from_secs(365 * 86_400);
-/// Where a set of records names no time, or one that is too short to be meant: many resolvers keep them longer.
-const SHORTEST_TTL: Duration = Duration::from_secs(300);
+/// A resolver that remembers a set only says how long it goes on to; most sets are meant to hold for a day at most.
+const SHORTEST_TTL: Duration = Duration::from_secs(86_400);
 
 /// What the names that the key serves have published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,7 @@ mod tests {
 
     const MADE: Duration = Duration::from_secs(1_000_000);
     const HOUR: Duration = Duration::from_secs(3600);
+    const DAY: Duration = Duration::from_secs(86_400);
 
     #[test]
     fn a_key_is_kept_until_it_is_time() {
@@ -79,25 +80,25 @@ mod tests {
     #[test]
     fn the_next_key_serves_only_after_its_record_has_aged() {
         let (mut watch, now) = (Watch::default(), MADE + KEY_LIFE);
-        let seen = Seen::Next(HOUR);
+        let seen = Seen::Next(DAY * 2);
         watch.saw(seen, now);
         assert!(!takes_next(seen, &watch, MADE, now));
-        assert!(!takes_next(seen, &watch, MADE, now + HOUR * 2 - Duration::from_secs(1)));
-        assert!(takes_next(seen, &watch, MADE, now + HOUR * 2));
-        assert!(!takes_next(Seen::Missing, &watch, MADE, now + HOUR * 2), "what is so now counts");
-        assert!(!takes_next(Seen::Unclear, &watch, MADE, now + HOUR * 2));
+        assert!(!takes_next(seen, &watch, MADE, now + DAY * 4 - HOUR));
+        assert!(takes_next(seen, &watch, MADE, now + DAY * 4));
+        assert!(!takes_next(Seen::Missing, &watch, MADE, now + DAY * 4), "what is so now counts");
+        assert!(!takes_next(Seen::Unclear, &watch, MADE, now + DAY * 4));
     }
 
     #[test]
     fn a_gap_begins_the_wait_anew_and_the_longest_time_counts() {
         let (mut watch, now) = (Watch::default(), MADE);
-        watch.saw(Seen::Next(HOUR), now);
-        watch.saw(Seen::Next(HOUR / 2), now + HOUR);
-        watch.saw(Seen::Unclear, now + HOUR);
-        assert_eq!(watch.ready_at(), Some(now + HOUR * 2));
-        watch.saw(Seen::Missing, now + HOUR);
+        watch.saw(Seen::Next(DAY * 3), now);
+        watch.saw(Seen::Next(HOUR), now + DAY);
+        watch.saw(Seen::Unclear, now + DAY);
+        assert_eq!(watch.ready_at(), Some(now + DAY * 6));
+        watch.saw(Seen::Missing, now + DAY);
         assert_eq!(watch.ready_at(), None);
-        watch.saw(Seen::Next(Duration::ZERO), now + HOUR * 3);
-        assert_eq!(watch.ready_at(), Some(now + HOUR * 3 + SHORTEST_TTL * 2));
+        watch.saw(Seen::Next(HOUR), now + DAY * 3);
+        assert_eq!(watch.ready_at(), Some(now + DAY * 3 + SHORTEST_TTL * 2));
     }
 }

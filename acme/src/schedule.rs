@@ -37,12 +37,7 @@ pub fn renewal(not_before: Duration, not_after: Duration, window: Option<Window>
 
 /// When to try again after `failures` in a row, the last of them at `now`. What the CA said (Retry-After) is obeyed, up
 /// to three days.
-pub fn retry(
-    now: Duration,
-    failures: u32,
-    retry_after: Option<Duration>,
-    is_rate_limit: bool,
-) -> Duration {
+pub fn retry(now: Duration, failures: u32, retry_after: Option<Duration>, is_rate_limit: bool) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let own = (FIRST_PAUSE * (1 << doublings)).min(LONGEST_PAUSE);
     let wanted = retry_after.unwrap_or(if is_rate_limit { RATE_LIMITED } else { Duration::ZERO });
@@ -76,11 +71,13 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_day_and_the_cas_word_counts() {
-        let pauses: Vec<_> =
-            (1..12).map(|failures| retry(DAY, failures, None, false) - DAY).collect();
+        let pauses: Vec<_> = (1..12).map(|failures| retry(DAY, failures, None, false) - DAY).collect();
         assert_eq!(pauses[..3], [FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4]);
         assert_eq!(*pauses.last().unwrap(), DAY);
-        assert!(pauses.iter().take(5).sum::<Duration>() > Duration::from_secs(3600), "five in an hour are too many");
+        assert!(
+            pauses.iter().take(5).sum::<Duration>() > Duration::from_secs(3600),
+            "five in an hour are too many"
+        );
         assert_eq!(retry(DAY, 1, Some(DAY), false), DAY * 2);
         assert_eq!(retry(DAY, 1, None, true), DAY + RATE_LIMITED);
         assert_eq!(retry(DAY, 1, Some(DAY * 365), true), DAY * 4);

@@ -59,7 +59,7 @@ pub struct Line {
 }
 
 /// Everything.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct State {
     /// The CA's directory; `None` where nothing is ordered.
     pub directory: Option<String>,
@@ -70,9 +70,9 @@ pub struct State {
     /// What is wrong with the folder or the settings, beside single certificates.
     pub problem: Option<String>,
     /// The key that serves mail.
-    pub current: Option<Pin>,
+    pub current: Pin,
     /// The key that will.
-    pub next: Option<Pin>,
+    pub next: Pin,
     /// From when on the next key may serve, since 1970; `None` while its records are not seen everywhere.
     pub next_ready: Option<Duration>,
 }

@@ -1,12 +1,15 @@
-//! `postern status`, `trace`, `queue`, `quarantine`, `scan` and `learn`: they ask the running Postern and tell its answer; the last
+//! `postern status`, `trace`, `queue`, `quarantine`, `certs`, `scan` and `learn`: they ask the running Postern and tell its answer; the last
 //! two work without one, too.
 
+mod certs;
 mod learn;
 mod quarantine;
 mod queue;
 mod scan;
 mod words;
 
+pub use certs::certs;
+pub(crate) use certs::{day, troubles, zone_line};
 pub use learn::learn;
 pub use quarantine::quarantine;
 pub use queue::queue;
@@ -173,7 +176,7 @@ fn now() -> std::time::Duration {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use clap::Parser as _;
 
     use super::*;
@@ -181,7 +184,7 @@ mod tests {
     use crate::recorder::samples;
 
     /// A command line whose config points at `address`.
-    fn line(address: SocketAddr, words: &[&str]) -> (tempfile::NamedTempFile, CommandLine) {
+    pub(crate) fn line(address: SocketAddr, words: &[&str]) -> (tempfile::NamedTempFile, CommandLine) {
         let file = tempfile::NamedTempFile::new().unwrap();
         let config = format!(
             "hostname = \"mx1.example.net\"\n[[backend]]\ndomains = [\"example.net\"]\nservers = [\"10.0.0.10\"]\n\

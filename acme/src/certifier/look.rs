@@ -90,9 +90,7 @@ impl Certifier {
                 line.names.extend(stay);
             }
         }
-        inner.lines.extend(
-            names.into_iter().map(|(id, names)| (id, Standing::of(names))),
-        );
+        inner.lines.extend(names.into_iter().map(|(id, names)| (id, Standing::of(names))));
         if off {
             return Ok(());
         }
@@ -165,7 +163,10 @@ impl Certifier {
     fn forget_lost_account(&self, error: &AcmeError, settings: &Settings) {
         let lost = matches!(error, AcmeError::Refused { kind, .. } if kind == "accountDoesNotExist");
         if lost && account::forget(settings, &self.folder).is_ok() {
-            tracing::warn!(directory = settings.directory, "the CA does not know the account any more, a new one is made");
+            tracing::warn!(
+                directory = settings.directory,
+                "the CA does not know the account any more, a new one is made"
+            );
             self.wake.notify_one();
         }
     }
@@ -196,7 +197,8 @@ impl Certifier {
         };
         // Where only a name was to be added, and it fails again, the same certificate once more would be a waste.
         let worth = |left: &[String]| {
-            !left.is_empty() && !present.as_ref().is_some_and(|has| left.iter().all(|name| has.contains(name)))
+            !left.is_empty()
+                && !present.as_ref().is_some_and(|has| left.iter().all(|name| has.contains(name)))
         };
         tracing::info!(certificate = id.1, ?names, "a certificate is ordered");
         let outcome = ordering.carry_out(names, key, replaces, worth).await;
@@ -229,7 +231,8 @@ impl Certifier {
         let present = line.identity.as_ref().filter(|_| line.is_fresh(now) && right_key);
         let present = present.map(|identity| identity.names().iter().map(ToString::to_string).collect());
         // Only a CA that has windows knows what is replaced (RFC 9773 §5).
-        let replaces = line.window.and(line.identity.as_ref()).and_then(|identity| certificate_id(identity.chain()));
+        let replaces =
+            line.window.and(line.identity.as_ref()).and_then(|identity| certificate_id(identity.chain()));
         Some((line.names.clone(), key, replaces, present))
     }
 

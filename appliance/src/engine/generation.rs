@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use acme::Certifier;
 use delivery::notification::Reporter;
 use delivery::{Opener, Pool, ReportRate, Tcp};
 use intercept::Networks;
@@ -16,14 +17,14 @@ use spool::{Schedule, Spool};
 use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
 
 use super::error::EngineError;
+use super::identity::{self, Own};
 use super::judging::{Court, Sitting};
+use super::open_spool;
 use super::outbound::{Names, outbound};
 use super::remembering::Remembering;
 use super::senders::Senders;
-use super::{identity, open_spool};
 use crate::config::{self, Config, Host, ServerAddress};
 use crate::recorder::Recording;
-use crate::report::CertificateState;
 use crate::roles::Roles;
 
 /// What outlives a reload.
@@ -43,6 +44,7 @@ pub(super) struct Base {
     called: CalledBefore,
     /// How often senders are told, whatever of.
     report_rate: Arc<ReportRate>,
+    certifier: Arc<Certifier>,
     /// No second Postern, and no restore, while this one lives.
     _lock: backup::StateLock,
 }
@@ -51,7 +53,7 @@ pub(super) struct Base {
 pub(super) struct Generation {
     pub(super) serving: Serving,
     pub(super) names: Names,
-    pub(super) certificates: Vec<CertificateState>,
+    pub(super) own: Own,
 }
 
 impl Base {
@@ -71,6 +73,8 @@ impl Base {
         let spool_settings =
             spool::Settings { max_bytes: config.queue.max_size, schedule, ..spool::Settings::default() };
         let (spool, verifying) = (tokio::sync::OnceCell::new(), InnerVerification::default());
+        let certifier = Certifier::load(&state_dir.join("certificates"), Arc::clone(&clock))
+            .map_err(|error| EngineError::Certificates(error.to_string()))?;
         let (roots, called) = (Roots::public(), CalledBefore::default());
         let remembering = match config.store {
             config::StoreEngine::Sled => Remembering::new(state_dir.join("store"), Arc::clone(&clock))?,
@@ -89,6 +93,7 @@ impl Base {
             verifying,
             called,
             report_rate: Arc::default(),
+            certifier,
             _lock: lock,
         })
     }
@@ -96,6 +101,11 @@ impl Base {
     /// How often senders are told.
     pub(super) fn report_rate(&self) -> Arc<ReportRate> {
         Arc::clone(&self.report_rate)
+    }
+
+    /// Who orders certificates.
+    pub(super) fn certifier(&self) -> &Arc<Certifier> {
+        &self.certifier
     }
 
     /// What is known of servers and recipients.
@@ -135,7 +145,8 @@ impl Base {
         if let Some(before) = before {
             routing.inherit(before);
         }
-        let (served, certificates) = identity::served(config, self.clock.now())?;
+        let own = Own::load(config, &self.certifier, self.clock.now())?;
+        let served = own.served(self.certifier.identities());
         let acceptor = Acceptor::new(&tls, Identities::new(served));
         let acceptor = acceptor.map_err(|error| EngineError::Tls { what: "the listeners".into(), error })?;
         let names = Names::new(&config.resolver)?;
@@ -144,7 +155,7 @@ impl Base {
         let mut driver = self.driver(config, acceptor, &tls, names.clone()).await?;
         driver.judge = judge;
         let serving = Serving { settings: Arc::new(settings), driver: Arc::new(driver) };
-        Ok(Generation { serving, names, certificates })
+        Ok(Generation { serving, names, own })
     }
 
     fn settings(&self, config: &Config, routing: Routing) -> Settings {

@@ -12,11 +12,12 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::arming::Arming;
+use super::certifying::Certifying;
 use super::judging::Court;
 use super::remembering::Remembering;
 use crate::report::{
-    ArmingState, Asking, AuthorityState, BackendState, CertificateState, Health, LearnOrder, Lesson,
-    ListenerState, Live, NotJudging, QueueState, RecipientsState, RolesState, ScanOrder, Scanned,
+    ArmingState, Asking, AuthorityState, BackendState, CertificateState, CertifyingState, Health, LearnOrder,
+    Lesson, ListenerState, Live, NotJudging, QueueState, RecipientsState, RolesState, ScanOrder, Scanned,
     ServerState, StrainState, VerifyingState, Writing,
 };
 use crate::roles::Roles;
@@ -24,7 +25,7 @@ use crate::roles::Roles;
 /// What the page asks.
 pub(super) struct Present {
     relay: Arc<Relay>,
-    certificates: Mutex<Vec<CertificateState>>,
+    certifying: Arc<Certifying>,
     listeners: Mutex<Vec<ListenerState>>,
     arming: Arc<Arming>,
     roles: Arc<Roles>,
@@ -37,25 +38,20 @@ pub(super) struct Present {
 impl Present {
     pub(super) fn new(
         relay: Arc<Relay>,
-        certificates: Vec<CertificateState>,
+        certifying: Arc<Certifying>,
         listeners: Vec<ListenerState>,
         arming: Arc<Arming>,
         roles: Arc<Roles>,
         (queue, clock): (Arc<Queue>, Arc<dyn Clock>),
         (court, remembering): (Arc<OnceCell<Arc<Court>>>, Arc<Remembering>),
     ) -> Self {
-        let (certificates, listeners) = (Mutex::new(certificates), Mutex::new(listeners));
-        Self { relay, certificates, listeners, arming, roles, queue, clock, court, remembering }
+        let listeners = Mutex::new(listeners);
+        Self { relay, certifying, listeners, arming, roles, queue, clock, court, remembering }
     }
 
     /// After a reload that brought new ones.
     pub(super) fn listens_too(&self, more: Vec<ListenerState>) {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
-    }
-
-    /// After a reload.
-    pub(super) fn certificates_are(&self, certificates: Vec<CertificateState>) {
-        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
     }
 }
 
@@ -70,7 +66,15 @@ impl Live for Present {
     }
 
     fn certificates(&self) -> Vec<CertificateState> {
-        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.certifying.certificates()
+    }
+
+    fn certifying(&self) -> CertifyingState {
+        self.certifying.state()
+    }
+
+    fn renew(&self, name: Option<&str>) -> Option<usize> {
+        self.certifying.renew(name)
     }
 
     fn sessions_now(&self) -> usize {

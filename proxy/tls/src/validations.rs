@@ -53,8 +53,7 @@ impl fmt::Debug for Validations {
 
 /// Self-signed, for this name alone, with the digest in a critical extension (RFC 8737 §3).
 fn certificate(name: &str, digest: &[u8]) -> Result<CertifiedKey, IdentityError> {
-    let mut params =
-        rcgen::CertificateParams::new([name.to_owned()]).map_err(IdentityError::NotMade)?;
+    let mut params = rcgen::CertificateParams::new([name.to_owned()]).map_err(IdentityError::NotMade)?;
     params.custom_extensions = vec![rcgen::CustomExtension::new_acme_identifier(digest)];
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(IdentityError::NotMade)?;
     let made = params.self_signed(&key).map_err(IdentityError::NotMade)?;
