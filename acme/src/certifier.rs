@@ -72,6 +72,8 @@ struct Inner {
     not_asked: Vec<LeftOut>,
     problem: Option<String>,
     seen: Seen,
+    /// When a record was written last: it is looked for more often then.
+    written: Option<Duration>,
 }
 
 impl std::fmt::Debug for Certifier {
@@ -90,7 +92,8 @@ impl Certifier {
         let folder = Folder::open(folder)?;
         let keys = Keys::load_or_make(&folder, clock.now())?;
         let lines = line::load_all(&folder, clock.now())?;
-        let inner = Inner { keys, lines, not_asked: Vec::new(), problem: None, seen: Seen::Unclear };
+        let inner =
+            Inner { keys, lines, not_asked: Vec::new(), problem: None, seen: Seen::Unclear, written: None };
         Ok(Arc::new(Self {
             folder,
             clock,
@@ -188,7 +191,10 @@ impl Certifier {
     ///
     /// It cannot be kept.
     pub fn written_is(&self, host: &str, digests: &[[u8; 32]]) -> Result<(), AcmeError> {
-        self.inner().keys.written_is(host, digests, &self.folder)
+        let now = self.now();
+        let mut inner = self.inner();
+        inner.written = Some(now);
+        inner.keys.written_is(host, digests, &self.folder)
     }
 
     /// Looks after everything; does not come back.

@@ -20,6 +20,8 @@ use crate::{AcmeError, Settings, is_private, is_reserved};
 
 /// However little is due: names come and go in the DNS, and records are watched.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// While a record that was just written may not be seen everywhere yet.
+const AFTER_WRITING: Duration = Duration::from_secs(30);
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often the CA is asked for its window (RFC 9773 §4.3.2), whatever it says itself.
 const WINDOW_AGAIN: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(86_400));
@@ -66,7 +68,9 @@ impl Certifier {
         let now = self.now();
         let inner = self.inner();
         let next = inner.lines.values().filter_map(Standing::next).min();
-        next.map_or(LONGEST_PAUSE, |next| next.saturating_sub(now)).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
+        let fresh = inner.written.is_some_and(|at| now.saturating_sub(at) < LONGEST_PAUSE);
+        let longest = if fresh { AFTER_WRITING } else { LONGEST_PAUSE };
+        next.map_or(longest, |next| next.saturating_sub(now)).clamp(SHORTEST_PAUSE, longest)
     }
 
     /// What is wanted from now on. Certificates that nobody wants any more go; where nothing is ordered at all, they stay.
