@@ -368,7 +368,19 @@ fn rejected(problem: &Problem, names: &[String]) -> Vec<LeftOut> {
         let reason = sub.detail.as_deref().or(sub.r#type.as_deref()).unwrap_or("rejected");
         names.contains(name).then(|| LeftOut { name: name.clone(), reason: bounded(reason) })
     };
-    problem.subproblems.iter().filter_map(about).collect()
+    let rejected: Vec<_> = problem.subproblems.iter().filter_map(about).collect();
+    // A CA that has no subproblems may still say in its words which name it means.
+    if !rejected.is_empty() || kind(problem) != "rejectedIdentifier" {
+        return rejected;
+    }
+    let said = words(problem);
+    let is_said =
+        |name: &&String| said.split(|c: char| !is_of_name(c)).any(|word| word.trim_matches('.') == **name);
+    names.iter().filter(is_said).map(|name| LeftOut { name: name.clone(), reason: said.clone() }).collect()
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_.".contains(c)
 }
 
 fn is_in(left_out: &[LeftOut], name: &str) -> bool {
@@ -417,5 +429,16 @@ mod tests {
         assert_eq!(left_out.len(), 1);
         assert_eq!((left_out[0].name.as_str(), left_out[0].reason.as_str()), ("b.example.net", "forbidden"));
         assert!(of("rateLimited").is_empty());
+    }
+
+    #[test]
+    fn a_ca_without_subproblems_is_taken_at_its_words() {
+        let names = ["a.example.net", "example.net", "b.example.net"].map(str::to_owned);
+        let text = r#"{"type":"urn:ietf:params:acme:error:rejectedIdentifier",
+            "detail":"Order included an identifier that is forbidden: \"b.example.net\"."}"#;
+        let left_out = rejected(&serde_json::from_str(text).unwrap(), &names);
+        assert_eq!(left_out.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["b.example.net"]);
+        let other = r#"{"type":"urn:ietf:params:acme:error:malformed","detail":"example.net"}"#;
+        assert!(rejected(&serde_json::from_str(other).unwrap(), &names).is_empty());
     }
 }
