@@ -11,11 +11,13 @@ use http::header::{HOST, RETRY_AFTER};
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
-use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
+use instant_acme::{BodyWrapper, BytesBody as _, BytesResponse, Error, HttpClient};
 use record::{Clock, FarProof};
 use tls::{Connector, Ladder, LegPolicy, Roots};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+
+use crate::{AcmeError, Settings};
 
 /// From the look-up of the CA's name to the end of its answer. CAs think for some seconds at times.
 const REQUEST: Duration = Duration::from_secs(60);
@@ -95,6 +97,25 @@ impl HttpClient for CaClient {
             let answer = answer.unwrap_or_else(|_| Err("no answer within a minute".to_owned()));
             answer.map_err(|reason| Error::Other(reason.into()))
         })
+    }
+}
+
+/// Whether the CA answers as one: with a directory (RFC 8555 §7.1.1). Nothing is ordered and no account made.
+///
+/// # Errors
+///
+/// [`AcmeError::Unreachable`], with the reason.
+pub async fn reach(settings: &Settings, clock: Arc<dyn Clock>) -> Result<(), AcmeError> {
+    let failed = |reason: String| AcmeError::Unreachable { directory: settings.directory.clone(), reason };
+    let client = CaClient::new(&settings.roots, clock).map_err(|error| failed(error.reason().to_string()))?;
+    let request = Request::builder().uri(&settings.directory).body(BodyWrapper::default());
+    let request = request.map_err(|error| failed(error.to_string()))?;
+    let mut answer = client.request(request).await.map_err(|error| failed(error.to_string()))?;
+    let body = answer.body.into_bytes().await.map_err(|error| failed(error.to_string()))?;
+    let directory: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    match directory["newOrder"].is_string() {
+        true => Ok(()),
+        false => Err(failed(format!("{} and no ACME directory", answer.parts.status))),
     }
 }
 

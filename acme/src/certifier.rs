@@ -72,6 +72,8 @@ struct Inner {
     not_asked: Vec<LeftOut>,
     problem: Option<String>,
     seen: Seen,
+    /// Some names could not be looked up.
+    unclear: bool,
     /// When a record was written last: it is looked for more often then.
     written: Option<Duration>,
 }
@@ -90,10 +92,22 @@ impl Certifier {
     /// The folder cannot be used.
     pub fn load(folder: &Path, clock: Arc<dyn Clock>) -> Result<Arc<Self>, AcmeError> {
         let folder = Folder::open(folder)?;
-        let keys = Keys::load_or_make(&folder, clock.now())?;
+        let mut keys = Keys::load_or_make(&folder, clock.now())?;
         let lines = line::load_all(&folder, clock.now())?;
-        let inner =
-            Inner { keys, lines, not_asked: Vec::new(), problem: None, seen: Seen::Unclear, written: None };
+        // A roll was interrupted after its certificate had been kept.
+        let next = keys.next.pin();
+        if lines.iter().any(|((kind, _), line)| *kind == Kind::Mail && line.pin() == Some(next)) {
+            keys.roll(&folder, clock.now())?;
+        }
+        let inner = Inner {
+            keys,
+            lines,
+            not_asked: Vec::new(),
+            problem: None,
+            seen: Seen::Unclear,
+            unclear: false,
+            written: None,
+        };
         Ok(Arc::new(Self {
             folder,
             clock,

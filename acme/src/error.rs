@@ -92,6 +92,11 @@ impl AcmeError {
         matches!(self, Self::Refused { kind, .. } if kind == "rateLimited")
     }
 
+    /// Whether no other order would fare better now.
+    pub(crate) fn is_of_everything(&self) -> bool {
+        self.is_rate_limit() || matches!(self, Self::Unreachable { .. } | Self::File { .. })
+    }
+
     /// How long it wants to be left alone.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -25,6 +25,7 @@ mod settings;
 mod state;
 
 pub use answers::Answers;
+pub use ca::reach;
 pub use certifier::{Certifier, Surroundings, Wanted};
 pub use error::AcmeError;
 pub use names::{is_private, is_reserved};

@@ -39,6 +39,7 @@ mod workers;
 
 use arming::Arming;
 use certifying::Certifying;
+pub(crate) use certifying::ca_settings;
 pub use error::EngineError;
 use generation::Base;
 pub(crate) use generation::{leg, state_lock, tls_settings};

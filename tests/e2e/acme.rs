@@ -137,6 +137,8 @@ fn tls_alpn_01_brings_a_certificate() {
     let root = pebble.root();
     becomes_believed(&postern, &pebble, &root, "mx.postern.test");
     becomes_believed(&postern, &pebble, &root, "mail.bench.test");
+    let checked = postern.ask_within(&["check", "--online"], LIMIT);
+    assert!(checked.output.contains("/dir: it answers"), "{}", checked.output);
 }
 
 #[test]

@@ -45,6 +45,11 @@ impl Standing {
         self.identity.as_ref().is_some_and(|identity| proves(identity, name))
     }
 
+    /// The key of what there is.
+    pub(super) fn pin(&self) -> Option<Pin> {
+        self.identity.as_ref().map(Identity::pin)
+    }
+
     /// When the certificate is renewed.
     pub(super) fn renews(&self) -> Option<Duration> {
         let identity = self.identity.as_ref()?;

@@ -20,11 +20,19 @@ use crate::{AcmeError, Settings, is_private, is_reserved};
 
 /// However little is due: names come and go in the DNS, and records are watched.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
-/// While a record that was just written may not be seen everywhere yet.
-const AFTER_WRITING: Duration = Duration::from_secs(30);
+/// While a record that was just written may not be seen everywhere yet, or the DNS does not answer.
+const SOON: Duration = Duration::from_secs(30);
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// How often the CA is asked for its window (RFC 9773 §4.3.2), whatever it says itself.
 const WINDOW_AGAIN: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(86_400));
+
+/// Whether a certificate came.
+enum Came {
+    Yes,
+    No,
+    /// Nor would any other.
+    Stop(AcmeError),
+}
 
 /// Which certificate.
 type Id = (Kind, String);
@@ -69,7 +77,7 @@ impl Certifier {
         let inner = self.inner();
         let next = inner.lines.values().filter_map(Standing::next).min();
         let fresh = inner.written.is_some_and(|at| now.saturating_sub(at) < LONGEST_PAUSE);
-        let longest = if fresh { AFTER_WRITING } else { LONGEST_PAUSE };
+        let longest = if fresh || inner.unclear { SOON } else { LONGEST_PAUSE };
         next.map_or(longest, |next| next.saturating_sub(now)).clamp(SHORTEST_PAUSE, longest)
     }
 
@@ -77,6 +85,7 @@ impl Certifier {
     fn want(&self, wanted: Wanted, off: bool) -> Result<(), AcmeError> {
         let mut inner = self.inner();
         inner.not_asked = wanted.not_asked;
+        inner.unclear = !wanted.unclear.is_empty();
         inner.problem = None;
         let mut names: BTreeMap<Id, Vec<String>> = BTreeMap::new();
         for (at, part) in wanted.mail.chunks(MAX_NAMES).enumerate() {
@@ -132,7 +141,7 @@ impl Certifier {
                 match account::open(settings, &self.folder, &self.clock).await {
                     Ok(opened) => open = Some(opened),
                     Err(error) => {
-                        self.no_account(&error, settings);
+                        self.nothing_goes(&error, settings);
                         return count;
                     }
                 }
@@ -142,14 +151,22 @@ impl Certifier {
                 self.ask_for_window(&id, account).await;
             }
             if self.is_due(&id, self.now()) {
-                count += usize::from(self.order(&id, settings, told, account).await);
+                match self.order(&id, settings, told, account).await {
+                    Came::Yes => count += 1,
+                    Came::No => {}
+                    // It would be the same with every other one.
+                    Came::Stop(error) => {
+                        self.nothing_goes(&error, settings);
+                        return count;
+                    }
+                }
             }
         }
         count
     }
 
     /// Nothing can be ordered: said of everything that is due.
-    fn no_account(&self, error: &AcmeError, settings: &Settings) {
+    fn nothing_goes(&self, error: &AcmeError, settings: &Settings) {
         tracing::warn!(%error, directory = settings.directory, advice = error.advice(), "no certificate can be ordered");
         self.forget_lost_account(error, settings);
         let now = self.now();
@@ -171,7 +188,6 @@ impl Certifier {
                 directory = settings.directory,
                 "the CA does not know the account any more, a new one is made"
             );
-            self.wake.notify_one();
         }
     }
 
@@ -179,15 +195,14 @@ impl Certifier {
         is_due(&self.inner(), id, now)
     }
 
-    /// Whether a certificate came.
-    async fn order(&self, id: &Id, settings: &Settings, told: &Told, open: &OpenAccount) -> bool {
+    async fn order(&self, id: &Id, settings: &Settings, told: &Told, open: &OpenAccount) -> Came {
         let now = self.now();
-        let Some((names, key, replaces, present)) = self.begin(id, now) else { return false };
+        let Some((names, key, replaces, present)) = self.begin(id, now) else { return Came::No };
         let key = match key {
             Ok(key) => key,
             Err(error) => {
                 self.with(id, |line| line.failed(Some(&error), Vec::new(), now));
-                return false;
+                return Came::No;
             }
         };
         let ordering = Ordering {
@@ -247,20 +262,20 @@ impl Certifier {
         outcome: Result<Ordered, Failed>,
         settings: &Settings,
         was_fresh: bool,
-    ) -> bool {
+    ) -> Came {
         let now = self.now();
         match outcome {
             Ok(ordered) => match self.take(id, ordered) {
                 Ok(()) => {
                     ordering.journal.end();
-                    return true;
+                    return Came::Yes;
                 }
                 Err(error) => {
                     ordering.journal.end();
                     self.tell_failure(id, Some(&error), Vec::new(), now);
                 }
             },
-            Err(Failed { left_out, .. }) if was_fresh && !left_out.is_empty() => {
+            Err(Failed { error: Some(AcmeError::NoName { .. }), left_out }) if was_fresh => {
                 tell_left_out(id, &left_out);
                 self.with(id, |line| line.nothing_new(left_out, now));
             }
@@ -270,9 +285,12 @@ impl Certifier {
                 }
                 tell_left_out(id, &left_out);
                 self.tell_failure(id, error.as_ref(), left_out, now);
+                if let Some(error) = error.filter(AcmeError::is_of_everything) {
+                    return Came::Stop(error);
+                }
             }
         }
-        false
+        Came::No
     }
 
     fn tell_failure(&self, id: &Id, error: Option<&AcmeError>, left_out: Vec<LeftOut>, now: Duration) {

@@ -69,7 +69,7 @@ pub(super) fn table(certificates: &[CertificateState], certifying: &CertifyingSt
                     }
                 }
             }
-            @for trouble in troubles(certifying) { p.warning { (trouble) } }
+            @for trouble in troubles(certifying) { p.reason { (trouble) } }
             @if !certifying.tlsa.is_empty() {
                 details {
                     summary { "TLSA records" }
@@ -84,6 +84,6 @@ pub(super) fn table(certificates: &[CertificateState], certifying: &CertifyingSt
 fn records(host: &TlsaState) -> Markup {
     html! {
         p { strong.words { (host.host) } " " (host.words) }
-        @for record in &host.publish { pre.record { (zone_line(&host.host, record)) } }
+        @for record in &host.publish { p.note.record { (zone_line(&host.host, record)) } }
     }
 }

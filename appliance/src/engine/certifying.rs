@@ -14,6 +14,7 @@ use tls::Identities;
 use tokio::net::TcpListener;
 use tokio::time::sleep;
 
+pub(crate) use self::told::ca_settings;
 use super::error::EngineError;
 use super::identity::Own;
 use super::outbound::Names;

@@ -36,6 +36,11 @@ impl Own {
         Ok(Self { hostname, files, self_signed })
     }
 
+    /// Whether the administrator brought certificates.
+    pub(super) fn has_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
     /// Whether a certificate from files is for this name, also by a wildcard.
     pub(super) fn is_for(&self, name: &str) -> bool {
         let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));

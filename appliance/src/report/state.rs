@@ -273,14 +273,9 @@ fn not_certified(certifying: &CertifyingState) -> Option<State> {
             &order.advice,
         ));
     }
-    let left_out = certifying.orders.iter().flat_map(|order| &order.left_out).next();
-    if let Some(name) = left_out {
-        let sentence = format!("Mail flows, but {} gets no certificate.", name.name);
-        return Some(new(Level::Attention, sentence, format!("The CA says: {}", name.reason)));
-    }
-    let port = certifying.web.iter().find_map(|port| Some((port, port.problem.as_deref()?)))?;
-    let sentence = format!("Mail flows, but the public web server cannot listen on {}.", port.0.address);
-    Some(new(Level::Attention, sentence, port.1))
+    let name = certifying.orders.iter().flat_map(|order| &order.left_out).next()?;
+    let sentence = format!("Mail flows, but {} gets no certificate.", name.name);
+    Some(new(Level::Attention, sentence, format!("The CA says: {}", name.reason)))
 }
 
 /// What the administrator wanted to pass unread is no matter of attention.

@@ -317,13 +317,8 @@ async fn send(server: SocketAddr, message: &[u8]) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// Reads an answer to the message with this identifier.
-///
-/// # Errors
-///
-/// It is no message, or no answer to that one.
-#[doc(hidden)]
-pub fn read_answer(octets: &[u8], id: u16) -> Result<Message, Box<str>> {
+/// Reads an answer to the message with this identifier. An error: it is no message, or no answer to that one.
+fn read_answer(octets: &[u8], id: u16) -> Result<Message, Box<str>> {
     let message = Message::from_vec(octets).map_err(|error| error.to_string())?;
     if message.metadata.id != id {
         return Err("it answers another question".into());
@@ -333,11 +328,17 @@ pub fn read_answer(octets: &[u8], id: u16) -> Result<Message, Box<str>> {
 
 /// The apex that an answer to a question for SOA names: in the answer or, for a name below it, among the authorities (RFC 2308
 /// §2). A referral has none.
-#[doc(hidden)]
-pub fn zone_of(answer: &Message, name: &Name) -> Option<Name> {
+fn zone_of(answer: &Message, name: &Name) -> Option<Name> {
     let records = answer.answers.iter().chain(&answer.authorities);
     let apex = records.filter(|record| record.record_type() == RecordType::SOA).map(|record| &record.name);
     apex.filter(|apex| apex.zone_of(name)).max_by_key(|apex| apex.num_labels()).cloned()
+}
+
+/// What a server's octets come to as an answer to a question for the zone of `name`. For the fuzzer.
+#[doc(hidden)]
+pub fn zone_in(octets: &[u8], id: u16, name: &Domain) -> Option<String> {
+    let answer = read_answer(octets, id).ok()?;
+    zone_of(&answer, &question(name).ok()?).map(|zone| zone.to_ascii())
 }
 
 #[cfg(test)]

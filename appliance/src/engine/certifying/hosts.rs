@@ -19,6 +19,9 @@ use crate::config::{Challenge, Config, Mode};
 /// Lookups at the same time; name servers are not to take it for a flood.
 const AT_ONCE: usize = 16;
 
+/// MX names of all domains together: their owners choose how many there are, and the CA counts orders.
+const MAX_EXCHANGERS: usize = 500;
+
 /// What a name is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Purpose {
@@ -62,7 +65,9 @@ pub(super) async fn wanted(certifying: &Certifying) -> Wanted {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut found = Vec::new();
     for (name, purpose) in candidates {
-        if !private && is_reserved(&name) {
+        if let Some(reason) = no_host(&name) {
+            found.push((name, purpose, Found::Not(reason.to_owned())));
+        } else if !private && is_reserved(&name) {
             let reason = "it is set aside for tests, documents or inner networks".to_owned();
             found.push((name, purpose, Found::Not(reason)));
         } else if own.is_for(&name) {
@@ -113,6 +118,15 @@ fn sorted(mut found: Vec<(String, Purpose, Found)>) -> Wanted {
     wanted
 }
 
+/// Names that the DNS can have and a certificate cannot (CA/Browser Forum Baseline Requirements §3.2.2.4, RFC 5280 §4.2.1.6).
+fn no_host(name: &str) -> Option<&'static str> {
+    let last = name.rsplit('.').next().unwrap_or_default();
+    if name.contains('_') {
+        return Some("no CA certifies a name with an underscore");
+    }
+    last.bytes().all(|octet| octet.is_ascii_digit()).then_some("it looks like an address")
+}
+
 /// The MX names of all domains; a domain without MX records is its own (RFC 5321 §5.1).
 async fn exchangers(config: &Config, names: &Names, private: bool) -> BTreeMap<String, Purpose> {
     let places = Arc::new(Semaphore::new(AT_ONCE));
@@ -134,6 +148,9 @@ async fn exchangers(config: &Config, names: &Names, private: bool) -> BTreeMap<S
     let mut found = BTreeMap::new();
     while let Some(looked) = looks.join_next().await {
         for host in looked.unwrap_or_default() {
+            if found.len() >= MAX_EXCHANGERS {
+                break;
+            }
             found.insert(host.as_str().to_ascii_lowercase(), Purpose::Exchanger);
         }
     }
@@ -197,6 +214,12 @@ mod tests {
         let elsewhere = found(&["192.0.2.1", "192.0.2.2"], Purpose::Policy);
         assert_eq!(elsewhere, Found::Not("it leads to 192.0.2.2, which is not here".to_owned()));
         assert_eq!(found(&["192.0.2.2"], Purpose::Host), Found::Ours);
+    }
+
+    #[test]
+    fn what_no_certificate_can_carry_is_not_asked_for() {
+        assert!(no_host("mx_1.example.net").is_some() && no_host("192.0.2.1").is_some());
+        assert!(no_host("mx-1.example.net").is_none());
     }
 
     #[test]

@@ -24,7 +24,9 @@ impl Certifying {
         };
         {
             let mut now = self.now();
-            now.hindrance = settings.as_ref().err().cloned();
+            // Who brought certificates may do without; `check` tells what would be ordered.
+            let matters = !now.own.has_files();
+            now.hindrance = settings.as_ref().err().cloned().filter(|_| matters);
             now.incomplete = waits;
         }
         if let Err(hindrance) = &settings {
@@ -50,13 +52,8 @@ impl Certifying {
     }
 
     fn settings(&self, config: &Config, can_update: bool) -> Result<Settings, String> {
-        let acme = &config.acme;
-        let challenge = match acme.challenge {
-            Challenge::Http01 => acme::Challenge::Http01,
-            Challenge::TlsAlpn01 => acme::Challenge::TlsAlpn01,
-            Challenge::Dns01 => acme::Challenge::Dns01,
-        };
-        match challenge {
+        let settings = ca_settings(config)?;
+        match settings.challenge {
             acme::Challenge::Dns01 if !can_update => {
                 return Err("acme.challenge is dns-01, and there is no [dns_update]: name the primary name server there, or \
                             choose http-01, or say acme.enabled = false."
@@ -66,24 +63,7 @@ impl Certifying {
             acme::Challenge::Http01 => self.needs_port(false, "http-01", "plain")?,
             acme::Challenge::TlsAlpn01 => self.needs_port(true, "tls-alpn-01", "tls")?,
         }
-        let roots = match &acme.ca_file {
-            None => Roots::public(),
-            Some(file) => Roots::public()
-                .with_file(file)
-                .map_err(|error| format!("acme.ca_file cannot be used: {error}."))?,
-        };
-        let external_account = acme.eab.as_ref().map(|eab| ExternalAccount {
-            kid: eab.kid.clone(),
-            hmac: Zeroizing::new(eab.hmac.decoded().unwrap_or_default()),
-        });
-        Ok(Settings {
-            directory: acme.directory.clone(),
-            contact: acme.contact.clone(),
-            challenge,
-            profile: acme.profile.clone(),
-            external_account,
-            roots,
-        })
+        Ok(settings)
     }
 
     /// Without an answer the CA would only count failures.
@@ -101,4 +81,36 @@ impl Certifying {
             )),
         }
     }
+}
+
+/// Whom to order from, as the config has it.
+///
+/// # Errors
+///
+/// In a sentence: what cannot be used.
+pub(crate) fn ca_settings(config: &Config) -> Result<Settings, String> {
+    let acme = &config.acme;
+    let challenge = match acme.challenge {
+        Challenge::Http01 => acme::Challenge::Http01,
+        Challenge::TlsAlpn01 => acme::Challenge::TlsAlpn01,
+        Challenge::Dns01 => acme::Challenge::Dns01,
+    };
+    let roots = match &acme.ca_file {
+        None => Roots::public(),
+        Some(file) => Roots::public()
+            .with_file(file)
+            .map_err(|error| format!("acme.ca_file cannot be used: {error}."))?,
+    };
+    let external_account = acme.eab.as_ref().map(|eab| ExternalAccount {
+        kid: eab.kid.clone(),
+        hmac: Zeroizing::new(eab.hmac.decoded().unwrap_or_default()),
+    });
+    Ok(Settings {
+        directory: acme.directory.clone(),
+        contact: acme.contact.clone(),
+        challenge,
+        profile: acme.profile.clone(),
+        external_account,
+        roots,
+    })
 }
