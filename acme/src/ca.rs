@@ -11,7 +11,7 @@ use http::header::{HOST, RETRY_AFTER};
 use http::{Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
-use instant_acme::{BodyWrapper, BytesBody as _, BytesResponse, Error, HttpClient};
+use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 use record::{Clock, FarProof};
 use tls::{Connector, Ladder, LegPolicy, Roots};
 use tokio::net::TcpStream;

@@ -191,7 +191,7 @@ impl Ordering<'_> {
         match asked {
             Ok(order) => {
                 self.journal.begin(order.url(), names, key)?;
-                Ok(Began::Order(order))
+                Ok(Began::Order(Box::new(order)))
             }
             Err(instant_acme::Error::Api(problem)) => match rejected(&problem, names) {
                 rejected if rejected.is_empty() => Err(self.failed(problem.into())),
@@ -349,7 +349,7 @@ impl Ordering<'_> {
 }
 
 enum Began {
-    Order(Order),
+    Order(Box<Order>),
     /// The CA wants none for these.
     Rejected(Vec<LeftOut>),
 }

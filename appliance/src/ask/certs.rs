@@ -175,7 +175,7 @@ fn date(since_1970: u64) -> String {
 /// The day of a date.
 pub(crate) fn day(since_1970: u64) -> String {
     let date = date(since_1970);
-    date.split_once('T').map_or(date.clone(), |(day, _)| day.to_owned())
+    date.split('T').next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
