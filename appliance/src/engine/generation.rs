@@ -19,11 +19,12 @@ use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
 use super::error::EngineError;
 use super::identity::{self, Own};
 use super::judging::{Court, Sitting};
-use super::open_spool;
 use super::outbound::{Names, outbound};
 use super::remembering::Remembering;
 use super::senders::Senders;
+use super::{open_spool, signing};
 use crate::config::{self, Config, Host, ServerAddress};
+use crate::dkim::Keys;
 use crate::recorder::Recording;
 use crate::roles::Roles;
 
@@ -40,6 +41,7 @@ pub(super) struct Base {
     /// Of the first generation that judges.
     court: Arc<tokio::sync::OnceCell<Arc<Court>>>,
     roles: Arc<Roles>,
+    signing: Arc<signing::Present>,
     verifying: InnerVerification,
     called: CalledBefore,
     /// How often senders are told, whatever of.
@@ -79,6 +81,8 @@ impl Base {
         let remembering = match config.store {
             config::StoreEngine::Sled => Remembering::new(state_dir.join("store"), Arc::clone(&clock))?,
         };
+        let keys = Keys::new(&state_dir, &config.outbound.dkim.selector_prefix, Arc::clone(&clock));
+        let signing = signing::Present::new(keys);
         Ok(Self {
             recording,
             clock,
@@ -90,6 +94,7 @@ impl Base {
             remembering,
             court: Arc::default(),
             roles,
+            signing,
             verifying,
             called,
             report_rate: Arc::default(),
@@ -106,6 +111,11 @@ impl Base {
     /// Who orders certificates.
     pub(super) fn certifier(&self) -> &Arc<Certifier> {
         &self.certifier
+    }
+
+    /// The keys that what leaves is signed with.
+    pub(super) fn signing(&self) -> &Arc<signing::Present> {
+        &self.signing
     }
 
     /// What is known of servers and recipients.
@@ -151,9 +161,11 @@ impl Base {
         let acceptor = acceptor.map_err(|error| EngineError::Tls { what: "the listeners".into(), error })?;
         let names = Names::new(&config.resolver)?;
         let judge = self.judge(config, names.clone()).await?;
-        let settings = self.settings(config, routing);
+        let signer = self.signing.config_is(config, &routing, names.clone());
+        let settings = Settings { signs: signer.is_some(), ..self.settings(config, routing) };
         let mut driver = self.driver(config, acceptor, &tls, names.clone()).await?;
         driver.judge = judge;
+        driver.signer = signer;
         let serving = Serving { settings: Arc::new(settings), driver: Arc::new(driver) };
         Ok(Generation { serving, names, own })
     }
@@ -182,6 +194,7 @@ impl Base {
             },
             offers_tls: true,
             loop_key: self.loop_key,
+            signs: false,
             judging: config.judge.enabled.then(|| Sitting::settings(config)),
             own: match config.judge.enabled {
                 true => Sitting::own_addresses(config),
@@ -220,6 +233,7 @@ impl Base {
             interception: outbound.interception,
             reporting: Some(Arc::new(reporting)),
             judge: None,
+            signer: None,
             spill: self.state_dir.join("spill"),
         })
     }
