@@ -36,6 +36,8 @@ pub struct Wanted {
     pub not_asked: Vec<LeftOut>,
     /// Names of which it could not be told: they stay where they are certified already.
     pub unclear: Vec<String>,
+    /// It could not even be told which mail names there are: all that are certified stay.
+    pub mail_unclear: bool,
 }
 
 /// How the world sees the names: asked for whenever something could be due.

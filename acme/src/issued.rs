@@ -10,6 +10,8 @@ use tls::{Chain, Connector, Identity, Ladder, LegPolicy, Roots};
 
 use crate::AcmeError;
 
+/// Octets of a chain in PEM; real ones have 10 KiB, and it is sent at every handshake.
+const MAX_CHAIN: usize = 64 * 1024;
 /// How far a CA's clock may be ahead.
 const AHEAD: Duration = Duration::from_secs(3600);
 
@@ -26,6 +28,9 @@ pub(crate) fn checked(
 ) -> Result<Identity, AcmeError> {
     let now = clock.now();
     let unusable = |why: String| AcmeError::Unusable(why);
+    if chain.len() > MAX_CHAIN {
+        return Err(unusable(format!("its chain has {} octets", chain.len())));
+    }
     let identity = Identity::from_pem(chain.as_bytes(), key.as_bytes(), now)
         .map_err(|error| unusable(error.to_string()))?;
     if identity.not_before() > now + AHEAD {

@@ -117,7 +117,7 @@ impl Ordering<'_> {
                 }
                 Err(error) => return Err(Failed { error: Some(error), left_out }),
             };
-            match self.prove(&mut order).await {
+            match self.prove(&mut order, &names).await {
                 Ok(failed) if failed.is_empty() => match self.finish(&mut order, &names, &key).await {
                     Ok(chain) => return Ok(Ordered { chain, key, names, left_out }),
                     Err(error) => return Err(Failed { error: Some(error), left_out }),
@@ -153,7 +153,7 @@ impl Ordering<'_> {
     async fn go_on(&self, begun: &Begun, key: Key) -> Option<Ordered> {
         let mut order = self.open.account.order(begun.url.clone()).await.ok()?;
         let failed = match order.state().status {
-            OrderStatus::Pending => self.prove(&mut order).await.ok()?,
+            OrderStatus::Pending => self.prove(&mut order, &begun.names).await.ok()?,
             OrderStatus::Ready | OrderStatus::Processing | OrderStatus::Valid => Vec::new(),
             OrderStatus::Invalid => return None,
         };
@@ -202,9 +202,12 @@ impl Ordering<'_> {
     }
 
     /// Proves control of every name of the order; those of which the CA is not convinced, with its reason.
-    async fn prove(&self, order: &mut Order) -> Result<Vec<LeftOut>, AcmeError> {
+    async fn prove(&self, order: &mut Order, names: &[String]) -> Result<Vec<LeftOut>, AcmeError> {
+        if order.state().authorizations.len() > names.len() {
+            return Err(AcmeError::Unusable("the CA asks for more names than were ordered".to_owned()));
+        }
         let mut posted = Posted::new(self.answers, self.challenge, self.updater);
-        let proved = self.prove_with(order, &mut posted).await;
+        let proved = self.prove_with(order, names, &mut posted).await;
         posted.withdraw().await;
         proved
     }
@@ -212,9 +215,10 @@ impl Ordering<'_> {
     async fn prove_with(
         &self,
         order: &mut Order,
+        names: &[String],
         posted: &mut Posted<'_>,
     ) -> Result<Vec<LeftOut>, AcmeError> {
-        let mut failed = self.post(order, posted).await?;
+        let mut failed = self.post(order, names, posted).await?;
         self.let_look(order, &mut failed).await?;
         self.watch(order, &mut failed).await?;
         Ok(failed)
@@ -228,12 +232,21 @@ impl Ordering<'_> {
         }
     }
 
-    async fn post(&self, order: &mut Order, posted: &mut Posted<'_>) -> Result<Vec<LeftOut>, AcmeError> {
+    async fn post(
+        &self,
+        order: &mut Order,
+        names: &[String],
+        posted: &mut Posted<'_>,
+    ) -> Result<Vec<LeftOut>, AcmeError> {
         let mut failed = Vec::new();
         let mut authorizations = order.authorizations();
         while let Some(next) = authorizations.next().await {
             let mut authorization = next.map_err(|error| self.failed(error))?;
             let name = authorization.identifier().to_string();
+            // What is put up goes into zones: not for names of the CA's choice.
+            if !names.contains(&name) {
+                return Err(AcmeError::Unusable("the CA asks for a name that was not ordered".to_owned()));
+            }
             if authorization.status != AuthorizationStatus::Pending {
                 continue;
             }

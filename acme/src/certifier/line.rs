@@ -45,6 +45,20 @@ impl Standing {
         self.identity.as_ref().is_some_and(|identity| proves(identity, name))
     }
 
+    /// Those of these names that are certified already stay wanted.
+    pub(super) fn keep(&mut self, names: &[String]) {
+        let stay = names.iter().filter(|name| self.is_for(name) && !self.names.contains(name));
+        let stay: Vec<_> = stay.cloned().collect();
+        self.names.extend(stay);
+    }
+
+    /// All that are certified stay wanted.
+    pub(super) fn keep_all(&mut self) {
+        let certified = self.identity.as_ref().map(|identity| identity.names().to_vec());
+        let certified: Vec<_> = certified.unwrap_or_default().iter().map(ToString::to_string).collect();
+        self.keep(&certified);
+    }
+
     /// The key of what there is.
     pub(super) fn pin(&self) -> Option<Pin> {
         self.identity.as_ref().map(Identity::pin)
@@ -214,6 +228,18 @@ mod tests {
         assert!(line(&["a.example.net", "b.example.net"]).is_due(NOW, key));
         assert!(!Standing::default().is_due(NOW, None), "nothing is wanted");
         assert!(Standing { identity: None, ..line(&["a.example.net"]) }.is_due(NOW, None));
+    }
+
+    #[test]
+    fn names_that_cannot_be_looked_up_stay_if_they_are_certified() {
+        let mut line = line(&[]);
+        line.keep(&["a.example.net".to_owned(), "b.example.net".to_owned()]);
+        assert_eq!(line.names, ["a.example.net"]);
+        line.keep_all();
+        assert_eq!(line.names, ["a.example.net"], "once");
+        line.names = vec!["c.example.net".to_owned()];
+        line.keep_all();
+        assert_eq!(line.names, ["c.example.net", "a.example.net"]);
     }
 
     #[test]

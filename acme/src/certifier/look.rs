@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use super::line::{self, Standing};
 use super::{Certifier, Inner, MAX_NAMES, Surroundings, Told, Wanted, lock};
 use crate::account::{self, OpenAccount};
-use crate::issued::{checked, proves};
+use crate::issued::checked;
 use crate::keys::Key;
 use crate::order::{Failed, Journal, Ordered, Ordering};
 use crate::schedule::Window;
@@ -85,7 +85,7 @@ impl Certifier {
     fn want(&self, wanted: Wanted, off: bool) -> Result<(), AcmeError> {
         let mut inner = self.inner();
         inner.not_asked = wanted.not_asked;
-        inner.unclear = !wanted.unclear.is_empty();
+        inner.unclear = wanted.mail_unclear || !wanted.unclear.is_empty();
         inner.problem = None;
         let mut names: BTreeMap<Id, Vec<String>> = BTreeMap::new();
         for (at, part) in wanted.mail.chunks(MAX_NAMES).enumerate() {
@@ -97,10 +97,9 @@ impl Certifier {
         }
         for (id, line) in &mut inner.lines {
             line.names = names.remove(id).unwrap_or_default();
-            if let Some(identity) = &line.identity {
-                let stays = |name: &&String| proves(identity, name) && !line.names.contains(name);
-                let stay: Vec<_> = wanted.unclear.iter().filter(stays).cloned().collect();
-                line.names.extend(stay);
+            line.keep(&wanted.unclear);
+            if wanted.mail_unclear && id.0 == Kind::Mail {
+                line.keep_all();
             }
         }
         inner.lines.extend(names.into_iter().map(|(id, names)| (id, Standing::of(names))));

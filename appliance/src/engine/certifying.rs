@@ -171,7 +171,7 @@ impl Certifying {
             state.lines.iter().find(is_it)?.renews.map(|at| at.as_secs())
         };
         let directory = state.directory.as_deref().unwrap_or(&config.acme.directory);
-        own.states(&self.certifier.identities(), directory, renews)
+        own.states(self.certifier.identities(), directory, renews)
     }
 
     /// For the page and the commands.

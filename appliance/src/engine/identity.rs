@@ -49,13 +49,18 @@ impl Own {
     }
 
     /// Everything that serves beside what was ordered.
-    pub(super) fn served(&self, ordered: Vec<Identity>) -> Served {
-        let mut identities = ordered;
+    pub(super) fn served(&self, mut identities: Vec<Identity>) -> Served {
+        self.retain_needed(&mut identities);
         identities.extend(self.files.iter().map(|(identity, _)| identity.clone()));
         if self.needs_self_signed(&identities) {
             identities.push(self.self_signed.clone());
         }
         Served { identities, default: self.hostname.clone(), destinations: HashMap::new() }
+    }
+
+    /// What the administrator brought goes before what was ordered earlier for the same names.
+    fn retain_needed(&self, ordered: &mut Vec<Identity>) {
+        ordered.retain(|identity| !identity.names().iter().all(|name| self.is_for(name)));
     }
 
     fn needs_self_signed(&self, others: &[Identity]) -> bool {
@@ -66,12 +71,13 @@ impl Own {
     /// The same for the page. `ordered` comes first, with the CA and when each is renewed.
     pub(super) fn states(
         &self,
-        ordered: &[Identity],
+        mut ordered: Vec<Identity>,
         directory: &str,
         renews: impl Fn(&Identity) -> Option<u64>,
     ) -> Vec<CertificateState> {
         let mut states = Vec::new();
-        for identity in ordered {
+        self.retain_needed(&mut ordered);
+        for identity in &ordered {
             let source = CertificateSource::Acme { directory: directory.to_owned() };
             states.push(CertificateState { renews: renews(identity), ..state(identity, source) });
         }
@@ -79,7 +85,7 @@ impl Own {
             state(identity, CertificateSource::File { path: path.clone() })
         };
         states.extend(self.files.iter().map(file));
-        if self.needs_self_signed(ordered) {
+        if self.needs_self_signed(&ordered) {
             states.push(state(&self.self_signed, CertificateSource::SelfSigned));
         }
         states

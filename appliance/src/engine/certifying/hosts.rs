@@ -32,6 +32,14 @@ enum Purpose {
     Policy,
 }
 
+/// Addresses that lead here.
+#[derive(Debug)]
+struct Here {
+    addresses: BTreeSet<IpAddr>,
+    /// There may be more: the host's name could not be looked up.
+    unclear: bool,
+}
+
 /// What a look at a name has brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Found {
@@ -48,7 +56,7 @@ pub(super) async fn wanted(certifying: &Certifying) -> Wanted {
         (Arc::clone(&now.config), now.names.clone(), Arc::clone(&now.own))
     };
     let private = is_private(&config.acme.directory);
-    let mut candidates = exchangers(&config, &names, private).await;
+    let (mut candidates, mail_unclear) = exchangers(&config, &names, private).await;
     let mut add = |name: &Domain, purpose| {
         candidates.entry(name.as_str().to_ascii_lowercase()).or_insert(purpose);
     };
@@ -90,7 +98,8 @@ pub(super) async fn wanted(certifying: &Certifying) -> Wanted {
     while let Some(looked) = looks.join_next().await {
         found.extend(looked.ok());
     }
-    let wanted = sorted(found);
+    let mut wanted = sorted(found);
+    wanted.mail_unclear = mail_unclear;
     certifying.now().hosts = wanted.mail.clone();
     wanted
 }
@@ -128,7 +137,8 @@ fn no_host(name: &str) -> Option<&'static str> {
 }
 
 /// The MX names of all domains; a domain without MX records is its own (RFC 5321 §5.1).
-async fn exchangers(config: &Config, names: &Names, private: bool) -> BTreeMap<String, Purpose> {
+/// With whether some of them could not be asked for.
+async fn exchangers(config: &Config, names: &Names, private: bool) -> (BTreeMap<String, Purpose>, bool) {
     let places = Arc::new(Semaphore::new(AT_ONCE));
     let mut looks = JoinSet::new();
     let domains: BTreeSet<_> =
@@ -139,14 +149,17 @@ async fn exchangers(config: &Config, names: &Names, private: bool) -> BTreeMap<S
         looks.spawn(async move {
             let _place = places.acquire().await;
             match names.mx(&domain).await {
-                Ok(answer) => answer.records.into_iter().filter_map(|mx| mx.exchange).collect(),
-                Err(DnsError::NoRecords { .. }) => vec![domain],
-                Err(_) => Vec::new(),
+                Ok(answer) => Some(answer.records.into_iter().filter_map(|mx| mx.exchange).collect()),
+                Err(DnsError::NoRecords { .. }) => Some(vec![domain]),
+                Err(error) if error.is_temporary() => None,
+                Err(_) => Some(Vec::new()),
             }
         });
     }
-    let mut found = BTreeMap::new();
+    let (mut found, mut unclear) = (BTreeMap::new(), false);
     while let Some(looked) = looks.join_next().await {
+        let looked: Option<Vec<Domain>> = looked.ok().flatten();
+        unclear |= looked.is_none();
         for host in looked.unwrap_or_default() {
             if found.len() >= MAX_EXCHANGERS {
                 break;
@@ -154,27 +167,29 @@ async fn exchangers(config: &Config, names: &Names, private: bool) -> BTreeMap<S
             found.insert(host.as_str().to_ascii_lowercase(), Purpose::Exchanger);
         }
     }
-    found
+    (found, unclear)
 }
 
 /// The addresses that lead here: the machine's own, those that the host's name has (a cloud may keep them from the machine), and in
 /// a gateway the servers behind.
-async fn here(certifying: &Certifying, config: &Config, names: &Names, private: bool) -> BTreeSet<IpAddr> {
+async fn here(certifying: &Certifying, config: &Config, names: &Names, private: bool) -> Here {
     let mut here: BTreeSet<IpAddr> = interface_addresses().into_iter().collect();
+    let mut unclear = false;
     here.extend(
         config.listeners.iter().map(|listener| listener.address.ip()).filter(|ip| !ip.is_unspecified()),
     );
     if private || !is_reserved(config.hostname.as_str()) {
         let found = names.addresses(&config.hostname).await;
+        unclear = found.as_ref().is_err_and(DnsError::is_temporary);
         here.extend(found.iter().flat_map(|found| found.iter().map(|(ip, _)| ip)));
     }
     if config.network.mode != Mode::Front {
         here.extend(certifying.relay.serving().settings.routing.server_addresses());
     }
-    here
+    Here { addresses: here, unclear }
 }
 
-async fn look(names: &Names, name: &str, purpose: Purpose, here: &BTreeSet<IpAddr>) -> Found {
+async fn look(names: &Names, name: &str, purpose: Purpose, here: &Here) -> Found {
     let Ok(domain) = name.parse::<Domain>() else { return Found::Not("it is no name".to_owned()) };
     match names.addresses(&domain).await {
         Ok(addresses) => judged(addresses.iter().map(|(ip, _)| ip), purpose, here),
@@ -187,12 +202,15 @@ async fn look(names: &Names, name: &str, purpose: Purpose, here: &BTreeSet<IpAdd
 }
 
 /// A CA asks at any of a name's addresses.
-fn judged(addresses: impl Iterator<Item = IpAddr>, purpose: Purpose, here: &BTreeSet<IpAddr>) -> Found {
+fn judged(addresses: impl Iterator<Item = IpAddr>, purpose: Purpose, here: &Here) -> Found {
     if purpose == Purpose::Host {
         return Found::Ours;
     }
-    match addresses.into_iter().find(|address| !here.contains(address)) {
+    match addresses.into_iter().find(|address| !here.addresses.contains(address)) {
         None => Found::Ours,
+        Some(other) if here.unclear => Found::Unclear(format!(
+            "it leads to {other}, and where the host's own name leads cannot be looked up now"
+        )),
         Some(other) => Found::Not(format!("it leads to {other}, which is not here")),
     }
 }
@@ -207,13 +225,17 @@ mod tests {
 
     #[test]
     fn a_name_is_ours_if_all_its_addresses_are() {
-        let here = BTreeSet::from([ip("192.0.2.1"), ip("2001:db8::1")]);
+        let addresses = BTreeSet::from([ip("192.0.2.1"), ip("2001:db8::1")]);
+        let here = Here { addresses: addresses.clone(), unclear: false };
         let found =
             |addresses: &[&str], purpose| judged(addresses.iter().map(|text| ip(text)), purpose, &here);
         assert_eq!(found(&["2001:db8::1", "192.0.2.1"], Purpose::Exchanger), Found::Ours);
         let elsewhere = found(&["192.0.2.1", "192.0.2.2"], Purpose::Policy);
         assert_eq!(elsewhere, Found::Not("it leads to 192.0.2.2, which is not here".to_owned()));
         assert_eq!(found(&["192.0.2.2"], Purpose::Host), Found::Ours);
+        let here = Here { addresses, unclear: true };
+        let unclear = judged([ip("192.0.2.2")].into_iter(), Purpose::Exchanger, &here);
+        assert!(matches!(unclear, Found::Unclear(_)), "{unclear:?}");
     }
 
     #[test]

@@ -19,7 +19,11 @@ impl Certifying {
         let waits = updater.is_err();
         let settings = match &updater {
             _ if !web::sockets::orders(&config) => Ok(None),
-            Err(why) => Err(why.clone()),
+            Err(why) if config.acme.challenge == Challenge::Dns01 => Err(why.clone()),
+            Err(why) => {
+                tracing::warn!(why, "no DNS records are changed");
+                self.settings(&config, false).map(Some)
+            }
             Ok(updater) => self.settings(&config, updater.is_some()).map(Some),
         };
         {
