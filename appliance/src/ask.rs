@@ -1,7 +1,8 @@
-//! `postern status`, `trace`, `queue`, `quarantine`, `certs`, `scan` and `learn`: they ask the running Postern and tell its answer; the last
-//! two work without one, too.
+//! `postern status`, `trace`, `queue`, `quarantine`, `certs`, `dns`, `scan` and `learn`: they ask the running Postern and tell its
+//! answer; the last three work without one, too.
 
 mod certs;
+mod dns;
 mod learn;
 mod quarantine;
 mod queue;
@@ -10,6 +11,7 @@ mod words;
 
 pub use certs::certs;
 pub(crate) use certs::{day, troubles, zone_line};
+pub use dns::dns;
 pub use learn::learn;
 pub use quarantine::quarantine;
 pub use queue::queue;

@@ -37,6 +37,7 @@ mod senders;
 mod signing;
 mod strain;
 mod workers;
+mod zones;
 
 use arming::Arming;
 use certifying::Certifying;
@@ -167,8 +168,14 @@ impl Engine {
         let relay =
             Relay::new(generation.serving.clone(), Budget::new(config.limits.in_flight), Arc::clone(&clock));
         let told = (config, generation.names.clone(), generation.own);
-        let certifying =
-            Certifying::new(base.certifier(), &relay, Arc::clone(&clock), told, Arc::new(policy));
+        let certifying = Certifying::new(
+            base.certifier(),
+            &relay,
+            Arc::clone(&clock),
+            told,
+            Arc::new(policy),
+            base.zones(),
+        );
         certifying.open_ports(config, &roles)?;
         let arming = Arming::new(config, generation.names, Arc::clone(&relay), Arc::clone(&roles));
         let draining = Draining::start(config, &relay, Arc::clone(&clock), base.report_rate());
@@ -180,6 +187,7 @@ impl Engine {
             Arc::clone(&roles),
             (Arc::clone(&draining.queue), clock),
             (Arc::clone(base.court()), Arc::clone(base.remembering())),
+            Arc::clone(base.zones()),
         ));
         roles.attend(&relay);
         if let Some(court) = base.court().get() {

@@ -8,12 +8,13 @@ mod scan;
 mod state;
 mod status;
 mod story;
+mod zone;
 
 pub use certifying::{CertifyingState, LeftOutState, OrderState, TlsaMatch, TlsaState, WebState};
 pub use live::{
     ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health,
     ListenerState, Live, RecipientsState, RoleState, RolesState, ServerState, Strain, StrainState,
-    VerifyingState, Writing,
+    VerifyingState, Writing, Zoning,
 };
 pub use queue::{
     AGES, FolderCount, QueueDestination, QueueDomain, QueueState, QueuedMessage, QueuedRecipient,
@@ -28,3 +29,4 @@ pub use story::{
     AfterwardsStory, CheckStory, GroupStory, LegStory, OpinionStory, RecipientStory, SessionStory, TlsStory,
     TransactionStory, WordStory,
 };
+pub use zone::{Found, NoZones, RecordState, Zone, ZoneQuestion, ZoneRecord, ZoneReport};

@@ -18,6 +18,7 @@ pub(crate) use self::told::ca_settings;
 use super::error::EngineError;
 use super::identity::Own;
 use super::outbound::Names;
+use super::zones::Zones;
 use crate::config::Config;
 use crate::report::{CertificateState, CertifyingState, LeftOutState, OrderState, TlsaState, WebState};
 use crate::roles::Roles;
@@ -32,6 +33,7 @@ pub(super) struct Certifying {
     relay: Arc<Relay>,
     clock: Arc<dyn Clock>,
     web: Arc<Web>,
+    zones: Arc<Zones>,
     now: Mutex<Now>,
 }
 
@@ -57,6 +59,7 @@ impl Certifying {
         clock: Arc<dyn Clock>,
         (config, names, own): (&Config, Names, Own),
         policy: Policy,
+        zones: &Arc<Zones>,
     ) -> Arc<Self> {
         let serving = Arc::clone(relay);
         let identities = move || identities(&serving);
@@ -77,6 +80,7 @@ impl Certifying {
             relay: Arc::clone(relay),
             clock,
             web,
+            zones: Arc::clone(zones),
             now: Mutex::new(now),
         })
     }

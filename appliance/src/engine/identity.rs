@@ -15,6 +15,7 @@ use super::error::EngineError;
 use crate::config::Config;
 use crate::console::fingerprint;
 use crate::report::{CertificateSource, CertificateState};
+use crate::zone::Association;
 
 /// What a config gives by itself: the administrator's certificates, and one made here for as long as there is nothing better.
 pub(super) struct Own {
@@ -90,6 +91,16 @@ impl Own {
         }
         states
     }
+}
+
+/// The TLSA records of what serves under `hostname`, and of the key that will.
+pub(super) fn associations(served: &Served, config: &Config, keys: &acme::State) -> Vec<Association> {
+    let hostname = config.hostname.to_string().to_lowercase();
+    let is_for_it = |identity: &&Identity| identity.names().iter().any(|name| **name == *hostname);
+    let pins: Vec<_> = served.identities.iter().filter(is_for_it).map(Identity::pin).collect();
+    let next = (pins.contains(&keys.current)).then_some((keys.next, false));
+    let all = pins.into_iter().map(|pin| (pin, true)).chain(next);
+    all.map(|(pin, serves)| Association { host: hostname.clone(), digest: pin.digest(), serves }).collect()
 }
 
 fn state(identity: &Identity, source: CertificateSource) -> CertificateState {

@@ -20,8 +20,8 @@ impl Pin {
         Self(Sha256::digest(spki).into())
     }
 
-    /// The SHA-256 itself, as a TLSA record with selector 1 and matching type 1 has it.
-    pub fn digest(&self) -> [u8; 32] {
+    /// The digest itself: what a TLSA record `3 1 1` has (RFC 6698 §2.1).
+    pub fn digest(self) -> [u8; 32] {
         self.0
     }
 

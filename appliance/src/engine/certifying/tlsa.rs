@@ -14,6 +14,7 @@ use tls::{Chain, Pin};
 use super::super::arming::Published;
 use super::{Certifying, identities};
 use crate::report::{TlsaMatch, TlsaState};
+use crate::zone::Association;
 
 /// How long the records hold that are written here.
 const TTL: Duration = Duration::from_secs(3600);
@@ -22,6 +23,7 @@ const TTL: Duration = Duration::from_secs(3600);
 struct Host {
     state: TlsaState,
     seen: Seen,
+    associations: Vec<Association>,
 }
 
 /// Looks at all hosts; how the next key stands with them.
@@ -33,12 +35,16 @@ pub(super) async fn published(certifying: &Certifying, certifier: &Certifier) ->
     let own = config.hostname.as_str().to_ascii_lowercase();
     let hosts = if hosts.is_empty() { vec![own] } else { hosts };
     let private = config.acme.enabled && is_private(&config.acme.directory);
-    let (mut states, mut all) = (Vec::new(), Vec::new());
+    let (mut states, mut all, mut associations) = (Vec::new(), Vec::new(), Vec::new());
     for host in hosts.iter().filter(|host| private || !is_reserved(host)) {
         let Ok(domain) = host.parse::<Domain>() else { continue };
         let looked = host_is(certifying, certifier, &domain).await;
         all.push(looked.seen);
+        associations.extend(looked.associations);
         states.push(looked.state);
+    }
+    if !states.is_empty() {
+        certifying.zones.associations_are(associations);
     }
     certifying.now().tlsa = states;
     together(&all)
@@ -113,7 +119,7 @@ async fn bring_up_to_date(
 ) -> Result<Duration, String> {
     let owner: Domain = format!("_25._tcp.{host}").parse().map_err(|_| "the name is too long".to_owned())?;
     let (there, ttl) = updater.tlsa(&owner).await.map_err(|error| error.to_string())?;
-    let wanted: Vec<[u8; 32]> = should.iter().map(Pin::digest).collect();
+    let wanted: Vec<[u8; 32]> = should.iter().map(|pin| pin.digest()).collect();
     let missing = should.iter().map(record).filter(|record| !there.contains(record));
     let mut changes: Vec<_> = missing.map(|record| Change::Add(Content::Tlsa(record), TTL)).collect();
     let stale = certifier.written(host.as_str()).into_iter().filter(|digest| !wanted.contains(digest));
@@ -177,7 +183,14 @@ fn described(
         (Published::Matches, _) => (TlsaMatch::Right, Seen::Nothing, "They match.".to_owned()),
     };
     let published = records.iter().map(text).collect();
-    Host { state: TlsaState { host: host.to_string(), publish, published, state, words }, seen }
+    let association = |(at, pin): (usize, &Pin)| Association {
+        host: host.to_string(),
+        digest: pin.digest(),
+        // The next key comes last.
+        serves: !ordered || at == 0,
+    };
+    let associations = should.iter().enumerate().map(association).collect();
+    Host { associations, state: TlsaState { host: host.to_string(), publish, published, state, words }, seen }
 }
 
 #[cfg(test)]
