@@ -6,6 +6,7 @@
 //! JSON, which no other site's form can send.
 
 mod answers;
+mod certificates;
 mod chart;
 mod desk;
 mod guard;
@@ -116,6 +117,8 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/quarantine/{verb}", post(quarantine::button))
         .route("/api/v1/quarantine", get(quarantine::list))
         .route("/api/v1/quarantine/{id}", get(quarantine::message).post(quarantine::order))
+        .route("/api/v1/certificates", get(certificates::list))
+        .route("/api/v1/certificates/renew", post(certificates::renew))
         .route("/api/v1/backup/store", post(answers::write_store_down))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .merge(

@@ -1,6 +1,7 @@
-//! `postern status`, `trace`, `queue`, `quarantine`, `dns`, `scan` and `learn`: they ask the running Postern and tell its answer; the
-//! last three work without one, too.
+//! `postern status`, `trace`, `queue`, `quarantine`, `certs`, `dns`, `scan` and `learn`: they ask the running Postern and tell its
+//! answer; the last three work without one, too.
 
+mod certs;
 mod dns;
 mod learn;
 mod quarantine;
@@ -8,6 +9,8 @@ mod queue;
 mod scan;
 mod words;
 
+pub use certs::certs;
+pub(crate) use certs::{day, troubles, zone_line};
 pub use dns::dns;
 pub use learn::learn;
 pub use quarantine::quarantine;
@@ -175,7 +178,7 @@ fn now() -> std::time::Duration {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use clap::Parser as _;
 
     use super::*;
@@ -183,7 +186,7 @@ mod tests {
     use crate::recorder::samples;
 
     /// A command line whose config points at `address`.
-    fn line(address: SocketAddr, words: &[&str]) -> (tempfile::NamedTempFile, CommandLine) {
+    pub(crate) fn line(address: SocketAddr, words: &[&str]) -> (tempfile::NamedTempFile, CommandLine) {
         let file = tempfile::NamedTempFile::new().unwrap();
         let config = format!(
             "hostname = \"mx1.example.net\"\n[[backend]]\ndomains = [\"example.net\"]\nservers = [\"10.0.0.10\"]\n\

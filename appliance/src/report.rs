@@ -1,6 +1,7 @@
 //! What can be asked about a running Postern, as values: the one source of the status page, the JSON API and the
 //! commands `status` and `trace`, which read the same values back.
 
+mod certifying;
 mod live;
 mod queue;
 mod scan;
@@ -9,6 +10,7 @@ mod status;
 mod story;
 mod zone;
 
+pub use certifying::{CertifyingState, LeftOutState, OrderState, TlsaMatch, TlsaState, WebState};
 pub use live::{
     ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health,
     ListenerState, Live, RecipientsState, RoleState, RolesState, ServerState, Strain, StrainState,

@@ -1,6 +1,6 @@
 //! Certificates that exist only for a test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,16 +76,21 @@ impl Authority {
 impl Authority {
     /// TLS for a scripted client that believes this authority and asks for this name.
     pub fn client_tls(&self, name: &str) -> Tls {
-        let mut roots = RootCertStore::empty();
-        let own = CertificateDer::from_pem_file(self.file()).expect("the file that was written");
-        roots.add(own).expect("a certificate of our own");
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .expect("a provider that has them")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Tls::Client(Arc::new(config), name.to_owned())
+        client_tls(&self.file(), name)
     }
+}
+
+/// TLS for a scripted client that believes the authority in this file and asks for this name.
+pub fn client_tls(authority: &Path, name: &str) -> Tls {
+    let mut roots = RootCertStore::empty();
+    let own = CertificateDer::from_pem_file(authority).expect("the file that was written");
+    roots.add(own).expect("a certificate of our own");
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("a provider that has them")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Tls::Client(Arc::new(config), name.to_owned())
 }
 
 impl Default for Authority {

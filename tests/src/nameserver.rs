@@ -13,6 +13,9 @@ use crate::scratch::Scratch;
 /// A name server with keys of its own.
 pub const KNOT: &[Need] = &[Need::Program("knotd"), Need::Program("keymgr"), Need::Program("knotc")];
 
+/// Whoever has this key may change every zone: its name, and the secret in base64.
+pub const KEY: (&str, &str) = ("postern.key", "c2VjcmV0IG9mIHRoZSB0ZXN0cywga25vd24gdG8gYWxsLg==");
+
 /// How long one of Knot's tools may take.
 const TOOL_LIMIT: Duration = Duration::from_secs(30);
 /// What every zone has at its head; a denial holds for a minute.
@@ -104,11 +107,15 @@ fn config(folder: &Path, address: std::net::SocketAddr, zones: &[Zone<'_>]) -> S
          background-workers: 1\n\
          log:\n  - target: stderr\n    any: warning\n\
          database:\n  storage: {folder}/keys\n\
+         key:\n  - id: {key}\n    algorithm: hmac-sha256\n    secret: {secret}\n\
+         acl:\n  - id: changes\n    key: {key}\n    action: update\n\
          policy:\n{}{}",
         address.ip(),
         address.port(),
         policy("nsec", "off", 0),
         policy("nsec3-0", "on", 0),
+        key = KEY.0,
+        secret = KEY.1,
     );
     for zone in zones {
         if let Signing::Nsec3(iterations @ 1..) = zone.signing {
@@ -118,7 +125,7 @@ fn config(folder: &Path, address: std::net::SocketAddr, zones: &[Zone<'_>]) -> S
     // The journal's content takes the place of the file's, which is never written to.
     text.push_str(&format!(
         "template:\n  - id: default\n    storage: {folder}/zones\n    zonefile-sync: -1\n    zonefile-load: \
-         difference-no-serial\n    journal-content: all\n\
+         difference-no-serial\n    journal-content: all\n    acl: changes\n\
          zone:\n  - domain: .\n    file: root.zone\n    dnssec-signing: on\n    dnssec-policy: nsec\n"
     ));
     for zone in zones {

@@ -172,6 +172,17 @@ pub enum Challenge {
     Dns01,
 }
 
+impl Challenge {
+    /// As the config and RFC 8555 write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http01 => "http-01",
+            Self::TlsAlpn01 => "tls-alpn-01",
+            Self::Dns01 => "dns-01",
+        }
+    }
+}
+
 /// What a DNS list is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -19,12 +19,7 @@ pub struct Inactive {
 /// A section, whether the file has it, and what does not happen.
 type Section = (&'static str, fn(&Raw) -> bool, &'static str);
 
-const SECTIONS: [Section; 4] = [
-    ("acme", |raw| raw.acme.is_some(), "no certificates are ordered; own ones or a self-signed one serve"),
-    ("dns_update", |raw| raw.dns_update.is_some(), "no DNS records are changed"),
-    ("http", |raw| raw.http.is_some(), "no public HTTP listener is opened"),
-    ("log", |raw| raw.log.is_some(), "the log goes to standard error only"),
-];
+const SECTIONS: [Section; 1] = [("log", |raw| raw.log.is_some(), "the log goes to standard error only")];
 
 /// Sections of the file that have no effect in this version.
 pub(super) fn sections(raw: &Raw) -> Vec<Inactive> {

@@ -1,4 +1,4 @@
-//! Sections that are checked now and take effect in later versions, so that a config written today stays valid.
+//! The rest of the sections; some of what they say takes effect in later versions (see `inactive`).
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use super::resolver::{Reading, mail_address};
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 const DNS: u16 = 53;
 const SUBMISSION: u16 = 587;
-const TSIG_ALGORITHMS: [&str; 4] = ["hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224"];
+const TSIG_ALGORITHMS: [&str; 3] = ["hmac-sha256", "hmac-sha384", "hmac-sha512"];
 
 pub(super) struct Later {
     pub(super) outbound: Outbound,
@@ -45,7 +45,7 @@ pub(super) fn resolve(raw: &mut Raw, mode: Mode, reading: &mut Reading<'_, '_>) 
         resolver: resolver(raw.resolver.get_or_insert_default(), reading),
         judge: judge(raw.judge.get_or_insert_default(), reading),
         queue: queue(raw.queue.get_or_insert_default(), reading),
-        http: http(raw.http.get_or_insert_default(), reading),
+        http: http(raw.http.as_ref(), reading),
         log: log(raw.log.get_or_insert_default(), reading),
         store: engine.map(RawEngine::chosen).unwrap_or_default(),
     }
@@ -90,7 +90,11 @@ fn acme(raw: &RawAcme, mode: Mode, reading: &mut Reading<'_, '_>) -> Acme {
     let eab = raw.eab.as_ref().and_then(|eab| {
         let (kid, hmac) = (eab.kid.as_ref().map(|kid| kid.get_ref().clone()), reading.secret(&eab.hmac));
         match (kid.filter(|kid| !kid.is_empty()), hmac) {
-            (Some(kid), Some(hmac)) => Some(ExternalAccount { kid, hmac }),
+            (Some(kid), Some(hmac)) => {
+                let place = eab.hmac.as_ref().map(Spanned::span).unwrap_or_default();
+                reading.base64(&hmac, &place);
+                Some(ExternalAccount { kid, hmac })
+            }
             (None, None) => None,
             _ => {
                 let place =
@@ -127,7 +131,11 @@ fn tsig(raw: &RawTsig, reading: &mut Reading<'_, '_>) -> Option<Tsig> {
     let (name, secret) = (reading.domain(&raw.name), reading.secret(&raw.secret));
     let written = raw.name.as_ref().map(Spanned::span).or_else(|| raw.secret.as_ref().map(Spanned::span));
     match (name, secret) {
-        (Some(name), Some(secret)) => Some(Tsig { name, algorithm, secret }),
+        (Some(name), Some(secret)) => {
+            let place = raw.secret.as_ref().map(Spanned::span).unwrap_or_default();
+            reading.base64(&secret, &place);
+            Some(Tsig { name, algorithm, secret })
+        }
         (None, None) => None,
         _ => {
             let place = written.unwrap_or_default();
@@ -281,12 +289,14 @@ fn throttles(raw: &RawQueue, reading: &mut Reading<'_, '_>) -> Vec<Throttle> {
     throttles
 }
 
-fn http(raw: &RawHttp, reading: &mut Reading<'_, '_>) -> Http {
+fn http(written: Option<&RawHttp>, reading: &mut Reading<'_, '_>) -> Http {
+    let defaults = RawHttp::default();
+    let raw = written.unwrap_or(&defaults);
     let mut address = |text: &Text, port: u16| match text {
         None => Some((Ipv6Addr::UNSPECIFIED, port).into()),
         Some(_) => reading.socket_address(text),
     };
-    Http { plain: address(&raw.plain, 80), tls: address(&raw.tls, 443) }
+    Http { plain: address(&raw.plain, 80), tls: address(&raw.tls, 443), is_written: written.is_some() }
 }
 
 fn log(raw: &RawLog, reading: &mut Reading<'_, '_>) -> Log {

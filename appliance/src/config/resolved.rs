@@ -422,6 +422,8 @@ pub struct Http {
     pub plain: Option<SocketAddr>,
     /// With TLS; `None`: no listener.
     pub tls: Option<SocketAddr>,
+    /// Whether the config has the section: then a port that cannot be had is an error at start.
+    pub is_written: bool,
 }
 
 /// `[admin]`

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use acme::Certifier;
 use delivery::notification::Reporter;
 use delivery::{Opener, Pool, ReportRate, Tcp};
 use intercept::Networks;
@@ -16,17 +17,17 @@ use spool::{Schedule, Spool};
 use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
 
 use super::error::EngineError;
+use super::identity::{self, Own};
 use super::judging::{Court, Sitting};
 use super::outbound::{Names, outbound};
 use super::remembering::Remembering;
 use super::senders::Senders;
 use super::tls_reports::TlsReports;
 use super::zones::Zones;
-use super::{identity, open_spool, signing};
+use super::{open_spool, signing};
 use crate::config::{self, Config, Host, ServerAddress};
 use crate::dkim::Keys;
 use crate::recorder::Recording;
-use crate::report::CertificateState;
 use crate::roles::Roles;
 
 /// What outlives a reload.
@@ -49,6 +50,7 @@ pub(super) struct Base {
     called: CalledBefore,
     /// How often senders are told, whatever of.
     report_rate: Arc<ReportRate>,
+    certifier: Arc<Certifier>,
     /// No second Postern, and no restore, while this one lives.
     _lock: backup::StateLock,
 }
@@ -57,7 +59,7 @@ pub(super) struct Base {
 pub(super) struct Generation {
     pub(super) serving: Serving,
     pub(super) names: Names,
-    pub(super) certificates: Vec<CertificateState>,
+    pub(super) own: Own,
 }
 
 impl Base {
@@ -77,6 +79,8 @@ impl Base {
         let spool_settings =
             spool::Settings { max_bytes: config.queue.max_size, schedule, ..spool::Settings::default() };
         let (spool, verifying) = (tokio::sync::OnceCell::new(), InnerVerification::default());
+        let certifier = Certifier::load(&state_dir.join("certificates"), Arc::clone(&clock))
+            .map_err(|error| EngineError::Certificates(error.to_string()))?;
         let (roots, called) = (Roots::public(), CalledBefore::default());
         let remembering = match config.store {
             config::StoreEngine::Sled => Remembering::new(state_dir.join("store"), Arc::clone(&clock))?,
@@ -101,6 +105,7 @@ impl Base {
             verifying,
             called,
             report_rate: Arc::default(),
+            certifier,
             _lock: lock,
         })
     }
@@ -108,6 +113,11 @@ impl Base {
     /// How often senders are told.
     pub(super) fn report_rate(&self) -> Arc<ReportRate> {
         Arc::clone(&self.report_rate)
+    }
+
+    /// Who orders certificates.
+    pub(super) fn certifier(&self) -> &Arc<Certifier> {
+        &self.certifier
     }
 
     /// The keys that what leaves is signed with.
@@ -162,11 +172,12 @@ impl Base {
         if let Some(before) = before {
             routing.inherit(before);
         }
-        let (served, certificates) = identity::served(config, self.clock.now())?;
+        let own = Own::load(config, &self.certifier, self.clock.now())?;
+        let served = own.served(self.certifier.identities());
         let acceptor = Acceptor::new(&tls, Identities::new(served.clone()));
         let acceptor = acceptor.map_err(|error| EngineError::Tls { what: "the listeners".into(), error })?;
         let names = Names::new(&config.resolver)?;
-        let associations = identity::associations(&served, config);
+        let associations = identity::associations(&served, config, &self.certifier.state());
         self.zones.config_is(config, names.clone(), associations);
         self.tls_reports.config_is(config, names.clone());
         let judge = self.judge(config, names.clone()).await?;
@@ -176,7 +187,7 @@ impl Base {
         driver.judge = judge;
         driver.signer = signer;
         let serving = Serving { settings: Arc::new(settings), driver: Arc::new(driver) };
-        Ok(Generation { serving, names, certificates })
+        Ok(Generation { serving, names, own })
     }
 
     fn settings(&self, config: &Config, routing: Routing) -> Settings {

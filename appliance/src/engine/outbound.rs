@@ -171,7 +171,7 @@ fn exchanger_settings(config: &Config) -> ExchangerSettings {
 }
 
 /// All addresses of this machine.
-fn interface_addresses() -> Vec<IpAddr> {
+pub(super) fn interface_addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     let address = |interface: nix::ifaddrs::InterfaceAddress| {
         let address = interface.address?;

@@ -12,6 +12,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use record::{Event, FarProof, GroupOutcome, Leg, Session, SessionEnd, TlsOutcome, Transaction};
 
+use super::certificate_metrics::CertificateMetrics;
 use super::outcome;
 use super::queue_metrics::QueueMetrics;
 use crate::report::{Health, Live, Strain, proof_name};
@@ -40,7 +41,7 @@ pub struct Metrics {
     draining: Gauge,
     strain: Family<ResourceLabel, Gauge>,
     servers_up: Family<ServerLabels, Gauge>,
-    certificate_expiry: Family<NameLabel, Gauge>,
+    certificates: CertificateMetrics,
     queue: QueueMetrics,
 }
 
@@ -109,11 +110,6 @@ struct ServerLabels {
     server: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct NameLabel {
-    name: String,
-}
-
 /// From a cached answer to the time-outs of RFC 5321, in seconds.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0];
 
@@ -141,7 +137,7 @@ impl Metrics {
             draining: Gauge::default(),
             strain: Family::default(),
             servers_up: Family::default(),
-            certificate_expiry: Family::default(),
+            certificates: CertificateMetrics::default(),
             queue: QueueMetrics::default(),
         };
         metrics.register();
@@ -181,8 +177,7 @@ impl Metrics {
         let help = "0: enough; 1: only clients in good standing are let in; 2: no new session is";
         r.register("strain", help, self.strain.clone());
         r.register("server_up", "1 if the server answered last time", self.servers_up.clone());
-        let help = "The last second of the certificate's validity, since 1970";
-        r.register_with_unit("certificate_expiry", help, Unit::Seconds, self.certificate_expiry.clone());
+        self.certificates.register(r);
         self.queue.register(r);
     }
 
@@ -292,12 +287,7 @@ impl Metrics {
                 self.servers_up.get_or_create(&labels).set(i64::from(server.health == Health::Up));
             }
         }
-        self.certificate_expiry.clear();
-        for certificate in live.certificates() {
-            let name = certificate.names.into_iter().next().unwrap_or_default();
-            let expires = i64::try_from(certificate.expires).unwrap_or(i64::MAX);
-            self.certificate_expiry.get_or_create(&NameLabel { name }).set(expires);
-        }
+        self.certificates.show(live);
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &registry);

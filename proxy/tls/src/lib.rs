@@ -4,7 +4,8 @@
 //!   cryptography, and the process's default provider is never asked for.
 //! - [`Identity`] is a certificate with its key, [`Identities`] the set of them that serves now: chosen by SNI, then by
 //!   original destination, then the default; replaced without a session noticing.
-//! - [`Acceptor`] is the side towards a client. No TLS 1.2 resumption, no early data.
+//! - [`Acceptor`] is the side towards a client. No TLS 1.2 resumption, no early data. On the public web a CA that validates a name
+//!   (RFC 8737) is shown one of its [`Validations`].
 //! - [`Connector`] is the side towards a server, with a [`LegPolicy`]: the [`Ladder`], a name, roots, [`Pin`]s. What it
 //!   established comes back as a proof, and [`LegPolicy::is_satisfied_by`] says whether that is enough.
 //! - What is intercepted on its way out: [`Connector::record`] sees a far side's [`Chain`] before anybody knows which policy it
@@ -29,6 +30,7 @@ mod policy;
 mod recent;
 mod roots;
 mod settings;
+mod validations;
 mod verifier;
 
 pub use acceptor::Acceptor;
@@ -44,3 +46,4 @@ pub use pin::{NotAPin, Pin};
 pub use policy::{Ladder, LegPolicy, NotAStep};
 pub use roots::{Roots, RootsError};
 pub use settings::{BUFFER_LIMIT, HANDSHAKE_DEADLINE, Minimum, Settings, provider};
+pub use validations::Validations;
