@@ -29,8 +29,8 @@ use std::path::Path;
 
 pub use attachments::{Attachment, Attachments};
 pub use choices::{
-    Action, Arm, Banner, Challenge, ClientAddress, MinimumTls, Mode, OnFailure, OnInnerVerification,
-    PlainText, Source, TlsPolicy,
+    Action, Arm, Banner, Challenge, ClientAddress, ExceptionTls, MinimumTls, Mode, OnFailure,
+    OnInnerVerification, PlainText, Source, TlsPolicy,
 };
 pub use inactive::Inactive;
 pub use network::{Host, ServerAddress};

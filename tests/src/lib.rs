@@ -38,6 +38,7 @@ pub mod nameserver;
 pub mod needs;
 pub mod opensmtpd;
 pub mod personalities;
+pub mod policy_host;
 pub mod ports;
 pub mod postern;
 pub mod postfix;

@@ -48,18 +48,9 @@ pub(super) fn keys(raw: &Raw, config: &Config) -> Vec<Inactive> {
         found.push(note("network.manage_firewall", meaning));
     }
     if let Some(outbound) = &raw.outbound {
-        let later = [
-            ("outbound.dane", outbound.dane.is_some(), "TLSA records of the world are not looked at"),
-            (
-                "outbound.mta_sts",
-                outbound.mta_sts.is_some(),
-                "MTA-STS policies of the world are not looked at",
-            ),
-            ("outbound.dkim", outbound.dkim.is_written(), "mail is not signed"),
-        ];
-        found.extend(
-            later.into_iter().filter(|(_, is_written, _)| *is_written).map(|(key, _, why)| note(key, why)),
-        );
+        if outbound.dkim.is_written() {
+            found.push(note("outbound.dkim", "mail is not signed"));
+        }
     }
     for (at, backend) in config.backends.iter().enumerate() {
         if backend.arm != Arm::Auto && config.network.mode == Mode::Front {

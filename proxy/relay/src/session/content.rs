@@ -279,11 +279,23 @@ impl Session {
             .or_else(|| fields.too_many_cuts.then_some(No::ForgedFields))
             .or_else(|| (fields.received >= received::MAX_HOPS).then_some(No::TooManyHops))
             .or_else(|| looping().then_some(No::Loop));
+        // REQUIRETLS in the envelope goes before it (RFC 8689 §4.1).
+        let goes_regardless = fields.tls_not_required && !awaiting.envelope().mail.requiretls;
         let cuts = Cuts { hiding: fields.cuts_hiding_inside(), always: fields.cuts };
         let ended = self.common.now;
         let Some(no) = no else {
             let (key, recalled) = self.common.receipt_of(&digest.finish(), &awaiting);
-            return self.whole(Whole { awaiting, carried, body, share, cuts, key, recalled, ended });
+            return self.whole(Whole {
+                awaiting,
+                carried,
+                body,
+                share,
+                cuts,
+                key,
+                recalled,
+                ended,
+                goes_regardless,
+            });
         };
         if matches!(no, No::Content(_)) {
             self.common.act(Action::Misbehaved);
@@ -291,7 +303,8 @@ impl Session {
         self.common.errors += 1;
         // Of content that was refused for its size nothing is left but its length.
         let body = Body::of_length(length);
-        let whole = Whole { awaiting, carried, body, share, cuts, key: None, recalled: None, ended };
+        let (key, recalled) = (None, None);
+        let whole = Whole { awaiting, carried, body, share, cuts, key, recalled, ended, goes_regardless };
         self.refuse_whole(whole, &no, Verdict::Refused, None)
     }
 
