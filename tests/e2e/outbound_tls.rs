@@ -13,6 +13,10 @@ use postern_tests::needs::Need;
 use postern_tests::postern::Postern;
 use serde_json::Value;
 
+mod finger;
+mod intercepted;
+mod policies;
+mod queued;
 mod situations;
 mod world;
 
@@ -91,7 +95,7 @@ fn objection(
     let said = |text: &str| output.contains(text);
     match &situation.expect {
         Expect::Deferred(text) => {
-            let deferred = !accepted && said(" 4.") && said(text);
+            let deferred = !accepted && said("4.") && said(text);
             (!deferred).then(|| format!("not deferred with {text:?}: {output}"))
         }
         Expect::Refused(code, text) => {

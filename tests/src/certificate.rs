@@ -63,7 +63,8 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, first.as_str());
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate of fixed parameters");
-        let name = first.replace(['*', ':', '/'], "_");
+        // Two for the same name keep out of each other's way.
+        let name = format!("{}-{}", first.replace(['*', ':', '/'], "_"), crate::mail::unique());
         let (chain_pem, key_pem) = (certificate.pem(), key.serialize_pem());
         Certificate {
             chain: self.scratch.write(&format!("{name}/chain.pem"), &chain_pem),

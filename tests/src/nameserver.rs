@@ -103,6 +103,18 @@ impl NameServer {
         self.address
     }
 
+    /// Puts other records into a zone.
+    ///
+    /// # Panics
+    ///
+    /// If they are not loaded.
+    pub fn change(&self, zone: &str, records: &str) {
+        self.scratch.write(&format!("zones/{zone}.zone"), format!("{HEAD}{records}\n"));
+        let config = self.scratch.join("knot.conf");
+        let ended = child::run(&knotc(&config, &["-b", "zone-reload", zone]), TOOL_LIMIT);
+        assert!(ended.success, "knotc zone-reload {zone}: {}", ended.output);
+    }
+
     /// A file with the root's key as a DNSKEY record: what a resolver has to trust.
     pub fn anchor(&self) -> PathBuf {
         self.scratch.join("anchor")

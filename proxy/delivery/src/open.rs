@@ -152,8 +152,10 @@ impl Opener {
 
     fn note_failure(&self, request: &OpenRequest, server: &Server, error: &OpenError) {
         let reason = match server.far_tls() {
-            Some(far) => format!("{error}; {}", far.demanded().words),
-            None => error.to_string(),
+            Some(far) if !matches!(error, OpenError::Never { .. }) => {
+                format!("{error}; {}", far.demanded().words)
+            }
+            _ => error.to_string(),
         };
         let (now, wall) = (Instant::now(), self.clock.now());
         let clients_own =

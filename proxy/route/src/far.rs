@@ -114,6 +114,8 @@ pub struct Reported {
 pub struct Demanded {
     /// What must hold.
     pub policy: FarPolicy,
+    /// What holds for mail for which its recipients' domains have no say (RFC 8689 §5): the administrator's word.
+    pub configured: FarPolicy,
     /// Which policy that is and where it came from, in words.
     pub words: Box<str>,
     /// That the target is one of the domain's servers is proved, by DNSSEC or by MTA-STS: a certificate for its name proves as
@@ -187,6 +189,10 @@ impl FarPolicies {
                 decision.by_sts(sts);
             }
         }
+        // What the administrator demands of a domain by name no message overrules.
+        if exception.is_some() {
+            decision.configured = decision.policy.clone();
+        }
         decision.finish(sts)
     }
 
@@ -202,6 +208,7 @@ struct Decision<'a> {
     domain: Option<&'a Domain>,
     target: &'a Target,
     policy: FarPolicy,
+    configured: FarPolicy,
     words: String,
     vouched: bool,
     reported: Vec<Reported>,
@@ -211,7 +218,8 @@ impl<'a> Decision<'a> {
     fn new(default: Ladder, domain: Option<&'a Domain>, target: &'a Target) -> Self {
         let policy = FarPolicy::of(default, domain, target);
         let vouched = target.mx_proof == Proof::Secure && target.host.is_some();
-        Self { default, domain, target, policy, words: String::new(), vouched, reported: Vec::new() }
+        let (configured, words, reported) = (policy.clone(), String::new(), Vec::new());
+        Self { default, domain, target, policy, configured, words, vouched, reported }
     }
 
     fn say(&mut self, words: std::fmt::Arguments<'_>) {
@@ -355,8 +363,8 @@ impl<'a> Decision<'a> {
         if self.reported.is_empty() {
             self.report_none(None);
         }
-        let Self { policy, words, vouched, reported, .. } = self;
-        Demanded { policy, words: words.into(), is_vouched_for: vouched, reported }
+        let Self { policy, configured, words, vouched, reported, .. } = self;
+        Demanded { policy, configured, words: words.into(), is_vouched_for: vouched, reported }
     }
 }
 

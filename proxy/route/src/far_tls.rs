@@ -59,29 +59,32 @@ pub struct FarTls {
     demanded: Demanded,
     policy: LegPolicy,
     connector: Connector,
-    /// For mail that goes whatever policies say (RFC 8689 §5).
+    /// For mail that goes whatever domains demand (RFC 8689 §5).
     regardless: (LegPolicy, Connector),
+    /// Examines certificates.
+    examiner: (Roots, Connector),
 }
 
 impl FarTls {
     /// For a server. Where nobody is trusted who could verify it, nothing goes there.
     pub(crate) fn new(demanded: Demanded, connectors: &Connectors) -> Result<Self, TlsError> {
-        let regardless = LegPolicy {
-            ladder: Ladder::Opportunistic,
-            roots: connectors.roots().clone(),
-            ..LegPolicy::default()
+        let examiner = (connectors.roots().clone(), connectors.of(Ladder::Encrypt)?.clone());
+        // Nothing satisfies that.
+        let nobody = || {
+            let leg = LegPolicy { ladder: Ladder::Verify, ..LegPolicy::default() };
+            (leg, examiner.1.clone())
         };
-        let regardless = (regardless, connectors.of(Ladder::Opportunistic)?.clone());
+        let regardless = carry_out(&demanded.configured, connectors).unwrap_or_else(|_| nobody());
         let (demanded, policy, connector) = match carry_out(&demanded.policy, connectors) {
             Ok((policy, connector)) => (demanded, policy, connector),
             Err(error) => {
                 let why = error.to_string().into();
                 let policy = FarPolicy::Never { failure: TlsFailure::CertificateNotTrusted, why };
-                let leg = LegPolicy { ladder: Ladder::Verify, ..LegPolicy::default() };
-                (Demanded { policy, ..demanded }, leg, regardless.1.clone())
+                let (leg, connector) = nobody();
+                (Demanded { policy, ..demanded }, leg, connector)
             }
         };
-        Ok(Self { demanded, policy, connector, regardless })
+        Ok(Self { demanded, policy, connector, regardless, examiner })
     }
 
     /// What is demanded, and on whose word.
@@ -99,9 +102,14 @@ impl FarTls {
         &self.connector
     }
 
-    /// What is left of it for mail that goes whatever policies say: TLS with whoever it is, where it is offered.
+    /// What is left of it for mail that goes whatever domains demand: what is configured.
     pub fn regardless(&self) -> (&LegPolicy, &Connector) {
         (&self.regardless.0, &self.regardless.1)
+    }
+
+    /// Whether it is the domain's word that holds, so that a message for which that does not count could go there.
+    pub fn is_domains_word(&self) -> bool {
+        self.demanded.policy != self.demanded.configured
     }
 
     /// How far a proof that a leg came to goes, with what vouches for the name that was proved.
@@ -128,8 +136,8 @@ impl FarTls {
     /// What is wrong with them.
     pub fn examine(&self, reported: &Reported, chain: &Chain) -> Result<(), TlsError> {
         let Some(host) = &reported.host else { return Ok(()) };
-        let (regardless, connector) = (&self.regardless.0, &self.regardless.1);
-        let policy = LegPolicy { ladder: Ladder::Verify, ..regardless.clone() };
+        let (roots, connector) = &self.examiner;
+        let policy = LegPolicy { ladder: Ladder::Verify, roots: roots.clone(), ..LegPolicy::default() };
         connector.examine(chain, &policy, host.as_str()).map(drop)
     }
 }

@@ -115,12 +115,12 @@ pub(super) fn policy(mode: &str, mx: &str, max_age: u64) -> String {
     format!("version: STSv1\nmode: {mode}\nmx: {mx}\nmax_age: {max_age}\n")
 }
 
-const WRONG: &str = "3 1 1 abababababababababababababababababababababababababababababababab";
+pub(super) const WRONG: &str = "3 1 1 abababababababababababababababababababababababababababababababab";
 const MATCHED: &str = "is of the server's certificates";
 const MISMATCH: &str = "none of its domain's TLSA records";
 const NOT_TOLD: &str = "has TLSA records cannot be told";
 const UNUSABLE: &str = "no TLSA record can be used";
-const UNTRUSTED: &str = "its issuer is not known";
+const UNTRUSTED: &str = "certificate was not accepted";
 const OTHER_NAME: &str = "not valid for";
 
 fn by_dane() -> Expect {
@@ -695,7 +695,8 @@ pub(super) fn all() -> Vec<Situation> {
 
 /// The names that good certificates are for.
 pub(super) fn hosts() -> Vec<String> {
-    let mut hosts = BTreeSet::from(["host.plain.test".to_owned()]);
+    let mut hosts: BTreeSet<String> =
+        ["mx.lasting.plain.test", "mx.brief.plain.test"].map(str::to_owned).into();
     for row in rows().iter().filter(|row| {
         row.policy.is_some() || row.records.contains("{Below") || row.message == Message::RequireTls
     }) {

@@ -227,6 +227,8 @@ impl Exchanger {
                     say(MODEST.ehlo),
                     Step::AnyLine,
                     say("220 2.0.0 go ahead\r\n"),
+                    // The beginning of the ClientHello.
+                    Step::Octets(5),
                     Step::Say(alert),
                     Step::UntilClosed,
                 ]

@@ -77,14 +77,19 @@ impl OpenError {
         matches!(self, Self::Silent | Self::Connect(ConnectError::TimedOut))
     }
 
-    /// Whether it is the policy's word: mail that goes whatever policies say could go.
+    /// Whether it is the policy's word: mail that goes whatever domains demand could go.
     fn is_of_policy(&self) -> bool {
         matches!(self, Self::Never { .. } | Self::Tls(_) | Self::TooWeak(_))
     }
 
     /// The same of a server of the world, whose policy is its own; which that is.
     pub(crate) fn of_far_side(self, policy: &str) -> Self {
-        if self.is_of_policy() { Self::FarTooWeak(format!("{self}; {policy}").into()) } else { self }
+        match &self {
+            // The policy's own words.
+            Self::Never { why, .. } => Self::FarTooWeak(why.clone()),
+            error if error.is_of_policy() => Self::FarTooWeak(format!("{error}; {policy}").into()),
+            _ => self,
+        }
     }
 
     /// The same where REQUIRETLS is asked for: TLS that cannot be had or proves too little is final (RFC 8689 §4.2.1), what cannot be

@@ -214,8 +214,12 @@ impl Group {
     /// Whether the message may turn out to be one that goes whatever its recipients' domain demands of TLS: its header says so
     /// (RFC 8689 §5), and has not come yet. If it does not, the whole message is refused.
     fn may_go_regardless(&self, no: &No, envelope: &Envelope, common: &Common) -> bool {
-        let is_policy = matches!(no, No::FarTooWeak(_)) && self.backend.world().is_some();
-        is_policy && !envelope.mail.requiretls && !common.is_submission()
+        let is_domains =
+            |server: &Arc<route::Server>| server.far_tls().is_some_and(|far| far.is_domains_word());
+        matches!(no, No::FarTooWeak(_))
+            && self.backend.servers().iter().any(is_domains)
+            && !envelope.mail.requiretls
+            && !common.is_submission()
     }
 
     /// The server is away: what it said of the recipient before, or what the administrator's list says, is its answer. The

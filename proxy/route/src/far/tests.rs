@@ -209,6 +209,28 @@ fn an_exception_is_the_last_word() {
 }
 
 #[test]
+fn a_message_overrules_its_recipients_domain_and_not_the_administrator() {
+    for (ladder, left) in
+        [(Ladder::Opportunistic, "opportunistic"), (Ladder::Encrypt, "encrypt"), (Ladder::Verify, "verify")]
+    {
+        let policies = policies(ladder);
+        for (tlsa, sts) in [
+            (records(&[3]), StsFinding::default()),
+            (bogus(), StsFinding::default()),
+            (UNSIGNED, sts("enforce", "mx.other.example")),
+        ] {
+            assert_eq!(decide(&policies, &tlsa, &sts).configured.name(), left);
+        }
+        for exception in [Exception::Dane, Exception::Ladder(Ladder::Verify)] {
+            let exceptions = [(name("example.net"), exception)].into();
+            let policies = FarPolicies { exceptions, ..policies.clone() };
+            let decided = decide(&policies, &records(&[3]), &StsFinding::default());
+            assert_eq!(decided.configured, decided.policy);
+        }
+    }
+}
+
+#[test]
 fn whether_a_name_is_one_of_the_domains_is_proved_by_dnssec_or_by_mta_sts() {
     let none = StsFinding::default();
     let policies = policies(Ladder::Opportunistic);
