@@ -79,12 +79,15 @@ impl Far<Unproven> {
         }
     }
 
-    /// What TLS came to, held against the backend's policy.
+    /// What TLS came to, held against the backend's policy: of a hidden server. Those of the world have policies of their own.
     ///
     /// # Errors
     ///
     /// The far side as it was, if the policy is not satisfied.
     pub fn prove(self, backend: &Arc<Backend>, leg: Leg) -> Result<Far<Proven>, Self> {
+        if backend.servers().iter().any(|server| server.far_tls().is_some()) {
+            return Err(self);
+        }
         let (policy, connector) = (backend.tls(), backend.connector());
         let terms = Terms { policy, connector, far: None, wish: TlsWish::AsPolicySays };
         self.prove_under(backend, &terms, leg)

@@ -208,8 +208,12 @@ impl<L: Lookup> Sts<L> {
     async fn keep(&self, domain: &Domain, kept: Arc<StsKept>) {
         if let Some(store) = &self.store {
             let change = Change::Put(domain.as_str().as_bytes().into(), kept.to_bytes());
+            let stored = match store.apply(POLICIES, vec![change]).await {
+                Ok(()) => store.flush().await,
+                Err(error) => Err(error),
+            };
             // In memory it holds all the same.
-            if let Err(error) = store.apply(POLICIES, vec![change]).await {
+            if let Err(error) = stored {
                 tracing::warn!(%domain, %error, "an MTA-STS policy is not stored");
             }
         }

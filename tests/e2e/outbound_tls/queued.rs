@@ -12,7 +12,7 @@ use postern_tests::scripted::{Server, Step, say};
 
 use super::situations::{Message, WRONG};
 use super::world::{Exchanger, MODEST, World};
-use super::{OPENSSL, postern, sent, stories};
+use super::{OPENSSL, postern, postern_metric, sent};
 
 const ZONE: &str = "secure.test";
 const HERE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 60);
@@ -92,16 +92,12 @@ fn what_waits_goes_only_where_the_policy_of_the_day_lets_it() {
         assert!(delivered.is_some(), "{label}\n{}", postern.log());
     }
     assert!(waits("changed"), "{}", postern.log());
-    let (postern, stories) = stories(&lab, postern);
-    for (label, words) in
-        [("steady", "is of the server's certificates"), ("regardless", "so that this does not count")]
-    {
-        let _ = &stories;
-        let log = postern.log();
-        assert!(log.contains("delivered from the queue"), "{label}: {words}\n{log}");
+    let log = postern.log();
+    assert!(log.contains("none of its domain's TLSA records"), "{log}");
+    for result in ["success", "tlsa-invalid"] {
+        let labels = format!("policy=\"tlsa\",result=\"{result}\"");
+        assert!(postern_metric(&lab, &postern, &labels) > 0.0, "{labels}\n{log}");
     }
-    let refused = postern.log();
-    assert!(refused.contains("none of its domain's TLSA records"), "{refused}");
     assert!(good.accepted() >= 2);
     lab.world.run(move || drop(good));
 }
