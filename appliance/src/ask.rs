@@ -1,12 +1,14 @@
-//! `postern status`, `trace`, `queue`, `quarantine`, `scan` and `learn`: they ask the running Postern and tell its answer; the last
-//! two work without one, too.
+//! `postern status`, `trace`, `queue`, `quarantine`, `dns`, `scan` and `learn`: they ask the running Postern and tell its answer; the
+//! last three work without one, too.
 
+mod dns;
 mod learn;
 mod quarantine;
 mod queue;
 mod scan;
 mod words;
 
+pub use dns::dns;
 pub use learn::learn;
 pub use quarantine::quarantine;
 pub use queue::queue;

@@ -59,6 +59,8 @@ pub enum Command {
     /// Look at what verdicts hold; let it go, or throw it away.
     #[command(subcommand)]
     Quarantine(QuarantineAction),
+    /// The DNS records to publish, as a zone file.
+    Dns(DnsRecords),
     /// Judge messages without sending them.
     Scan(Scan),
     /// Teach the classifier what is wanted and what is not.
@@ -287,6 +289,17 @@ pub struct QuarantineList {
     /// At most so many [default: 100, at most 1000].
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,
+}
+
+/// `postern dns`
+#[derive(Clone, Debug, Default, Args)]
+pub struct DnsRecords {
+    /// Of these domains, or of Postern's own name [default: all].
+    #[arg(value_name = "DOMAIN")]
+    pub domains: Vec<String>,
+    /// Compare them with what is published; exit status 1 if one is missing or wrong.
+    #[arg(long)]
+    pub verify: bool,
 }
 
 /// `postern scan`

@@ -33,8 +33,10 @@ mod probing;
 mod queue;
 mod remembering;
 mod senders;
+mod signing;
 mod strain;
 mod workers;
+mod zones;
 
 use arming::Arming;
 pub use error::EngineError;
@@ -171,6 +173,7 @@ impl Engine {
             Arc::clone(&roles),
             (Arc::clone(&draining.queue), clock),
             (Arc::clone(base.court()), Arc::clone(base.remembering())),
+            Arc::clone(base.zones()),
         ));
         roles.attend(&relay);
         if let Some(court) = base.court().get() {
@@ -182,6 +185,7 @@ impl Engine {
         probing::probe_all(&relay.serving()).await;
         tokio::spawn(Arc::clone(base.remembering()).keep(Arc::clone(&relay)));
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
+        tokio::spawn(signing::keep_keys(Arc::clone(&relay), Arc::clone(base.signing())));
         tokio::spawn(Arc::clone(&arming).keep());
         tokio::spawn(strain::keep_measuring(
             Arc::clone(&relay),

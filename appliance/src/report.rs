@@ -7,11 +7,12 @@ mod scan;
 mod state;
 mod status;
 mod story;
+mod zone;
 
 pub use live::{
     ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health,
     ListenerState, Live, RecipientsState, RoleState, RolesState, ServerState, Strain, StrainState,
-    VerifyingState, Writing,
+    VerifyingState, Writing, Zoning,
 };
 pub use queue::{
     AGES, FolderCount, QueueDestination, QueueDomain, QueueState, QueuedMessage, QueuedRecipient,
@@ -25,3 +26,4 @@ pub use story::{
     AfterwardsStory, CheckStory, GroupStory, LegStory, OpinionStory, RecipientStory, SessionStory, TlsStory,
     TransactionStory, WordStory,
 };
+pub use zone::{Found, NoZones, RecordState, Zone, ZoneQuestion, ZoneRecord, ZoneReport};

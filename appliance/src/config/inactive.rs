@@ -47,11 +47,6 @@ pub(super) fn keys(raw: &Raw, config: &Config) -> Vec<Inactive> {
             "in front `run` as root puts bans into a rule set that `firewall apply` put up, no more";
         found.push(note("network.manage_firewall", meaning));
     }
-    if let Some(outbound) = &raw.outbound {
-        if outbound.dkim.is_written() {
-            found.push(note("outbound.dkim", "mail is not signed"));
-        }
-    }
     for (at, backend) in config.backends.iter().enumerate() {
         if backend.arm != Arm::Auto && config.network.mode == Mode::Front {
             found.push(note(&format!("backend[{at}].arm"), "front mode needs no arming"));

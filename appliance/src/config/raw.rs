@@ -7,8 +7,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::choices::{
-    Action, Arm, Banner, Challenge, ClientAddress, ExceptionTls, ListAbout, MinimumTls, Mode, OnFailure,
-    OnInnerVerification, PlainText, Source, TlsPolicy,
+    Action, Arm, Banner, Challenge, ClientAddress, ExceptionTls, HostedMode, ListAbout, MinimumTls, Mode,
+    OnFailure, OnInnerVerification, PlainText, Source, TlsPolicy,
 };
 use super::resolved::StoreEngine;
 
@@ -89,6 +89,7 @@ pub(super) struct RawBackend {
     pub(super) client_address: Option<ClientAddress>,
     pub(super) banner: Option<RawBanner>,
     pub(super) arm: Option<Arm>,
+    pub(super) mta_sts: Option<HostedMode>,
     pub(super) recipients: Any,
     pub(super) lifetime: Text,
 }
@@ -166,15 +167,9 @@ impl RawSource {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawDkim {
+    pub(super) enabled: Option<bool>,
     pub(super) selector_prefix: Text,
     pub(super) domains: Texts,
-}
-
-impl RawDkim {
-    /// Whether the file says anything of it.
-    pub(super) fn is_written(&self) -> bool {
-        self.selector_prefix.is_some() || self.domains.is_some()
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]

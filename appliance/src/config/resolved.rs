@@ -11,7 +11,7 @@ use smtp::Domain;
 
 use super::attachments::Attachments;
 use super::choices::{
-    Action, Arm, Banner, Challenge, ClientAddress, ExceptionTls, MinimumTls, Mode, OnFailure,
+    Action, Arm, Banner, Challenge, ClientAddress, ExceptionTls, HostedMode, MinimumTls, Mode, OnFailure,
     OnInnerVerification, PlainText, Source, TlsPolicy,
 };
 use super::inactive::Inactive;
@@ -116,6 +116,8 @@ pub struct Backend {
     pub banner: Banner,
     /// When it stops being spliced (gateway and bridge).
     pub arm: Arm,
+    /// How strict the MTA-STS policy is that is hosted for its domains.
+    pub mta_sts: HostedMode,
     /// Where its recipients are known from.
     pub recipients: Recipients,
     /// How long delivery to it is tried, where that is not `queue.lifetime`.
@@ -207,6 +209,8 @@ pub struct Relay {
 /// Signing of outbound mail.
 #[derive(Clone, Debug)]
 pub struct DkimSigning {
+    /// Whether anything is signed.
+    pub enabled: bool,
     /// Selectors are prefix-YYYYMM.
     pub selector_prefix: String,
     /// Which domains; empty: all backends' domains.

@@ -86,7 +86,7 @@ fn every_documented_key_is_read_with_its_documented_default() {
     let inactive: Vec<_> = config.inactive.iter().map(|inactive| inactive.key.as_str()).collect();
     let sections = ["acme", "dns_update", "http", "log"];
     assert_eq!(inactive[..4], sections);
-    assert!(inactive.contains(&"outbound.dkim") && !inactive.contains(&"outbound.dane"), "{inactive:?}");
+    assert!(!inactive.contains(&"outbound.dane") && !inactive.contains(&"outbound.mta_sts"), "{inactive:?}");
 }
 
 #[test]

@@ -9,12 +9,16 @@ use store::StoreError;
 
 use super::queue::QueueState;
 use super::scan::{LearnOrder, Lesson, NotJudging, ScanOrder, Scanned};
+use super::zone::{NoZones, ZoneQuestion, ZoneReport};
 
 /// An answer that takes its time.
 pub type Asking<T> = Pin<Box<dyn Future<Output = Result<T, NotJudging>> + Send>>;
 
+/// What [`Live::zones`] returns.
+pub type Zoning = Pin<Box<dyn Future<Output = Result<ZoneReport, NoZones>> + Send>>;
+
 /// Answers what is so now. Asked at every look at the page: must be quick and must not block, but for what
-/// is [`Asking`] or [`Writing`].
+/// is [`Asking`], [`Zoning`] or [`Writing`].
 pub trait Live: Send + Sync + 'static {
     /// Where mail comes in, in the config's order.
     fn listeners(&self) -> Vec<ListenerState>;
@@ -44,6 +48,8 @@ pub trait Live: Send + Sync + 'static {
     fn scan(&self, order: ScanOrder) -> Asking<Scanned>;
     /// Learns a message that somebody hands in.
     fn learn(&self, class: judge::Class, order: LearnOrder) -> Asking<Lesson>;
+    /// The DNS records of the domains here, and what is published in their place.
+    fn zones(&self, question: ZoneQuestion) -> Zoning;
     /// A person let this message out of the quarantine: whoever learns may learn from it.
     fn was_released(&self, transaction: smtp::TransactionId);
     /// Writes all that the store has into a file of the state folder, for a backup; how many records there are. Takes as long as

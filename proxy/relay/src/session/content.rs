@@ -291,6 +291,7 @@ impl Session {
                 body,
                 share,
                 cuts,
+                signatures: "".into(),
                 key,
                 recalled,
                 ended,
@@ -303,8 +304,18 @@ impl Session {
         self.common.errors += 1;
         // Of content that was refused for its size nothing is left but its length.
         let body = Body::of_length(length);
-        let (key, recalled) = (None, None);
-        let whole = Whole { awaiting, carried, body, share, cuts, key, recalled, ended, goes_regardless };
+        let whole = Whole {
+            awaiting,
+            carried,
+            body,
+            share,
+            cuts,
+            signatures: "".into(),
+            key: None,
+            recalled: None,
+            ended,
+            goes_regardless,
+        };
         self.refuse_whole(whole, &no, Verdict::Refused, None)
     }
 

@@ -52,7 +52,8 @@ pub(super) struct Settling {
 
 impl Settling {
     pub(super) fn begin(whole: Whole, judgement: Option<Judgement>, common: &mut Common) -> Self {
-        let Whole { awaiting, carried, body, share, cuts, key, recalled, ended, goes_regardless } = whole;
+        let Whole { awaiting, carried, body, share, cuts, signatures, key, recalled, ended, goes_regardless } =
+            whole;
         let Carried { began, groups, own, told } = carried;
         let wants = |group: &Group| recalled.is_none() && !group.accepted.is_empty();
         let (wanted, unwanted): (Vec<_>, Vec<_>) = groups.into_iter().partition(wants);
@@ -74,7 +75,7 @@ impl Settling {
             opinion: None,
         };
         for group in wanted {
-            settling.send(group, &cuts, judgement.as_ref(), common);
+            settling.send(group, &cuts, &signatures, judgement.as_ref(), common);
         }
         for (wanted, folder) in [(Own::Report, Folder::Reports), (Own::Trap, Folder::Traps)] {
             let recipients: RecipientSet =
@@ -88,21 +89,29 @@ impl Settling {
     }
 
     /// A group's message goes to its server; but for those of its recipients of whom the verdict says something else.
-    fn send(&mut self, mut group: Group, cuts: &Cuts, judgement: Option<&Judgement>, common: &mut Common) {
+    fn send(
+        &mut self,
+        mut group: Group,
+        cuts: &Cuts,
+        signatures: &str,
+        judgement: Option<&Judgement>,
+        common: &mut Common,
+    ) {
         let parts = parts_of(&group.accepted, judgement);
-        let is_hidden = group.backend.world().is_some() && common.settings.hides;
+        let is_for_world = group.backend.world().is_some();
+        let is_hidden = is_for_world && common.settings.hides;
         let cuts = if is_hidden { &cuts.hiding } else { &cuts.always };
-        let is_inward = group.backend.world().is_none() && common.direction() == Direction::Inbound;
+        let is_inward = !is_for_world && common.direction() == Direction::Inbound;
         let (backend, named) = (Arc::clone(&group.backend), group.accepted.len());
         let mut others = Vec::new();
         for (treatment, recipients) in parts {
-            let mut added = String::new();
+            let mut added = if is_for_world { signatures.to_owned() } else { String::new() };
             if let Some(judgement) = judgement.filter(|_| is_inward) {
                 added = treatment.mark().fields(self.awaiting.id());
                 added.push_str(&judgement.results);
             }
             let mut added = added.into_bytes();
-            added.extend(self.received(group.backend.world().is_some(), &recipients, common));
+            added.extend(self.received(is_for_world, &recipients, common));
             let outgoing = Outgoing { added, cuts: cuts.clone(), length: self.body.len() };
             others.push((treatment, recipients, Arc::new(outgoing)));
         }
