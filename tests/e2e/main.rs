@@ -17,6 +17,7 @@ mod learning;
 mod life;
 mod misbehaving;
 mod notification;
+mod outbound_tls;
 mod overload;
 mod own_user;
 mod peers;

@@ -40,6 +40,7 @@ pub mod needs;
 pub mod opensmtpd;
 pub mod pebble;
 pub mod personalities;
+pub mod policy_host;
 pub mod ports;
 pub mod postern;
 pub mod postfix;

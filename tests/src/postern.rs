@@ -314,6 +314,15 @@ impl Postern {
     }
 }
 
+/// GET from an admin address, for who is on another machine than the test.
+///
+/// # Panics
+///
+/// If there is no answer.
+pub fn get(admin: SocketAddr, path: &str) -> String {
+    try_get(admin, path).expect("an answer of the status page")
+}
+
 fn try_get(admin: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(admin).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;

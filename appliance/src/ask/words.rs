@@ -261,8 +261,10 @@ fn group(group: &GroupStory) -> Vec<String> {
         None => format!("kept in {}", group.folder),
     };
     let address = group.leg.as_ref().map(|leg| format!(", client's address: {}", leg.client_address));
-    vec![
-        format!("  {}: {place}{}", group.outcome, address.unwrap_or_default()),
-        format!("    {}", group.reply),
-    ]
+    let mut lines = vec![format!("  {}: {place}{}", group.outcome, address.unwrap_or_default())];
+    if let Some(leg) = group.leg.as_ref().filter(|leg| !leg.policy.is_empty()) {
+        lines.push(format!("    {}", leg.policy));
+    }
+    lines.push(format!("    {}", group.reply));
+    lines
 }

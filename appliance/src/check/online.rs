@@ -71,6 +71,7 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
         recorder: Arc::new(NoRecord),
         clock: Arc::clone(&clock),
         pool: Pool::default(),
+        tally: None,
     };
     findings.extend(ca(config, Arc::clone(&clock)).await);
     let (tls, roots) = (engine::tls_settings(config), Roots::public());

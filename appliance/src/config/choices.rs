@@ -42,6 +42,22 @@ impl TlsPolicy {
     }
 }
 
+/// How far TLS with the servers of one domain of the world goes, whatever it publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExceptionTls {
+    /// Never.
+    Off,
+    /// Where it is offered.
+    Opportunistic,
+    /// Always; their identity is not asked for.
+    Encrypt,
+    /// Always, with a certificate of a trusted authority.
+    Verify,
+    /// Always, with a certificate that their TLSA records are of.
+    Dane,
+}
+
 /// How a server is told the client's address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -42,19 +42,6 @@ pub(super) fn keys(raw: &Raw, config: &Config) -> Vec<Inactive> {
             "in front `run` as root puts bans into a rule set that `firewall apply` put up, no more";
         found.push(note("network.manage_firewall", meaning));
     }
-    if let Some(outbound) = &raw.outbound {
-        let later = [
-            ("outbound.dane", outbound.dane.is_some(), "TLSA records of the world are not looked at"),
-            (
-                "outbound.mta_sts",
-                outbound.mta_sts.is_some(),
-                "MTA-STS policies of the world are not looked at",
-            ),
-        ];
-        found.extend(
-            later.into_iter().filter(|(_, is_written, _)| *is_written).map(|(key, _, why)| note(key, why)),
-        );
-    }
     for (at, backend) in config.backends.iter().enumerate() {
         if backend.arm != Arm::Auto && config.network.mode == Mode::Front {
             found.push(note(&format!("backend[{at}].arm"), "front mode needs no arming"));

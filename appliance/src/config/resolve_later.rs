@@ -4,10 +4,11 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use evidence::lists::{About, Code};
+use smtp::Domain;
 use toml::Spanned;
 
 use super::attachments::attachments;
-use super::choices::{Challenge, ListAbout, Mode, OnFailure, Source};
+use super::choices::{Challenge, ExceptionTls, ListAbout, Mode, OnFailure, Source};
 use super::network::{ServerAddress, domain_name};
 use super::raw::{
     Raw, RawAcme, RawChallenge, RawDkim, RawDnsUpdate, RawEngine, RawHttp, RawJudge, RawLog, RawOutbound,
@@ -67,12 +68,26 @@ fn outbound(raw: &RawOutbound, mode: Mode, reading: &mut Reading<'_, '_>) -> Out
         ca_file: reading.readable_file(&raw.ca_file),
         dane: raw.dane.unwrap_or(true),
         mta_sts: raw.mta_sts.unwrap_or(true),
+        exceptions: exceptions(raw, reading),
         bypass: reading.each(&raw.bypass, "a network, an address or a domain", address_or_domain),
         hide: raw.hide.unwrap_or(true),
         on_inner_verification: raw.on_inner_verification.unwrap_or_default(),
         fix_bare_lf: reading.networks(&raw.fix_bare_lf),
         dkim: dkim(&raw.dkim, reading),
     }
+}
+
+fn exceptions(raw: &RawOutbound, reading: &mut Reading<'_, '_>) -> Vec<(Domain, ExceptionTls)> {
+    let mut exceptions: Vec<(Domain, ExceptionTls)> = Vec::new();
+    for exception in raw.exceptions.iter().flatten() {
+        let Some(domain) = reading.domain(&Some(exception.domain.clone())) else { continue };
+        if exceptions.iter().any(|(known, _)| *known == domain) {
+            let place = exception.domain.span();
+            reading.problems.add(&place, format!("{domain} has an exception already"), "each domain once");
+        }
+        exceptions.push((domain, exception.tls));
+    }
+    exceptions
 }
 
 fn dkim(raw: &RawDkim, reading: &mut Reading<'_, '_>) -> DkimSigning {

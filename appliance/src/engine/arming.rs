@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use record::FarProof;
 use relay::Relay;
+use route::Lookup;
 use tls::{Chain, Identities, Ladder, LegPolicy, Roots};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use acme::Certifier;
 use delivery::notification::Reporter;
-use delivery::{Opener, Pool, ReportRate, Tcp};
+use delivery::{Network, Opener, Pool, ReportRate, Tcp};
 use intercept::Networks;
 use record::Clock;
 use relay::{
@@ -19,7 +19,7 @@ use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
 use super::error::EngineError;
 use super::identity::{self, Own};
 use super::judging::{Court, Sitting};
-use super::outbound::{Names, outbound};
+use super::outbound::{Means, Names, outbound};
 use super::remembering::Remembering;
 use super::senders::Senders;
 use super::tls_reports::TlsReports;
@@ -231,20 +231,27 @@ impl Base {
         names: Names,
     ) -> Result<Driver, EngineError> {
         let reporting = reporting(config, names.clone(), Arc::clone(&self.report_rate));
-        let outbound =
-            outbound(config, names, tls, &self.state_dir, &self.clock, (&self.verifying, &self.called))
-                .await?;
         let mark = (config.network.mode != config::Mode::Front).then_some(firewall::marks::OWN);
+        let network: Arc<dyn Network> = Arc::new(Tcp { mark });
+        let means = Means {
+            names,
+            network: Arc::clone(&network),
+            store: self.remembering.store(),
+            state_dir: &self.state_dir,
+            clock: &self.clock,
+        };
+        let outbound = outbound(config, means, tls, (&self.verifying, &self.called)).await?;
         let folder = self.state_dir.join("spool");
         let open = || open_spool(folder, self.spool_settings.clone(), Arc::clone(&self.clock));
         let spool = self.spool.get_or_try_init(open).await?.clone();
         Ok(Driver {
             opener: Opener {
-                network: Arc::new(Tcp { mark }),
+                network,
                 hostname: config.hostname.to_string().into(),
                 recorder: Arc::clone(&self.recording) as _,
                 clock: Arc::clone(&self.clock),
                 pool: Pool::default(),
+                tally: None,
             },
             spool,
             recorder: Arc::clone(&self.recording) as _,
@@ -346,6 +353,7 @@ fn policy(backend: &config::Backend, roots: &Roots) -> Result<LegPolicy, EngineE
         also: None,
         roots,
         pins: backend.pins.iter().copied().map(Pin::from).collect(),
+        dane: None,
     })
 }
 

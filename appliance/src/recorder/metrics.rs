@@ -15,7 +15,7 @@ use record::{Event, FarProof, GroupOutcome, Leg, Session, SessionEnd, TlsOutcome
 use super::certificate_metrics::CertificateMetrics;
 use super::outcome;
 use super::queue_metrics::QueueMetrics;
-use crate::report::{Health, Live, Strain, proof_name};
+use crate::report::{Health, Live, Strain};
 
 /// All time series.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub struct Metrics {
     seconds: Histogram,
     settled: Histogram,
     leg_failures: Family<BackendLabel, Counter>,
+    outbound_tls: Family<OutboundLabels, Counter>,
     dropped: Counter,
     open_sessions: Gauge,
     in_flight: Gauge,
@@ -67,6 +68,14 @@ struct TlsLabels {
     suite: &'static str,
     group: &'static str,
     proof: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutboundLabels {
+    /// In the words of RFC 8460 §4.4.
+    policy: &'static str,
+    /// `success`, or what failed in the words of RFC 8460 §4.3.
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -131,6 +140,7 @@ impl Metrics {
             seconds: Histogram::new(BUCKETS),
             settled: Histogram::new(BUCKETS),
             leg_failures: Family::default(),
+            outbound_tls: Family::default(),
             dropped: Counter::default(),
             open_sessions: Gauge::default(),
             in_flight: Gauge::default(),
@@ -169,6 +179,9 @@ impl Metrics {
         let help = "From the end of the content to the last reply";
         r.register_with_unit("settled", help, Unit::Seconds, self.settled.clone());
         r.register("server_failures", "Servers that could not be used", self.leg_failures.clone());
+        let help =
+            "Attempts at TLS with servers of the world, by the policy that was to hold and what came of it";
+        r.register("outbound_tls", help, self.outbound_tls.clone());
         r.register("events_dropped", "Events whose details were dropped", self.dropped.clone());
         r.register("open_sessions", "Open sessions with clients", self.open_sessions.clone());
         let help = "Messages in memory and in spill files";
@@ -193,6 +206,12 @@ impl Metrics {
             Event::LegFailed(failure) => {
                 let backend = failure.backend.to_string();
                 self.leg_failures.get_or_create(&BackendLabel { backend }).inc();
+            }
+            Event::FarTls(session) => {
+                let result = session.failure.as_ref().map_or("success", |(failure, _)| failure.name());
+                self.outbound_tls
+                    .get_or_create(&OutboundLabels { policy: session.policy.name(), result })
+                    .inc();
             }
             // The queue has totals of its own.
             Event::Afterwards(_) => {}
@@ -305,7 +324,7 @@ pub(super) fn leg_of(group: &GroupOutcome) -> Option<&Leg> {
 }
 
 fn tls_labels(outcome: &TlsOutcome) -> TlsLabels {
-    let none = |version| TlsLabels { version, suite: "", group: "", proof: proof_name(FarProof::Unverified) };
+    let none = |version| TlsLabels { version, suite: "", group: "", proof: FarProof::Unverified.name() };
     match outcome {
         TlsOutcome::Plain => none("plain"),
         TlsOutcome::Failed(_) => none("failed"),
@@ -313,7 +332,7 @@ fn tls_labels(outcome: &TlsOutcome) -> TlsLabels {
             version: facts.version.name(),
             suite: facts.suite,
             group: facts.group,
-            proof: proof_name(*proof),
+            proof: proof.name(),
         },
     }
 }

@@ -11,7 +11,8 @@
 //! - What is intercepted on its way out: [`Connector::record`] sees a far side's [`Chain`] before anybody knows which policy it
 //!   must satisfy, [`Connector::judge`] says later what it proves, and [`Interception`] makes the certificate that the inner
 //!   server is shown, signed by the appliance's own [`Authority`] only if the far side's was genuine.
-//! - An [`Association`] is what DNS publishes of a certificate, compared with a [`Chain`].
+//! - An [`Association`] is what DNS publishes of a certificate, compared with a [`Chain`]; [`Dane`] is a server's set of them as
+//!   a policy (RFC 7672).
 //! - [`TlsError`] tells apart who is to blame, and who could not be reached for want of forward secrecy.
 
 mod acceptor;
@@ -19,6 +20,7 @@ mod association;
 mod authority;
 mod chain;
 mod connector;
+mod dane;
 mod error;
 mod facts;
 mod identities;
@@ -38,7 +40,8 @@ pub use association::Association;
 pub use authority::{Authority, AuthorityError};
 pub use chain::{Chain, MAX_CERTIFICATES, MAX_CHAIN, MAX_NAME_OCTETS, MAX_NAMES, SubjectName};
 pub use connector::Connector;
-pub use error::{Missing, TlsError};
+pub use dane::Dane;
+pub use error::{Fault, Missing, Objection, TlsError};
 pub use identities::{Identities, Served};
 pub use identity::{Identity, IdentityError};
 pub use interception::Interception;
