@@ -251,7 +251,7 @@ impl Base {
                 recorder: Arc::clone(&self.recording) as _,
                 clock: Arc::clone(&self.clock),
                 pool: Pool::default(),
-                tally: None,
+                tally: Some(Arc::clone(&self.tls_reports) as _),
             },
             spool,
             recorder: Arc::clone(&self.recording) as _,
