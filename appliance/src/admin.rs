@@ -13,6 +13,7 @@ mod judging;
 mod page;
 mod quarantine;
 mod queue;
+mod senders;
 mod tables;
 mod told;
 mod waiting;
@@ -114,6 +115,10 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/quarantine/{verb}", post(quarantine::button))
         .route("/api/v1/quarantine", get(quarantine::list))
         .route("/api/v1/quarantine/{id}", get(quarantine::message).post(quarantine::order))
+        .route("/senders", get(senders::page))
+        .route("/senders/{verb}", post(senders::button))
+        .route("/api/v1/senders", get(senders::list))
+        .route("/api/v1/senders/{verb}", post(senders::order))
         .route("/api/v1/backup/store", post(answers::write_store_down))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .merge(

@@ -1,16 +1,18 @@
-//! `postern status`, `trace`, `queue`, `quarantine`, `scan` and `learn`: they ask the running Postern and tell its answer; the last
+//! `postern status`, `trace`, `queue`, `quarantine`, `senders`, `scan` and `learn`: they ask the running Postern and tell its answer; the last
 //! two work without one, too.
 
 mod learn;
 mod quarantine;
 mod queue;
 mod scan;
+mod senders;
 mod words;
 
 pub use learn::learn;
 pub use quarantine::quarantine;
 pub use queue::queue;
 pub use scan::scan;
+pub use senders::senders;
 
 use std::net::SocketAddr;
 use std::path::Path;

@@ -59,6 +59,9 @@ pub enum Command {
     /// Look at what verdicts hold; let it go, or throw it away.
     #[command(subcommand)]
     Quarantine(QuarantineAction),
+    /// Look at who sends from here; let send who was stopped, or stop somebody.
+    #[command(subcommand)]
+    Senders(SendersAction),
     /// Judge messages without sending them.
     Scan(Scan),
     /// Teach the classifier what is wanted and what is not.
@@ -287,6 +290,32 @@ pub struct QuarantineList {
     /// At most so many [default: 100, at most 1000].
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,
+}
+
+/// `postern senders`
+#[derive(Clone, Debug, Subcommand)]
+pub enum SendersAction {
+    /// List those that look taken over, then those with most recipients within a day.
+    List {
+        /// At most so many [default: 50, at most 1000].
+        #[arg(long, value_name = "N")]
+        last: Option<usize>,
+    },
+    /// Let a sender send again that looked taken over; what was counted of it is forgotten.
+    Release {
+        /// The user's name or the address, as `list` names it.
+        #[arg(value_name = "ADDRESS")]
+        sender: String,
+        /// Deliver what is held of it, too.
+        #[arg(long)]
+        with_mail: bool,
+    },
+    /// Hold all mail of a sender until it is released, whatever it looks like.
+    Stop {
+        /// The user's name or the address.
+        #[arg(value_name = "ADDRESS")]
+        sender: String,
+    },
 }
 
 /// `postern scan`

@@ -56,6 +56,7 @@ async fn perform(line: &CommandLine) -> Exit {
         Command::Restore(options) => backup::restore(line, options).await,
         Command::Queue(action) => ask::queue(line, action).await,
         Command::Quarantine(action) => ask::quarantine(line, action).await,
+        Command::Senders(action) => ask::senders(line, action).await,
         Command::Scan(options) => ask::scan(line, options).await,
         Command::Learn(options) => ask::learn(line, options).await,
         Command::Evaluate(options) => evaluate::evaluate(options, line.json),

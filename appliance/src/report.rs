@@ -4,6 +4,7 @@
 mod live;
 mod queue;
 mod scan;
+mod senders;
 mod state;
 mod status;
 mod story;
@@ -19,6 +20,7 @@ pub use queue::{
 pub use scan::{
     CheckResult, LearnOrder, Lesson, NotJudging, Otherwise, ScanOrder, Scanned, Share, Taught, Why,
 };
+pub use senders::SenderState;
 pub use state::{Level, State};
 pub use status::{Count, NetworkCount, NotReached, Period, Status, TlsCount, Totals};
 pub(crate) use story::proof_name;

@@ -13,7 +13,7 @@ use crate::recorder::{Recording, samples};
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health,
     LearnOrder, Lesson, ListenerState, Live, NotJudging, QueueState, RoleState, RolesState, ScanOrder,
-    Scanned, ServerState, Status, Strain, StrainState, VerifyingState,
+    Scanned, SenderState, ServerState, Status, Strain, StrainState, VerifyingState,
 };
 
 /// An engine with two backends, one of whose servers is down.
@@ -93,6 +93,26 @@ impl Live for FakeEngine {
         Box::pin(async { Err(NotJudging::Off) })
     }
 
+    fn senders(&self, _: usize) -> Vec<SenderState> {
+        vec![sender("ann@example.net", true), sender("news@example.net", false)]
+    }
+
+    fn suspects(&self) -> Vec<SenderState> {
+        Vec::new()
+    }
+
+    fn release_sender(&self, name: &str) -> bool {
+        name == "ann@example.net"
+    }
+
+    fn stop_sender(&self, _: &str) -> bool {
+        true
+    }
+
+    fn sender_of(&self, _: smtp::TransactionId) -> Option<String> {
+        None
+    }
+
     fn was_released(&self, _: smtp::TransactionId) {}
 
     fn write_store_down(&self) -> crate::report::Writing<'_> {
@@ -137,6 +157,24 @@ impl Live for FakeEngine {
     fn verifying(&self) -> Vec<VerifyingState> {
         let (server, destination) = ("198.51.100.25".parse().unwrap(), "192.0.2.9:25".parse().unwrap());
         vec![VerifyingState { server, destination, times: 4 }]
+    }
+}
+
+fn sender(name: &str, is_suspect: bool) -> SenderState {
+    let seen = vec!["nobody here had written to 90 of 91 recipients".to_owned()];
+    SenderState {
+        sender: name.to_owned(),
+        authenticated: true,
+        held: is_suspect,
+        since: is_suspect.then_some(1_795_288_000),
+        seen: if is_suspect { seen } else { Vec::new() },
+        last: 1_795_288_100,
+        messages_in_a_day: 30,
+        recipients_in_an_hour: 91,
+        recipients_in_a_day: 91,
+        strangers_in_a_day: 90,
+        refused_in_a_day: 4,
+        spam_probability: Some(0.97),
     }
 }
 

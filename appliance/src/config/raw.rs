@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::choices::{
     Action, Arm, Banner, Challenge, ClientAddress, ListAbout, MinimumTls, Mode, OnFailure,
-    OnInnerVerification, PlainText, Source, TlsPolicy,
+    OnInnerVerification, PlainText, SendersAction, Source, TlsPolicy,
 };
 use super::resolved::StoreEngine;
 
@@ -133,6 +133,38 @@ pub(super) struct RawOutbound {
     pub(super) on_inner_verification: Option<OnInnerVerification>,
     #[serde(default)]
     pub(super) dkim: RawDkim,
+    #[serde(default)]
+    pub(super) senders: RawSenders,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSenders {
+    pub(super) watch: Option<bool>,
+    pub(super) action: Option<RawSendersAction>,
+    pub(super) per_hour: Number,
+    pub(super) per_day: Number,
+    pub(super) exempt: Texts,
+}
+
+/// An action; the empty word stands for what `[judge] action` comes to.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawSendersAction {
+    #[serde(rename = "")]
+    Default,
+    Observe,
+    Enforce,
+}
+
+impl RawSendersAction {
+    pub(super) fn chosen(self) -> Option<SendersAction> {
+        match self {
+            Self::Default => None,
+            Self::Observe => Some(SendersAction::Observe),
+            Self::Enforce => Some(SendersAction::Enforce),
+        }
+    }
 }
 
 /// A source; the empty word stands for the mode's default.

@@ -11,11 +11,11 @@ use super::choices::{Challenge, ListAbout, Mode, OnFailure, Source};
 use super::network::{ServerAddress, domain_name};
 use super::raw::{
     Raw, RawAcme, RawChallenge, RawDkim, RawDnsUpdate, RawEngine, RawHttp, RawJudge, RawLog, RawOutbound,
-    RawQueue, RawResolver, RawSource, RawTsig, Text, Texts,
+    RawQueue, RawResolver, RawSenders, RawSendersAction, RawSource, RawTsig, Text, Texts,
 };
 use super::resolved::{
     Acme, Clamd, DkimSigning, DnsList, DnsUpdate, ExternalAccount, Http, Judge, Log, OnFailures, Outbound,
-    Queue, Relay, Resolver, StoreEngine, Throttle, Tsig,
+    Queue, Relay, Resolver, Senders, StoreEngine, Throttle, Tsig,
 };
 use super::resolver::{Reading, mail_address};
 
@@ -72,7 +72,34 @@ fn outbound(raw: &RawOutbound, mode: Mode, reading: &mut Reading<'_, '_>) -> Out
         on_inner_verification: raw.on_inner_verification.unwrap_or_default(),
         fix_bare_lf: reading.networks(&raw.fix_bare_lf),
         dkim: dkim(&raw.dkim, reading),
+        senders: senders(&raw.senders, reading),
     }
+}
+
+/// Recipients within an hour or a day, at most.
+const MOST_RECIPIENTS: i64 = 1_000_000;
+
+fn senders(raw: &RawSenders, reading: &mut Reading<'_, '_>) -> Senders {
+    // A user is whatever a server calls one: a word without an `@` may be a name, too.
+    let named = |text: &str| peer(text).or_else(|| user_name(text));
+    Senders {
+        watch: raw.watch.unwrap_or(true),
+        action: raw.action.and_then(RawSendersAction::chosen),
+        per_hour: reading.number(&raw.per_hour, 300, 0..=MOST_RECIPIENTS),
+        per_day: reading.number(&raw.per_day, 1500, 0..=MOST_RECIPIENTS),
+        exempt: reading.each(
+            &raw.exempt,
+            "a user, a mail address, a domain, a network or an IP address",
+            named,
+        ),
+    }
+}
+
+fn user_name(text: &str) -> Option<String> {
+    let sound = !text.is_empty()
+        && text.len() <= 320
+        && text.chars().all(|c| c.is_alphanumeric() || "._-+\\".contains(c));
+    sound.then(|| text.to_owned())
 }
 
 fn dkim(raw: &RawDkim, reading: &mut Reading<'_, '_>) -> DkimSigning {

@@ -12,7 +12,7 @@ use smtp::Domain;
 use super::attachments::Attachments;
 use super::choices::{
     Action, Arm, Banner, Challenge, ClientAddress, MinimumTls, Mode, OnFailure, OnInnerVerification,
-    PlainText, Source, TlsPolicy,
+    PlainText, SendersAction, Source, TlsPolicy,
 };
 use super::inactive::Inactive;
 use super::network::ServerAddress;
@@ -189,6 +189,33 @@ pub struct Outbound {
     pub fix_bare_lf: Vec<IpNet>,
     /// Signing.
     pub dkim: DkimSigning,
+    /// How those are watched who send from here.
+    pub senders: Senders,
+}
+
+/// `[outbound] senders`
+#[derive(Clone, Debug)]
+pub struct Senders {
+    /// Whether they are watched at all; only where mail is judged.
+    pub watch: bool,
+    /// What becomes of the mail of who looks taken over; `None`: held if `[judge] action` is `enforce`.
+    pub action: Option<SendersAction>,
+    /// Recipients within an hour that are no matter, from 0 (no limit) to a million.
+    pub per_hour: u32,
+    /// The same within a day.
+    pub per_day: u32,
+    /// Users, addresses, domains and networks that send in bulk by right.
+    pub exempt: Vec<String>,
+}
+
+impl Config {
+    /// Whether the mail of who looks taken over is held.
+    pub fn stops_senders(&self) -> bool {
+        match self.outbound.senders.action {
+            Some(action) => action == SendersAction::Enforce,
+            None => self.judge.action == Action::Enforce,
+        }
+    }
 }
 
 /// A smarthost with credentials.

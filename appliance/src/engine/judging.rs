@@ -3,14 +3,17 @@
 //! A [`Court`] outlives reloads: the model and what is kept of judged mail. A [`Sitting`] is one config's worth and answers
 //! the relay. Reports, traps and releases teach the court ([`learning`]).
 
+mod accounts;
 mod acquaintance;
 mod attachments;
 mod case_body;
+mod custody;
 mod findings;
 mod kept;
 mod learning;
 mod lists;
 mod looks;
+mod own_mail;
 mod peers;
 mod phishing;
 mod pressure;
@@ -30,6 +33,7 @@ use smtp::TransactionId;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use accounts::{Accounts, Teller};
 use acquaintance::Acquaintances;
 use kept::Kept;
 use learning::{Addresses, Clerk};
@@ -48,6 +52,8 @@ pub(super) struct Court {
     model: Arc<Model>,
     kept: Arc<Kept>,
     acquaintances: Acquaintances,
+    /// Who sends from here.
+    pub(super) accounts: Arc<Accounts>,
     roles: Arc<Roles>,
     clock: Arc<dyn Clock>,
     /// Reports or traps have come.
@@ -62,7 +68,7 @@ pub(super) struct Court {
 
 impl Court {
     /// Opens the model; damage is told in the log and stops nothing.
-    pub(super) fn open(
+    pub(super) async fn open(
         state_dir: &Path,
         store: store::Store,
         roles: Arc<Roles>,
@@ -76,12 +82,14 @@ impl Court {
         }
         let model = Arc::new(model);
         let acquaintances = Acquaintances::start(store.clone(), Arc::clone(&clock));
+        let accounts = Accounts::open(store.clone(), clock.now()).await;
         let kept = Kept::start(store, Arc::clone(&model), Arc::clone(&clock));
         tokio::spawn(keep_durable(Arc::clone(&model), Arc::clone(&clock)));
         Ok(Arc::new(Self {
             model,
             kept,
             acquaintances,
+            accounts,
             roles,
             clock,
             own_mail: Notify::new(),
@@ -108,6 +116,8 @@ impl Court {
     pub(super) fn employ_clerk(self: &Arc<Self>, relay: &Arc<Relay>) {
         if !self.has_clerk.swap(true, Ordering::Relaxed) {
             tokio::spawn(Clerk::new(Arc::clone(self), Arc::clone(relay)).work());
+            let teller = Teller::new(Arc::clone(&self.accounts), Arc::clone(relay), Arc::clone(&self.clock));
+            tokio::spawn(teller.work());
         }
     }
 
@@ -149,6 +159,11 @@ impl Court {
         }
     }
 
+    /// What became of mail: refusals count against its senders.
+    pub(super) fn hears_of(&self, event: &record::Event) {
+        self.accounts.went(event, self.clock.now());
+    }
+
     /// A person let a message out of the quarantine: it is ham, for its recipient too.
     pub(super) fn was_released(self: &Arc<Self>, transaction: TransactionId) {
         let court = Arc::clone(self);
@@ -164,6 +179,9 @@ impl Court {
         let written = tokio::task::spawn_blocking(move || model.tick(now).and_then(|()| model.snapshot(now)));
         if let Ok(Err(error)) = written.await {
             tracing::error!(%error, "the last lessons are not on disk");
+        }
+        if let Err(error) = self.accounts.put_away().await {
+            tracing::error!(%error, "what was last known of senders is not stored");
         }
     }
 }

@@ -17,7 +17,7 @@ use super::remembering::Remembering;
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, CertificateState, Health, LearnOrder, Lesson,
     ListenerState, Live, NotJudging, QueueState, RecipientsState, RolesState, ScanOrder, Scanned,
-    ServerState, StrainState, VerifyingState, Writing,
+    SenderState, ServerState, StrainState, VerifyingState, Writing,
 };
 use crate::roles::Roles;
 
@@ -111,6 +111,28 @@ impl Live for Present {
             sha256: hexadecimal(&Chain::new(&[authority.certificate()]).digest()),
             expires: authority.not_after().as_secs(),
         })
+    }
+
+    fn senders(&self, most: usize) -> Vec<SenderState> {
+        let now = self.clock.now();
+        self.court.get().map(|court| court.accounts.list(most, now)).unwrap_or_default()
+    }
+
+    fn suspects(&self) -> Vec<SenderState> {
+        let now = self.clock.now();
+        self.court.get().map(|court| court.accounts.suspects(now)).unwrap_or_default()
+    }
+
+    fn release_sender(&self, name: &str) -> bool {
+        self.court.get().is_some_and(|court| court.accounts.release(name))
+    }
+
+    fn stop_sender(&self, name: &str) -> bool {
+        self.court.get().is_some_and(|court| court.accounts.stop(name, self.clock.now()))
+    }
+
+    fn sender_of(&self, transaction: smtp::TransactionId) -> Option<String> {
+        self.court.get()?.accounts.sender_of(transaction)
     }
 
     fn was_released(&self, transaction: smtp::TransactionId) {

@@ -9,6 +9,7 @@ use store::StoreError;
 
 use super::queue::QueueState;
 use super::scan::{LearnOrder, Lesson, NotJudging, ScanOrder, Scanned};
+use super::senders::SenderState;
 
 /// An answer that takes its time.
 pub type Asking<T> = Pin<Box<dyn Future<Output = Result<T, NotJudging>> + Send>>;
@@ -44,6 +45,16 @@ pub trait Live: Send + Sync + 'static {
     fn scan(&self, order: ScanOrder) -> Asking<Scanned>;
     /// Learns a message that somebody hands in.
     fn learn(&self, class: judge::Class, order: LearnOrder) -> Asking<Lesson>;
+    /// Who sends from here: those that look taken over, then those with most recipients; at most so many.
+    fn senders(&self, most: usize) -> Vec<SenderState>;
+    /// Those of them that look taken over; asked often.
+    fn suspects(&self) -> Vec<SenderState>;
+    /// A sender is itself again. Whether it was taken for somebody else.
+    fn release_sender(&self, name: &str) -> bool;
+    /// Nothing of a sender is to go out. Whether that can be: mail has to be judged for it.
+    fn stop_sender(&self, name: &str) -> bool;
+    /// Who sent a message, where that is known.
+    fn sender_of(&self, transaction: smtp::TransactionId) -> Option<String>;
     /// A person let this message out of the quarantine: whoever learns may learn from it.
     fn was_released(&self, transaction: smtp::TransactionId);
     /// Writes all that the store has into a file of the state folder, for a backup; how many records there are. Takes as long as

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smtp::{Reply, TraceId, TransactionId};
 
-use crate::{Opinion, TlsOutcome, Verdict};
+use crate::{Direction, Opinion, TlsOutcome, Verdict};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -153,6 +153,8 @@ pub struct Transaction {
     pub tls: TlsOutcome,
     /// Whether the client authenticated.
     pub authenticated: bool,
+    /// Which way its mail goes.
+    pub direction: Direction,
     /// Reverse-path as received, empty for the null one.
     pub reverse_path: Box<str>,
     /// Each recipient and its outcome, in the client's order; at most the first hundred.

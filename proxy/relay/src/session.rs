@@ -121,6 +121,8 @@ struct Common {
     client: Client,
     tls: TlsOutcome,
     authenticated: bool,
+    /// As whom, in lower case, where the mechanism tells.
+    user: Option<Box<str>>,
     began: Instant,
     wall: Duration,
     now: Instant,
@@ -204,6 +206,7 @@ impl Session {
             client,
             tls: TlsOutcome::Plain,
             authenticated: false,
+            user: None,
             began: now,
             wall,
             now,

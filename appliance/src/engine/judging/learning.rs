@@ -7,11 +7,11 @@ use std::time::Duration;
 use judge::{Class, Learnt, Source};
 use record::Clock;
 use relay::Relay;
-use smtp::command::Envelope;
-use smtp::{ForwardPath, Reply, ReplyCode, ReversePath, TraceId, TransactionId};
-use spool::{Content, Entry, EntryId, Folder, Spool, SpoolError};
+use smtp::{ReversePath, TraceId, TransactionId};
+use spool::{Entry, EntryId, Folder, Spool, SpoolError};
 
 use super::Court;
+use super::own_mail::{OwnMail, put_into_queue};
 
 /// How often the folders are looked at where nothing is said to have come: after a restart, and after a fault.
 const ROUND: Duration = Duration::from_secs(60);
@@ -171,17 +171,8 @@ impl Clerk {
 
     /// A short answer, which waits in the queue like any other mail and is never answered itself.
     async fn answer(&self, entry: &Entry, used: &Used) -> Result<(), SpoolError> {
-        let serving = self.relay.serving();
-        let (hostname, now) = (&serving.settings.hostname, self.clock.now());
-        let Some((envelope, domain)) = answer_envelope(&entry.envelope.mail.reverse_path) else {
-            return Ok(());
-        };
-        let backend = domain.as_ref().and_then(|domain| serving.settings.routing.backend_of(domain));
-        let backend: Box<str> = match (backend, &domain) {
-            (Some(backend), _) => backend.name().into(),
-            (None, Some(domain)) => domain.as_str().into(),
-            (None, None) => return Ok(()),
-        };
+        let now = self.clock.now();
+        let ReversePath::Mailbox(to) = &entry.envelope.mail.reverse_path else { return Ok(()) };
         let session = TraceId::new(u64::try_from(now.as_millis()).unwrap_or_default(), rand::random());
         let transaction = TransactionId { session, number: 1 };
         let why = match used {
@@ -191,39 +182,17 @@ impl Clerk {
                  its whole header: it has a field X-Postern-Verdict, by which it is known."
             }
         };
-        let to = entry.envelope.mail.reverse_path.as_str();
         let text = format!(
-            "From: Postern <postmaster@{hostname}>\r\nTo: <{to}>\r\nSubject: Your report could not be used\r\n\
-             Date: {}\r\nMessage-ID: <{transaction}@{hostname}>\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n\
-             Content-Type: text/plain; charset=us-ascii\r\n\r\nYour report ({}) could not be used.\r\n{}\r\n",
-            record::rfc5322_date(now),
+            "Your report ({}) could not be used.\n{}\n",
             entry.transaction,
-            why.replace(". ", ".\r\n"),
+            why.replace(". ", ".\n"),
         );
-        let own = Entry {
-            transaction,
-            recipients: [0].into_iter().collect(),
-            envelope,
-            client: None,
-            sender: spool::SenderProof::Unknown,
-            folder: Folder::Queue,
-            backend,
-            reason: Reply::new(ReplyCode::COMPLETED, None, "an answer to a report"),
-            received_at: now,
-        };
-        let stored = self.spool.store_own(own, Content::new().bytes(text.into_bytes())).await?;
-        tracing::info!(entry = %stored.id(), %transaction, about = %entry.transaction, "a reporter is told");
+        let subject = "Your report could not be used";
+        let mail = OwnMail { transaction, to, subject, text: &text, why: "an answer to a report" };
+        let Some(stored) = put_into_queue(&self.relay, &self.spool, now, &mail).await? else { return Ok(()) };
+        tracing::info!(entry = %stored, %transaction, about = %entry.transaction, "a reporter is told");
         Ok(())
     }
-}
-
-/// From nobody to the reporter.
-fn answer_envelope(reporter: &ReversePath) -> Option<(Envelope, Option<smtp::Domain>)> {
-    let ReversePath::Mailbox(mailbox) = reporter else { return None };
-    let text = format!("MAIL FROM:<>\r\nRCPT TO:<{mailbox}>\r\n");
-    let envelope = Envelope::read(text.as_bytes()).ok()?;
-    let path = ForwardPath::Mailbox(mailbox.clone());
-    Some((envelope, path.domain().cloned()))
 }
 
 /// Trace identifiers in a report, those in fields of Postern's own first: whatever else a message says of itself its sender has

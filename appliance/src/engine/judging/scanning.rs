@@ -61,6 +61,7 @@ impl Court {
             protocol: Protocol::Smtp,
             tls: TlsOutcome::Plain,
             authenticated: false,
+            user: None,
             recipients: (0..envelope.recipients.len()).collect(),
             envelope,
             trapped: false,

@@ -10,13 +10,15 @@ use record::{Direction, MAX_CHECKS, MAX_WORDS, Opinion, Verdict};
 use relay::{AtTheDoor, Case, Fate, Judged as Judging, Judgement, Mark, OnFailure, Own, OwnAddresses};
 use sha2::{Digest as _, Sha256};
 use sift::{Body, Content};
-use smtp::{ForwardPath, No, ReversePath};
+use smtp::{ForwardPath, No, ReversePath, TransactionId};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::accounts::{Conduct, Limits, came_by};
 use super::acquaintance::greylist::Greeting;
 use super::acquaintance::{Acquaintance, noted};
 use super::case_body::beginning;
+use super::custody::TAKEN_OVER;
 use super::findings::Findings;
 use super::kept::{AtOnce, Judged};
 use super::lists::{self, Lists, Said};
@@ -65,11 +67,15 @@ pub(super) struct Rules {
 /// What was found out of a message.
 #[derive(Default)]
 pub(super) struct Found {
-    content: Option<Content>,
+    pub(super) content: Option<Content>,
     findings: Option<Findings>,
     virus: Option<Check>,
     lists: Vec<Check>,
     acquaintance: Acquaintance,
+    /// The submission that it came by, on its way out.
+    pub(super) came_by: Option<TransactionId>,
+    /// What is to be done for its sender's sake.
+    pub(super) conduct: Conduct,
     /// Of what was looked at, where somebody asks for it.
     digest: [u8; 32],
     /// Kinds of checks that failed, with what is to follow, and why.
@@ -108,6 +114,7 @@ impl Sitting {
             large: Semaphore::new(LARGE_AT_ONCE),
         });
         court.rules_are(&rules);
+        court.accounts.limits_are(Limits::new(config));
         Self(rules)
     }
 
@@ -122,7 +129,7 @@ impl Sitting {
             true => OnFailure::Defer,
             false => OnFailure::Pass,
         };
-        relay::Judging { budget: judge.budget, on_failure }
+        relay::Judging { budget: judge.budget, on_failure, submissions: config.outbound.senders.watch }
     }
 
     /// Whom Postern answers itself.
@@ -138,7 +145,12 @@ impl Sitting {
 impl relay::Judge for Sitting {
     fn judge(&self, case: Case, deadline: Instant) -> Judging {
         let rules = Arc::clone(&self.0);
-        Box::pin(async move { rules.judge(case, deadline).await })
+        Box::pin(async move {
+            match case.authenticated {
+                true => rules.submitted(&case),
+                false => rules.judge(case, deadline).await,
+            }
+        })
     }
 
     fn at_the_door(&self, client: IpAddr, deadline: Instant) -> AtTheDoor {
@@ -160,7 +172,8 @@ impl Rules {
     async fn judge(&self, case: Case, deadline: Instant) -> Judgement {
         let began = Instant::now();
         let _turn = self.court.under_way.begin(began, deadline);
-        let (found, checks, scored, weighed) = self.deliberate(&case, deadline).await;
+        let (mut found, checks, scored, mut weighed) = self.deliberate(&case, deadline).await;
+        self.look_at_sender(&case, &mut found, &mut weighed, scored.is_some());
         let verdict = verdict_of(weighed.verdict);
         let words = match &scored {
             Some((features, _)) if weighed.probability > WORTH_EXPLAINING => {
@@ -255,6 +268,9 @@ impl Rules {
         };
         // A message that somebody hands in may have come from nowhere.
         let is_asked = case.direction == Direction::Inbound && !case.client.address.ip().is_unspecified();
+        if case.direction == Direction::Outbound {
+            found.came_by = came_by(&message, &self.hostname);
+        }
         if is_asked && !self.greylist.is_zero() {
             found.digest = Sha256::digest(&message).into();
         }
@@ -407,6 +423,7 @@ impl Rules {
     fn sentence(&self, judgement: &mut Judgement, weighed: &judge::Judgement, found: &Found) {
         let why = reason(weighed);
         let (verdict, action) = (judgement.verdict, self.action);
+        let is_stopped = matches!(found.conduct, Conduct::Stopped(_));
         let failed = found.failed.iter().find(|(follows, _)| *follows == config::OnFailure::Defer);
         let word = match verdict {
             Verdict::Pass => "pass",
@@ -414,6 +431,8 @@ impl Rules {
             _ => "quarantine",
         };
         let (fate, carried_out) = match (action, verdict) {
+            // Whatever else is found: it is a person's to decide, and nothing is bounced to who is not the user.
+            _ if is_stopped => (Fate::Hold(No::NotWanted(TAKEN_OVER.into())), Verdict::Quarantine),
             (Action::Enforce, Verdict::Reject) => (Fate::Refuse(No::NotWanted(why)), Verdict::Reject),
             (Action::Enforce, _) if failed.is_some() => {
                 let why = failed.map_or("", |(_, why)| why.as_str());
@@ -530,7 +549,7 @@ fn reason(weighed: &judge::Judgement) -> Box<str> {
     }
 }
 
-fn told(check: &Check) -> record::Check {
+pub(super) fn told(check: &Check) -> record::Check {
     let demand = check.demand.map(verdict_of);
     record::Check {
         name: shortened(&check.name),

@@ -93,6 +93,7 @@ fn case(question: Question, file: Option<Arc<File>>) -> Case {
         protocol: question.protocol,
         tls: question.tls,
         authenticated: question.authenticated,
+        user: question.user,
         envelope: question.envelope,
         recipients: question.recipients,
         trapped: question.trapped,

@@ -14,7 +14,7 @@ use super::story::Story;
 use super::{Action, Common, LegId, Phase, Question, Session};
 use crate::body::Body;
 use crate::budget::Share;
-use crate::judging::{Judgement, Own};
+use crate::judging::{Judgement, OnFailure, Own};
 use crate::kept::Kept;
 
 /// Beyond its budget the judge gets this long to say what it has found out: only a judge that hangs is not waited for.
@@ -84,8 +84,10 @@ impl Whole {
     /// Whether anybody but Postern itself is to have it, for the first time.
     fn is_to_be_judged(&self, common: &Common) -> bool {
         let for_others = self.carried.own.len() < self.awaiting.accepted().len();
-        // What a user submits goes through the server, and is judged on its way out (DECISIONS 9).
-        common.settings.judging.is_some() && self.recalled.is_none() && for_others && !common.is_submission()
+        // What a user submits goes through the server, and is judged on its way out (DECISIONS 9): here it is asked only whether the
+        // user may send.
+        let is_asked = |judging: &crate::judging::Judging| judging.submissions || !common.is_submission();
+        common.settings.judging.as_ref().is_some_and(is_asked) && self.recalled.is_none() && for_others
     }
 
     fn question(&mut self, deadline: Instant, common: &Common) -> Question {
@@ -96,6 +98,7 @@ impl Whole {
             protocol: common.protocol,
             tls: common.tls.clone(),
             authenticated: common.authenticated,
+            user: common.user.clone(),
             envelope: self.awaiting.envelope().clone(),
             recipients: self.awaiting.accepted().clone(),
             trapped: self.carried.own_of(Own::Trap).next().is_some(),
@@ -155,8 +158,8 @@ impl Session {
     }
 
     fn unjudged(self, whole: Whole, trouble: &str) -> Self {
-        let on_failure = self.common.settings.judging.as_ref().map(|judging| judging.on_failure);
-        let on_failure = on_failure.unwrap_or(crate::judging::OnFailure::Pass);
+        let judging = self.common.settings.judging.as_ref().filter(|_| !self.common.is_submission());
+        let on_failure = judging.map_or(OnFailure::Pass, |judging| judging.on_failure);
         let took = self.common.now.saturating_duration_since(whole.ended);
         let judgement = Judgement::failed(on_failure, self.common.direction(), trouble, took);
         self.carry_out(whole, judgement)

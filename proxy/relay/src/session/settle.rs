@@ -7,7 +7,7 @@ use delivery::{Far, Outgoing, Proven};
 use record::{Direction, Opinion, SessionEnd, Verdict};
 use smtp::command::Envelope;
 use smtp::receiver::Awaiting;
-use smtp::{No, Proof, RecipientSet, Refusal, Reply, ReversePath, TransactionId};
+use smtp::{ForwardPath, No, Proof, RecipientSet, Refusal, Reply, ReversePath, TransactionId};
 use spool::{Folder, Recalled, ReceiptKey, SenderProof};
 use tokio::time::{Duration, Instant};
 
@@ -80,7 +80,8 @@ impl Settling {
                 settling.keep_own(recipients, folder, &cuts, common);
             }
         }
-        settling.opinion = judgement.map(|judgement| Box::new(judgement.opinion));
+        let judged = judgement.filter(|judgement| judgement.verdict.is_judged());
+        settling.opinion = judged.map(|judgement| Box::new(judgement.opinion));
         settling
     }
 
@@ -88,6 +89,7 @@ impl Settling {
     fn send(&mut self, mut group: Group, cuts: &Cuts, judgement: Option<&Judgement>, common: &mut Common) {
         let parts = parts_of(&group.accepted, judgement);
         let is_hidden = group.backend.world().is_some() && common.settings.hides;
+        let cuts_of_all = cuts;
         let cuts = if is_hidden { &cuts.hiding } else { &cuts.always };
         let is_inward = group.backend.world().is_none() && common.direction() == Direction::Inbound;
         let (backend, named) = (Arc::clone(&group.backend), group.accepted.len());
@@ -104,6 +106,10 @@ impl Settling {
             others.push((treatment, recipients, Arc::new(outgoing)));
         }
         others.retain(|(treatment, recipients, outgoing)| match treatment {
+            Treatment::Hold(why) if common.is_submission() => {
+                self.hold_submission(recipients, (cuts_of_all, why), common);
+                false
+            }
             Treatment::Hold(why) => {
                 let held = Sending::held(
                     Some(Arc::clone(&backend)),
@@ -130,6 +136,28 @@ impl Settling {
         }
         for (_, recipients, outgoing) in others {
             self.sendings.push(Sending::on_another(Arc::clone(&backend), recipients, outgoing, common));
+        }
+    }
+
+    /// A user's message that is held. Its server would take it from nobody else when it is released: without the user's password,
+    /// which is not kept, each recipient's own server has to get it, and the world's get it as they get all mail.
+    fn hold_submission(&mut self, recipients: &RecipientSet, (cuts, why): (&Cuts, &No), common: &Common) {
+        let mut places: Vec<(Box<str>, bool, RecipientSet)> = Vec::new();
+        for index in recipients.iter() {
+            let Some(rcpt) = self.awaiting.envelope().recipients.get(index) else { continue };
+            let (name, to_world) = place_of(&rcpt.forward_path, common);
+            match places.iter_mut().find(|(known, ..)| *known == name) {
+                Some((_, _, recipients)) => recipients.insert(index),
+                None => places.push((name, to_world, [index].into_iter().collect())),
+            }
+        }
+        for (name, to_world, recipients) in places {
+            let is_hidden = to_world && common.settings.hides;
+            let cuts = if is_hidden { cuts.hiding.clone() } else { cuts.always.clone() };
+            let added = self.received(to_world, &recipients, common);
+            let outgoing = Arc::new(Outgoing { added, cuts, length: self.body.len() });
+            let held = (Folder::Quarantine, why.clone());
+            self.sendings.push(Sending::held(None, recipients, outgoing, held, common.now).towards(name));
         }
     }
 
@@ -233,6 +261,23 @@ impl Treatment {
             Self::Deliver(mark) => *mark,
             Self::Hold(_) => Mark::QUARANTINE,
         }
+    }
+}
+
+/// The backend of a recipient, by its name, or the host in the world that the queue looks up, and whether it is that.
+fn place_of(path: &ForwardPath, common: &Common) -> (Box<str>, bool) {
+    let routing = &common.settings.routing;
+    let backend = match path {
+        ForwardPath::Mailbox(mailbox) => mailbox.domain().and_then(|domain| routing.backend_of(domain)),
+        ForwardPath::Postmaster(_) => routing.postmasters(),
+    };
+    match (backend, path) {
+        (Some(backend), _) => (backend.name().into(), false),
+        (None, ForwardPath::Mailbox(mailbox)) => {
+            let host = mailbox.to_string().rsplit_once('@').map(|(_, host)| host.to_lowercase());
+            (host.unwrap_or_default().into(), true)
+        }
+        (None, ForwardPath::Postmaster(_)) => (common.settings.hostname.clone(), false),
     }
 }
 
@@ -503,7 +548,7 @@ impl Settling {
                 tls: common.tls.clone(),
                 authenticated: common.authenticated,
                 sender: common.known_sender(),
-                backend: sending.backend.as_ref().map_or(&*common.settings.hostname, |one| one.name()).into(),
+                backend: sending.destination(&common.settings.hostname).into(),
                 folder: sending.folder(&reason),
                 reason: reason.clone(),
                 received: common.wall_now(),

@@ -162,10 +162,11 @@ impl Play {
             originators: intercept::Networks::none(),
             mends_lines_of: intercept::Networks::none(),
             hides: true,
-            judging: stage
-                .judge
-                .is_some()
-                .then_some(Judging { budget: BUDGET, on_failure: stage.on_failure }),
+            judging: stage.judge.is_some().then_some(Judging {
+                budget: BUDGET,
+                on_failure: stage.on_failure,
+                submissions: false,
+            }),
             own: stage.own,
         };
         let budget = Budget::new(limits.in_flight);
