@@ -6,13 +6,16 @@
 //! JSON, which no other site's form can send.
 
 mod answers;
+mod block;
 mod chart;
 mod desk;
 mod guard;
 mod judging;
+mod learning;
 mod page;
 mod quarantine;
 mod queue;
+mod reports;
 mod senders;
 mod tables;
 mod told;
@@ -115,6 +118,14 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/quarantine/{verb}", post(quarantine::button))
         .route("/api/v1/quarantine", get(quarantine::list))
         .route("/api/v1/quarantine/{id}", get(quarantine::message).post(quarantine::order))
+        .route("/block", get(block::page))
+        .route("/block/{verb}", post(block::button))
+        .route("/api/v1/block", get(block::list))
+        .route("/api/v1/block/{verb}", post(block::order))
+        .route("/reports", get(reports::page))
+        .route("/reports/{verb}", post(reports::button))
+        .route("/api/v1/reports", get(reports::list))
+        .route("/api/v1/reports/{verb}", post(reports::order))
         .route("/senders", get(senders::page))
         .route("/senders/{verb}", post(senders::button))
         .route("/api/v1/senders", get(senders::list))

@@ -1,16 +1,20 @@
-//! `postern status`, `trace`, `queue`, `quarantine`, `senders`, `scan` and `learn`: they ask the running Postern and tell its answer; the last
+//! `postern status`, `trace`, `queue`, `quarantine`, `block`, `reports`, `senders`, `scan` and `learn`: they ask the running Postern and tell its answer; the last
 //! two work without one, too.
 
+mod block;
 mod learn;
 mod quarantine;
 mod queue;
+mod reports;
 mod scan;
 mod senders;
 mod words;
 
+pub use block::block;
 pub use learn::learn;
 pub use quarantine::quarantine;
 pub use queue::queue;
+pub use reports::reports;
 pub use scan::scan;
 pub use senders::senders;
 

@@ -11,6 +11,10 @@ use ipnet::IpNet;
 use crate::config::parse_duration;
 use crate::roles::Account;
 
+mod held;
+
+pub use held::{BlockAction, QuarantineAction, QuarantineList, ReportsAction, SendersAction};
+
 /// Where the config is if nothing else is said.
 pub const DEFAULT_CONFIG: &str = "/etc/postern/postern.toml";
 
@@ -59,6 +63,12 @@ pub enum Command {
     /// Look at what verdicts hold; let it go, or throw it away.
     #[command(subcommand)]
     Quarantine(QuarantineAction),
+    /// Look at senders from whom nothing is wanted; add some, or let them write again.
+    #[command(subcommand)]
+    Block(BlockAction),
+    /// Look at users' reports that are held; say who is right.
+    #[command(subcommand)]
+    Reports(ReportsAction),
     /// Look at who sends from here; let send who was stopped, or stop somebody.
     #[command(subcommand)]
     Senders(SendersAction),
@@ -254,67 +264,6 @@ pub enum QueueAction {
         /// `on` or `off`.
         #[arg(value_enum)]
         switch: Switch,
-    },
-}
-
-/// `postern quarantine`
-#[derive(Clone, Debug, Subcommand)]
-pub enum QuarantineAction {
-    /// List messages, the oldest first, and why each is held.
-    List(QuarantineList),
-    /// Tell all that is known of one message.
-    Show {
-        /// As `list` names it.
-        id: String,
-    },
-    /// Deliver, and learn as wanted mail.
-    Release {
-        /// As `list` names them.
-        #[arg(required = true, value_name = "ID")]
-        ids: Vec<String>,
-    },
-    /// Throw away.
-    Remove {
-        /// As `list` names them.
-        #[arg(required = true, value_name = "ID")]
-        ids: Vec<String>,
-    },
-}
-
-/// `postern quarantine list`
-#[derive(Clone, Debug, Default, Args)]
-pub struct QuarantineList {
-    /// Only for recipients in this domain, or for this backend.
-    #[arg(long, value_name = "D")]
-    pub domain: Option<String>,
-    /// At most so many [default: 100, at most 1000].
-    #[arg(long, value_name = "N")]
-    pub last: Option<usize>,
-}
-
-/// `postern senders`
-#[derive(Clone, Debug, Subcommand)]
-pub enum SendersAction {
-    /// List those that look taken over, then those with most recipients within a day.
-    List {
-        /// At most so many [default: 50, at most 1000].
-        #[arg(long, value_name = "N")]
-        last: Option<usize>,
-    },
-    /// Let a sender send again that looked taken over; what was counted of it is forgotten.
-    Release {
-        /// The user's name or the address, as `list` names it.
-        #[arg(value_name = "ADDRESS")]
-        sender: String,
-        /// Deliver what is held of it, too.
-        #[arg(long)]
-        with_mail: bool,
-    },
-    /// Hold all mail of a sender until it is released, whatever it looks like.
-    Stop {
-        /// The user's name or the address.
-        #[arg(value_name = "ADDRESS")]
-        sender: String,
     },
 }
 

@@ -56,6 +56,8 @@ async fn perform(line: &CommandLine) -> Exit {
         Command::Restore(options) => backup::restore(line, options).await,
         Command::Queue(action) => ask::queue(line, action).await,
         Command::Quarantine(action) => ask::quarantine(line, action).await,
+        Command::Block(action) => ask::block(line, action).await,
+        Command::Reports(action) => ask::reports(line, action).await,
         Command::Senders(action) => ask::senders(line, action).await,
         Command::Scan(options) => ask::scan(line, options).await,
         Command::Learn(options) => ask::learn(line, options).await,

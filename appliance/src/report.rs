@@ -1,14 +1,17 @@
 //! What can be asked about a running Postern, as values: the one source of the status page, the JSON API and the
 //! commands `status` and `trace`, which read the same values back.
 
+mod learning;
 mod live;
 mod queue;
+mod reports;
 mod scan;
 mod senders;
 mod state;
 mod status;
 mod story;
 
+pub use learning::{BlockedSender, LearningDay, LearningState, ReliabilityBin};
 pub use live::{
     ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health,
     ListenerState, Live, RecipientsState, RoleState, RolesState, ServerState, Strain, StrainState,
@@ -17,6 +20,7 @@ pub use live::{
 pub use queue::{
     AGES, FolderCount, QueueDestination, QueueDomain, QueueState, QueuedMessage, QueuedRecipient,
 };
+pub use reports::HeldReport;
 pub use scan::{
     CheckResult, LearnOrder, Lesson, NotJudging, Otherwise, ScanOrder, Scanned, Share, Taught, Why,
 };

@@ -27,6 +27,7 @@ mod roles;
 mod smuggling;
 mod soak;
 mod submission;
+mod taken_over;
 mod through;
 mod tls;
 mod viruses;

@@ -333,7 +333,7 @@ pub(super) fn verdicts(verdicts: &[Count]) -> Markup {
                     }
                 }
             }
-            p.note { a href="/quarantine" { "What is held" } " · " a href="/senders" { "Who sends" } }
+            p.note { a href="/quarantine" { "What is held" } " · " a href="/reports" { "Reports that are held" } " · " a href="/senders" { "Who sends" } }
         },
     )
 }

@@ -11,9 +11,10 @@ use tokio::sync::oneshot;
 use super::{Desk, serve};
 use crate::recorder::{Recording, samples};
 use crate::report::{
-    ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health,
-    LearnOrder, Lesson, ListenerState, Live, NotJudging, QueueState, RoleState, RolesState, ScanOrder,
-    Scanned, SenderState, ServerState, Status, Strain, StrainState, VerifyingState,
+    ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateSource, CertificateState,
+    Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging, QueueState,
+    RoleState, RolesState, ScanOrder, Scanned, SenderState, ServerState, Status, Strain, StrainState,
+    VerifyingState,
 };
 
 /// An engine with two backends, one of whose servers is down.
@@ -93,6 +94,25 @@ impl Live for FakeEngine {
         Box::pin(async { Err(NotJudging::Off) })
     }
 
+    fn learning(&self) -> LearningState {
+        LearningState::default()
+    }
+
+    fn blocked(&self) -> Vec<BlockedSender> {
+        vec![BlockedSender { entry: "spam.example".to_owned(), since: 1_795_288_000 }]
+    }
+
+    fn block(&self, entry: String) -> Asking<bool> {
+        let done = if entry == "nonsense" { Err(NotJudging::Wrong("no address")) } else { Ok(true) };
+        Box::pin(std::future::ready(done))
+    }
+
+    fn unblock(&self, entry: String) -> Asking<bool> {
+        Box::pin(std::future::ready(Ok(entry == "spam.example")))
+    }
+
+    fn was_reported(&self, _: smtp::TransactionId) {}
+
     fn senders(&self, _: usize) -> Vec<SenderState> {
         vec![sender("ann@example.net", true), sender("news@example.net", false)]
     }
@@ -111,6 +131,23 @@ impl Live for FakeEngine {
 
     fn sender_of(&self, _: smtp::TransactionId) -> Option<String> {
         None
+    }
+
+    fn held_reports(&self, _: usize) -> Asking<Vec<HeldReport>> {
+        let report = HeldReport {
+            id: "00c0ffee".to_owned(),
+            reporter: "<b>@example.net".to_owned(),
+            says: "ham".to_owned(),
+            transaction: "6GZZ106S00007.2".to_owned(),
+            at: 1_795_288_000,
+            weight: 1.0,
+            against: 2,
+        };
+        Box::pin(std::future::ready(Ok(vec![report])))
+    }
+
+    fn settle_report(&self, id: String, _: bool) -> Asking<bool> {
+        Box::pin(std::future::ready(Ok(id == "00c0ffee")))
     }
 
     fn was_released(&self, _: smtp::TransactionId) {}

@@ -15,9 +15,9 @@ use super::arming::Arming;
 use super::judging::Court;
 use super::remembering::Remembering;
 use crate::report::{
-    ArmingState, Asking, AuthorityState, BackendState, CertificateState, Health, LearnOrder, Lesson,
-    ListenerState, Live, NotJudging, QueueState, RecipientsState, RolesState, ScanOrder, Scanned,
-    SenderState, ServerState, StrainState, VerifyingState, Writing,
+    ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateState, Health, HeldReport,
+    LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging, QueueState, RecipientsState,
+    RolesState, ScanOrder, Scanned, SenderState, ServerState, StrainState, VerifyingState, Writing,
 };
 use crate::roles::Roles;
 
@@ -113,6 +113,30 @@ impl Live for Present {
         })
     }
 
+    fn learning(&self) -> LearningState {
+        self.court.get().map(|court| court.learning()).unwrap_or_default()
+    }
+
+    fn blocked(&self) -> Vec<BlockedSender> {
+        self.court.get().map(|court| court.blocked()).unwrap_or_default()
+    }
+
+    fn block(&self, entry: String) -> Asking<bool> {
+        let court = self.court.get().cloned();
+        Box::pin(async move { court.ok_or(NotJudging::Off)?.block(&entry).await })
+    }
+
+    fn unblock(&self, entry: String) -> Asking<bool> {
+        let court = self.court.get().cloned();
+        Box::pin(async move { court.ok_or(NotJudging::Off)?.unblock(&entry).await })
+    }
+
+    fn was_reported(&self, transaction: smtp::TransactionId) {
+        if let Some(court) = self.court.get() {
+            court.was_reported(transaction);
+        }
+    }
+
     fn senders(&self, most: usize) -> Vec<SenderState> {
         let now = self.clock.now();
         self.court.get().map(|court| court.accounts.list(most, now)).unwrap_or_default()
@@ -133,6 +157,16 @@ impl Live for Present {
 
     fn sender_of(&self, transaction: smtp::TransactionId) -> Option<String> {
         self.court.get()?.accounts.sender_of(transaction)
+    }
+
+    fn held_reports(&self, most: usize) -> Asking<Vec<HeldReport>> {
+        let court = self.court.get().cloned();
+        Box::pin(async move { court.ok_or(NotJudging::Off)?.held_reports(most).await })
+    }
+
+    fn settle_report(&self, id: String, accepts: bool) -> Asking<bool> {
+        let court = self.court.get().cloned();
+        Box::pin(async move { court.ok_or(NotJudging::Off)?.settle_report(&id, accepts).await })
     }
 
     fn was_released(&self, transaction: smtp::TransactionId) {

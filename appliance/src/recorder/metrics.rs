@@ -42,6 +42,7 @@ pub struct Metrics {
     servers_up: Family<ServerLabels, Gauge>,
     certificate_expiry: Family<NameLabel, Gauge>,
     queue: QueueMetrics,
+    senders_taken_over: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -143,6 +144,7 @@ impl Metrics {
             servers_up: Family::default(),
             certificate_expiry: Family::default(),
             queue: QueueMetrics::default(),
+            senders_taken_over: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -184,6 +186,8 @@ impl Metrics {
         let help = "The last second of the certificate's validity, since 1970";
         r.register_with_unit("certificate_expiry", help, Unit::Seconds, self.certificate_expiry.clone());
         self.queue.register(r);
+        let help = "Senders from here that look taken over";
+        r.register("senders_taken_over", help, self.senders_taken_over.clone());
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -285,6 +289,7 @@ impl Metrics {
         // Locked before the gauges are cleared, so that no other look sees them half filled.
         let registry = self.registry();
         self.queue.show(&queue, now);
+        self.senders_taken_over.set(i64::try_from(live.suspects().len()).unwrap_or(i64::MAX));
         self.servers_up.clear();
         for backend in live.backends() {
             for server in backend.servers {

@@ -7,7 +7,9 @@ use std::pin::Pin;
 use serde::{Deserialize, Serialize};
 use store::StoreError;
 
+use super::learning::{BlockedSender, LearningState};
 use super::queue::QueueState;
+use super::reports::HeldReport;
 use super::scan::{LearnOrder, Lesson, NotJudging, ScanOrder, Scanned};
 use super::senders::SenderState;
 
@@ -45,6 +47,16 @@ pub trait Live: Send + Sync + 'static {
     fn scan(&self, order: ScanOrder) -> Asking<Scanned>;
     /// Learns a message that somebody hands in.
     fn learn(&self, class: judge::Class, order: LearnOrder) -> Asking<Lesson>;
+    /// How the classifier does.
+    fn learning(&self) -> LearningState;
+    /// From whom a person wants nothing more.
+    fn blocked(&self) -> Vec<BlockedSender>;
+    /// Nothing more from an address or a domain. Whether it is new.
+    fn block(&self, entry: String) -> Asking<bool>;
+    /// It may write again. Whether it was blocked.
+    fn unblock(&self, entry: String) -> Asking<bool>;
+    /// A person says that what the quarantine holds is spam: whoever learns may learn from it.
+    fn was_reported(&self, transaction: smtp::TransactionId);
     /// Who sends from here: those that look taken over, then those with most recipients; at most so many.
     fn senders(&self, most: usize) -> Vec<SenderState>;
     /// Those of them that look taken over; asked often.
@@ -55,6 +67,10 @@ pub trait Live: Send + Sync + 'static {
     fn stop_sender(&self, name: &str) -> bool;
     /// Who sent a message, where that is known.
     fn sender_of(&self, transaction: smtp::TransactionId) -> Option<String>;
+    /// Reports of users that wait for a person, the oldest first; at most so many.
+    fn held_reports(&self, most: usize) -> Asking<Vec<HeldReport>>;
+    /// A person's word about one of them: it is believed, or thrown away. Whether there is one of that name.
+    fn settle_report(&self, id: String, accepts: bool) -> Asking<bool>;
     /// A person let this message out of the quarantine: whoever learns may learn from it.
     fn was_released(&self, transaction: smtp::TransactionId);
     /// Writes all that the store has into a file of the state folder, for a backup; how many records there are. Takes as long as

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::learning::LearningState;
 use super::live::{
     ArmingState, AuthorityState, BackendState, CertificateState, ListenerState, RolesState, StrainState,
     VerifyingState,
@@ -51,6 +52,9 @@ pub struct Status {
     /// What waits.
     #[serde(default)]
     pub queue: QueueState,
+    /// How the classifier does.
+    #[serde(default)]
+    pub learning: LearningState,
     /// The processes that Postern is made of.
     pub roles: RolesState,
     /// Client networks whose mail came without forward secrecy, most sessions first.

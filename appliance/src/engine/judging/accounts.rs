@@ -22,7 +22,8 @@ use store::Store;
 use tokio::sync::Notify;
 
 pub(super) use self::linked::came_by;
-use self::linked::{Link, Links, Met};
+use self::linked::{Link, Links, Met, Seen};
+pub(super) use self::record::Reading;
 use self::signals::{CASE, Signal, signals};
 pub(super) use self::telling::Teller;
 use super::peers::Peers;
@@ -182,6 +183,8 @@ pub(super) struct Sent<'a> {
     /// Where its content was judged.
     pub(super) probability: Option<f64>,
     pub(super) subject: &'a str,
+    /// By which it is known when it is sent again; empty where it has none.
+    pub(super) message_id: &'a str,
 }
 
 /// All senders.
@@ -199,6 +202,7 @@ struct State {
     /// Whom people here have written to.
     met: Met,
     links: Links,
+    seen: Seen,
     /// What the store has otherwise.
     changed: HashSet<Account>,
     /// Since when all this is known, in seconds since 1970.
@@ -227,6 +231,14 @@ impl Accounts {
 
     /// What the record tells of a message that is over.
     pub(super) fn went(&self, event: &::record::Event, now: Duration) {
+        let is_of_interest = match event {
+            ::record::Event::Transaction(one) => one.direction == ::record::Direction::Outbound,
+            ::record::Event::Afterwards(one) => one.step == ::record::Step::Refused,
+            ::record::Event::Session(_) | ::record::Event::LegFailed(_) => false,
+        };
+        if !is_of_interest {
+            return;
+        }
         let mut state = self.state();
         state.went(event, now);
         if state.has_news() {
@@ -283,9 +295,10 @@ impl State {
         let limits = Arc::clone(&self.limits);
         let message = sent.message;
         let path = &message.envelope.mail.reverse_path;
-        let link = sent.came_by.and_then(|id| self.links.follow(id, path, message.recipients.len()));
-        let account = match (&link, &message.user) {
-            (Some((account, _)), _) => Some(account.clone()),
+        let submission = sent.came_by.filter(|id| self.links.is_of(*id, path));
+        let submitter = submission.and_then(|id| self.links.get(id)).map(|link| link.account.clone());
+        let account = match (submitter, &message.user) {
+            (Some(account), _) => Some(account),
             (None, Some(user)) => Some(Account::user(user)),
             (None, None) => Account::address(path),
         };
@@ -294,17 +307,19 @@ impl State {
         if limits.exempts(client, path, &account) {
             return Conduct::Fine;
         }
-        // Of what was counted when it was submitted, only what has come to it since is new: the members of a list.
-        let counted = link.map_or(0, |(_, counted)| counted);
-        let count = self.count(message, counted, &limits);
+        // What the server tries again, and what was counted when it was submitted, is not new.
+        let fresh: Vec<&str> =
+            recipients(message).filter(|recipient| self.seen.is_new(sent.message_id, recipient)).collect();
+        let counted = submission.map_or(0, |id| self.links.take(id, fresh.len()));
+        let count = self.count(&fresh[counted.min(fresh.len())..], submission.is_none(), &limits);
         let handed_in = if message.authenticated { message.recipients.len() } else { 0 };
-        let link = Link::new(account.clone(), path, handed_in, now);
-        self.links.insert(message.transaction, link);
+        self.links
+            .insert(message.transaction, Link::new(account.clone(), path, handed_in, now).of(submission));
         let record = self.record(&account, now);
-        record.add(count, now);
-        record.add_samples(sent.subject, client);
-        if let Some(probability) = sent.probability {
-            record.add_content(probability);
+        if !fresh.is_empty() {
+            record.add(count, now);
+            record.add_samples(sent.subject, client);
+            sent.probability.into_iter().for_each(|probability| record.add_content(probability));
         }
         let conduct = self.conduct(&account, now);
         if !matches!(conduct, Conduct::Suspect(_) | Conduct::Stopped(_)) {
@@ -334,18 +349,15 @@ impl State {
         }
     }
 
-    fn count(&self, message: &Message, counted: usize, limits: &Limits) -> Count {
-        let named = recipients(message).skip(counted).filter(|path| !limits.is_own(path));
-        let mut count = Count { messages: 1, ..Count::default() };
-        for path in named {
+    fn count(&self, named: &[&str], is_a_message: bool, limits: &Limits) -> Count {
+        let messages = u32::from(is_a_message && !named.is_empty());
+        let mut count = Count { messages, ..Count::default() };
+        count.recipients = u32::try_from(named.len()).unwrap_or(u32::MAX);
+        for path in named.iter().filter(|path| !limits.is_own(path)) {
             count.looked_up = count.looked_up.saturating_add(1);
             count.strangers = count.strangers.saturating_add(u32::from(!self.met.knows(path)));
         }
-        let recipients = message.recipients.len().saturating_sub(counted);
-        if counted > 0 {
-            count.messages = 0;
-        }
-        Count { recipients: u32::try_from(recipients).unwrap_or(u32::MAX), ..count }
+        count
     }
 
     fn meet(&mut self, message: &Message, limits: &Limits, now: Duration) {
@@ -387,27 +399,39 @@ impl State {
     }
 
     /// Whose recipients were refused by their servers, and how many.
-    fn refused(&self, event: &::record::Event) -> Option<(Account, Count)> {
+    fn refused(&mut self, event: &::record::Event) -> Option<(Account, Count)> {
         match event {
-            ::record::Event::Transaction(one) => {
-                let is_out = one.direction == ::record::Direction::Outbound && !one.authenticated;
-                let known = self.links.get(one.id).map(|link| link.account.clone());
-                let account = known.or_else(|| match one.reverse_path.is_empty() {
-                    true => None,
-                    false => Some(Account::Address(bounded(&one.reverse_path))),
-                });
-                let refused = linked::refused_at_once(one, &self.limits.own);
-                // Whom a server did not take at RCPT the judge has not seen.
-                let count =
-                    Count { recipients: refused.0, refused: refused.0 + refused.1, ..Count::default() };
-                account.filter(|_| is_out && count.refused > 0).map(|account| (account, count))
-            }
+            ::record::Event::Transaction(one) => self.refused_at_once(one),
             ::record::Event::Afterwards(one) if one.step == ::record::Step::Refused => {
                 let link = self.links.get(one.transaction)?;
                 let count = Count { refused: one.recipients_in_all.max(1), ..Count::default() };
                 Some((link.account.clone(), count))
             }
             _ => None,
+        }
+    }
+
+    fn refused_at_once(&mut self, one: &::record::Transaction) -> Option<(Account, Count)> {
+        let (named, whole) = linked::refused_at_once(one, &self.limits.own);
+        let is_out = one.direction == ::record::Direction::Outbound && !one.authenticated;
+        if !is_out || named + whole == 0 {
+            return None;
+        }
+        // Whom a server does not take at RCPT the judge has not seen: it is counted now, but where it was when it was submitted.
+        let refused = Count { refused: named.saturating_add(whole), ..Count::default() };
+        if let Some(link) = self.links.get(one.id).cloned() {
+            let taken =
+                link.submission.map_or(0, |id| self.links.take(id, usize::try_from(named).unwrap_or(0)));
+            let recipients = named.saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
+            return Some((link.account, Count { recipients, ..refused }));
+        }
+        // Nobody was taken, so that there was no content by which the submission is known.
+        let address = Account::Address(bounded(&one.reverse_path));
+        let twin = address.twin();
+        match (one.reverse_path.is_empty(), self.records.contains_key(&twin)) {
+            (true, _) => None,
+            (false, true) => Some((twin, refused)),
+            (false, false) => Some((address, Count { recipients: named, ..refused })),
         }
     }
 

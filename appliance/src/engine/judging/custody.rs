@@ -12,7 +12,7 @@ use super::sitting::{Found, Rules};
 impl Rules {
     /// A user hands a message in. Its content is judged on its way out; whether the user may send is known already.
     pub(super) fn submitted(&self, case: &Case) -> Judgement {
-        let sent = Sent { message: case, came_by: None, probability: None, subject: "" };
+        let sent = Sent { message: case, came_by: None, probability: None, subject: "", message_id: "" };
         let words = match self.court.accounts.sent(&sent, self.court.clock.now()) {
             Conduct::Stopped(words) => words,
             Conduct::Fine | Conduct::Odd(_) | Conduct::Suspect(_) => {
@@ -53,6 +53,7 @@ impl Rules {
             came_by: found.came_by,
             probability: is_scored.then_some(weighed.probability),
             subject: found.content.as_ref().map_or("", |content| &content.subject),
+            message_id: found.content.as_ref().map_or("", |content| &content.message_id),
         };
         found.conduct = self.court.accounts.sent(&sent, self.court.clock.now());
         let check = match &found.conduct {

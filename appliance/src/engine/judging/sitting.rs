@@ -24,6 +24,7 @@ use super::kept::{AtOnce, Judged};
 use super::lists::{self, Lists, Said};
 use super::peers::Peers;
 use super::phishing::{self, Known};
+use super::reports::kind;
 use super::viruses::{self, Viruses};
 use super::{Court, attachments};
 use crate::config::{self, Action, Config};
@@ -380,7 +381,8 @@ impl Rules {
         let author = author.map_or("", |author| author.mailbox.as_str());
         let (client, sender) = (case.client.address.ip(), &case.envelope.mail.reverse_path);
         if case.direction == Direction::Inbound {
-            if let Some(entry) = self.block.names(client, sender, author) {
+            let blocked = self.block.names(client, sender, author);
+            if let Some(entry) = blocked.or_else(|| self.court.blocked.names(sender, author)) {
                 demand("block", entry, judge::Verdict::Reject);
             } else if let Some(entry) = self.allow.proves(client, (sender, author), found.findings.as_ref())
                 && !case.trapped
@@ -492,8 +494,9 @@ impl Rules {
             (_, Direction::Outbound, _) => AtOnce::Nothing,
             (_, Direction::Inbound, _) => AtOnce::Own(score),
         };
+        let kind = found.content.as_ref().map(kind).unwrap_or_default();
         let message_id = found.content.map(|content| content.message_id).unwrap_or_default();
-        self.court.kept.keep(Judged { transaction: case.transaction, features, message_id, lesson });
+        self.court.kept.keep(Judged { transaction: case.transaction, features, message_id, kind, lesson });
     }
 }
 

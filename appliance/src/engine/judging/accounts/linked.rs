@@ -20,6 +20,8 @@ const MOST_MET: usize = 300_000;
 const KEEP_MET: u32 = 365;
 /// Who is known is noted anew so seldom, in days.
 const AGAIN: u32 = 30;
+/// Messages and recipients that are known again when they are tried again.
+const MOST_SEEN: usize = 100_000;
 /// Octets of a header in which the field of Postern's own is looked for.
 const MAX_HEADER: usize = 64 << 10;
 
@@ -33,12 +35,19 @@ pub(super) struct Link {
     left: u32,
     /// In seconds since 1970.
     at: u64,
+    /// Of a message on its way out: the submission that it came by. Of interest until its transaction is over, and not stored.
+    pub(super) submission: Option<TransactionId>,
 }
 
 impl Link {
     pub(super) fn new(account: Account, path: &ReversePath, left: usize, now: Duration) -> Self {
         let left = u32::try_from(left).unwrap_or(u32::MAX);
-        Self { account, path: digest(path.as_str()), left, at: now.as_secs() }
+        Self { account, path: digest(path.as_str()), left, at: now.as_secs(), submission: None }
+    }
+
+    /// The same, of a message that came by a submission.
+    pub(super) fn of(self, submission: Option<TransactionId>) -> Self {
+        Self { submission, ..self }
     }
 
     pub(super) fn to_bytes(&self) -> Vec<u8> {
@@ -52,7 +61,7 @@ impl Link {
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let mut from = Reading(bytes);
         let (at, path, left) = (from.long()?, from.long()?, from.number()?);
-        Some(Self { account: account_of(from.0)?, path, left, at })
+        Some(Self { account: account_of(from.0)?, path, left, at, submission: None })
     }
 }
 
@@ -96,18 +105,20 @@ impl Links {
         }
     }
 
-    /// Of the submission that a message came by: whose it was, and how many of its recipients were counted then.
-    pub(super) fn follow(
-        &mut self,
-        id: TransactionId,
-        path: &ReversePath,
-        recipients: usize,
-    ) -> Option<(Account, usize)> {
-        let link = self.all.get_mut(&id).filter(|link| link.path == digest(path.as_str()))?;
+    /// Whether a submission is known, and of the same sender by its envelope.
+    pub(super) fn is_of(&self, id: TransactionId, path: &ReversePath) -> bool {
+        self.all.get(&id).is_some_and(|link| link.path == digest(path.as_str()))
+    }
+
+    /// So many recipients of a submission are on their way out; how many of them were counted when it was submitted.
+    pub(super) fn take(&mut self, id: TransactionId, recipients: usize) -> usize {
+        let Some(link) = self.all.get_mut(&id) else { return 0 };
         let counted = link.left.min(u32::try_from(recipients).unwrap_or(u32::MAX));
         link.left -= counted;
-        self.changed.insert(id);
-        Some((link.account.clone(), usize::try_from(counted).unwrap_or_default()))
+        if counted > 0 {
+            self.changed.insert(id);
+        }
+        usize::try_from(counted).unwrap_or_default()
     }
 
     pub(super) fn forget_old(&mut self, now: Duration) {
@@ -127,6 +138,34 @@ impl Links {
             self.all.remove(&first);
             self.changed.insert(first);
         }
+    }
+}
+
+/// Messages and their recipients that have gone out of late, so that a server which tries again is not taken for one that sends more.
+#[derive(Default)]
+pub(super) struct Seen {
+    all: HashSet<u64>,
+    /// The oldest first.
+    order: VecDeque<u64>,
+}
+
+impl Seen {
+    /// Whether a message is on its way to a recipient for the first time; one without an identifier always is.
+    pub(super) fn is_new(&mut self, message_id: &str, recipient: &str) -> bool {
+        if message_id.is_empty() {
+            return true;
+        }
+        let key = digest(&format!("{message_id} {recipient}"));
+        let is_new = self.all.insert(key);
+        if is_new {
+            self.order.push_back(key);
+        }
+        if self.order.len() > MOST_SEEN
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.all.remove(&oldest);
+        }
+        is_new
     }
 }
 
@@ -261,12 +300,11 @@ mod tests {
     #[test]
     fn recipients_count_once_and_another_sender_is_another() {
         let (mut links, ann) = (Links::default(), Account::user("ann"));
-        links.insert(id(1), Link::new(ann.clone(), &path("ann@x.test"), 3, NOW));
-        assert_eq!(links.follow(id(1), &path("list@x.test"), 500), None);
-        assert_eq!(links.follow(id(1), &path("Ann@x.test"), 2), Some((ann.clone(), 2)));
-        assert_eq!(links.follow(id(1), &path("ann@x.test"), 2), Some((ann.clone(), 1)));
-        assert_eq!(links.follow(id(1), &path("ann@x.test"), 2), Some((ann, 0)));
-        assert_eq!(links.follow(id(2), &path("ann@x.test"), 2), None);
+        links.insert(id(1), Link::new(ann, &path("ann@x.test"), 3, NOW));
+        assert!(!links.is_of(id(1), &path("list@x.test")) && links.is_of(id(1), &path("Ann@x.test")));
+        assert!(!links.is_of(id(2), &path("ann@x.test")));
+        assert_eq!([(); 3].map(|()| links.take(id(1), 2)), [2, 1, 0]);
+        assert_eq!(links.take(id(2), 2), 0);
         links.forget_old(NOW + KEEP_LINKS + Duration::from_secs(1));
         assert_eq!(links.get(id(1)), None);
     }
@@ -279,6 +317,20 @@ mod tests {
         }
         assert_eq!(Link::from_bytes(&[0xff; 30]), None);
         assert_eq!(account_of(b""), None);
+    }
+
+    #[test]
+    fn what_is_tried_again_is_known_again() {
+        let mut seen = Seen::default();
+        assert!(
+            seen.is_new("1@x", "a@x.test")
+                && seen.is_new("1@x", "b@x.test")
+                && seen.is_new("2@x", "a@x.test")
+        );
+        assert!(!seen.is_new("1@x", "a@x.test"));
+        assert!(seen.is_new("", "a@x.test") && seen.is_new("", "a@x.test"));
+        (0..MOST_SEEN).for_each(|number| assert!(seen.is_new(&number.to_string(), "c@x.test")));
+        assert!(seen.is_new("1@x", "a@x.test"), "there is a bound");
     }
 
     #[test]

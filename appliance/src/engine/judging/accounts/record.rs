@@ -267,24 +267,24 @@ impl Record {
 }
 
 /// Numbers one after the other.
-pub(super) struct Reading<'a>(pub(super) &'a [u8]);
+pub(in super::super) struct Reading<'a>(pub(in super::super) &'a [u8]);
 
 impl<'a> Reading<'a> {
-    pub(super) fn octets(&mut self, length: usize) -> Option<&'a [u8]> {
+    pub(in super::super) fn octets(&mut self, length: usize) -> Option<&'a [u8]> {
         let (octets, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
         Some(octets)
     }
 
-    pub(super) fn octet(&mut self) -> Option<u8> {
+    pub(in super::super) fn octet(&mut self) -> Option<u8> {
         self.octets(1).map(|octets| octets[0])
     }
 
-    pub(super) fn number(&mut self) -> Option<u32> {
+    pub(in super::super) fn number(&mut self) -> Option<u32> {
         self.octets(4)?.try_into().ok().map(u32::from_be_bytes)
     }
 
-    pub(super) fn long(&mut self) -> Option<u64> {
+    pub(in super::super) fn long(&mut self) -> Option<u64> {
         self.octets(8)?.try_into().ok().map(u64::from_be_bytes)
     }
 }

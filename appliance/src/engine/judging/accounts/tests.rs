@@ -46,7 +46,7 @@ fn message(number: u32, from: &str, first: usize, recipients: usize, user: Optio
 }
 
 fn send(state: &mut State, message: &Message, came_by: Option<TransactionId>) -> Conduct {
-    state.sent(&Sent { message, came_by, probability: Some(0.1), subject: "x" }, NOW)
+    state.sent(&Sent { message, came_by, probability: Some(0.1), subject: "x", message_id: "" }, NOW)
 }
 
 #[test]
@@ -87,6 +87,47 @@ fn what_was_submitted_counts_once_and_the_members_of_a_list_are_the_lists() {
     // Names a submission that is not its own.
     send(&mut state, &message(4, "ann@own.test", 300, 20, None), Some(id(1)));
     assert_eq!(state.records[&ann].within(1).recipients, 50);
+}
+
+#[test]
+fn what_a_server_tries_again_is_sent_once_and_whom_nobody_took_is_counted_once() {
+    let mut state = state(true);
+    send(&mut state, &message(1, "ann@own.test", 0, 30, Some("ann")), None);
+    for number in 2..9 {
+        let message = message(number, "ann@own.test", 0, 20, None);
+        let sent = Sent {
+            message: &message,
+            came_by: Some(id(1)),
+            probability: Some(0.1),
+            subject: "",
+            message_id: "1@x",
+        };
+        state.sent(&sent, NOW);
+    }
+    let refused = refusals(2, 10);
+    state.went(&refused, NOW);
+    let count = state.records[&Account::user("ann")].within(1);
+    assert_eq!((count.recipients, count.refused), (30, 10));
+}
+
+#[test]
+fn refusals_of_all_recipients_are_the_users_of_that_name() {
+    let mut state = state(true);
+    send(&mut state, &message(1, "ann@own.test", 0, 30, Some("ann@own.test")), None);
+    state.went(&refusals(2, 30), NOW);
+    let count = state.records[&Account::user("ann@own.test")].within(1);
+    assert_eq!((count.recipients, count.refused), (30, 30));
+}
+
+/// A transaction from ann@own.test, so many of whose recipients were refused.
+fn refusals(number: u32, recipients: usize) -> ::record::Event {
+    let mut one = crate::recorder::samples::transaction(1);
+    (one.id, one.direction, one.authenticated) = (id(number), Direction::Outbound, false);
+    (one.reverse_path, one.groups) = ("ann@own.test".into(), Vec::new());
+    let refused = crate::recorder::samples::reply(550, "no such user");
+    let one_of = ::record::RecipientOutcome { address: "x@elsewhere.test".into(), reply: Some(refused) };
+    one.recipients = vec![one_of; recipients];
+    ::record::Event::Transaction(Box::new(one))
 }
 
 #[test]
@@ -183,7 +224,7 @@ async fn what_is_known_is_there_after_a_restart() {
     let limits = Limits { own: vec!["own.test".into()], ..Limits::default() };
     accounts.limits_are(limits.clone());
     let message = message(1, "ann@own.test", 0, 400, None);
-    let sent = Sent { message: &message, came_by: None, probability: None, subject: "" };
+    let sent = Sent { message: &message, came_by: None, probability: None, subject: "", message_id: "" };
     assert!(matches!(accounts.sent(&sent, NOW), Conduct::Stopped(_)));
     accounts.put_away().await.unwrap();
     let again = Accounts::open(store.clone(), NOW).await;
