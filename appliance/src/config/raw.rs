@@ -305,6 +305,7 @@ pub(super) struct RawJudge {
     pub(super) report_spam: Text,
     pub(super) report_ham: Text,
     pub(super) quarantine_for: Text,
+    pub(super) trusted_sealers: Texts,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -211,6 +211,7 @@ fn judge(raw: &RawJudge, reading: &mut Reading<'_, '_>) -> Judge {
         report_spam: report_address(&raw.report_spam, "spam@{hostname}", reading),
         report_ham: report_address(&raw.report_ham, "ham@{hostname}", reading),
         quarantine_for: reading.duration(&raw.quarantine_for, Duration::from_secs(30 * 86_400)),
+        trusted_sealers: reading.domains(&raw.trusted_sealers),
     }
 }
 

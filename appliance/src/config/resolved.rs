@@ -356,6 +356,8 @@ pub struct Judge {
     pub report_ham: String,
     /// How long what is held waits for a person.
     pub quarantine_for: Duration,
+    /// Domains whose seals (ARC, RFC 8617) are believed: what passed DMARC with them passes here.
+    pub trusted_sealers: Vec<Domain>,
 }
 
 /// Where clamd listens.

@@ -1,7 +1,7 @@
 //! ARC (RFC 8617): what those who passed a message on found when they had it, sealed one over the other. A chain that holds says that
 //! nobody has changed what the sealers said; whether they are to be believed is the reader's business.
 
-use mail_auth::{ArcOutput, DkimResult};
+use mail_auth::{ArcOutput, AuthenticatedMessage, DkimResult};
 
 use crate::result::Verdict;
 
@@ -62,6 +62,55 @@ impl Chain {
     }
 }
 
+/// Whether the fields of a chain are as RFC 8617 §4.1 wants them, as far as mail-auth does not see to it: as many of each kind, every tag
+/// that has to be there once and none that must not, no signature by SHA-1, and no seal that a signature covers.
+pub(crate) fn is_well_formed(message: &AuthenticatedMessage<'_>) -> bool {
+    let (seals, signatures) = (&message.as_headers, &message.ams_headers);
+    let number = seals.len();
+    let same = signatures.len() == number && message.aar_headers.len() == number;
+    let seal = |value: &[u8]| {
+        tags(value).is_some_and(|tags| {
+            let all =
+                ["i", "a", "b", "cv", "d", "s"].iter().all(|name| tags.iter().any(|(tag, _)| tag == name));
+            all && is_by_sha256(&tags) && tags.iter().all(|(tag, _)| tag != "h")
+        })
+    };
+    let signature = |value: &[u8]| {
+        tags(value).is_some_and(|tags| {
+            let all = ["i", "a", "b", "bh", "d", "h", "s"]
+                .iter()
+                .all(|name| tags.iter().any(|(tag, _)| tag == name));
+            let covered = tags.iter().find(|(tag, _)| tag == "h").map_or("", |(_, names)| names);
+            let covers_a_seal = covered.split(':').any(|name| name.trim().eq_ignore_ascii_case("arc-seal"));
+            all && is_by_sha256(&tags) && !covers_a_seal
+        })
+    };
+    same && seals.iter().all(|field| seal(field.value))
+        && signatures.iter().all(|field| signature(field.value))
+}
+
+fn is_by_sha256(tags: &[(String, String)]) -> bool {
+    tags.iter().any(|(tag, algorithm)| tag == "a" && algorithm.to_lowercase().ends_with("-sha256"))
+}
+
+/// Names and values of a tag list (RFC 6376 §3.2); `None` of what is none, or names a tag twice.
+pub fn tags(field: &[u8]) -> Option<Vec<(String, String)>> {
+    let text = std::str::from_utf8(field).ok()?;
+    let text = text.trim_end();
+    let mut found: Vec<(String, String)> = Vec::new();
+    for part in text.strip_suffix(';').unwrap_or(text).split(';') {
+        let (name, value) = part.split_once('=')?;
+        let name = name.trim();
+        let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !is_name || found.iter().any(|(known, _)| known == name) {
+            return None;
+        }
+        found.push((name.to_owned(), value.trim().to_owned()));
+    }
+    Some(found)
+}
+
 /// Whether an `ARC-Authentication-Results` field says that DMARC passed (RFC 8601 §2.2). Exactly one word about DMARC counts: of two
 /// nobody knows which is meant.
 pub fn dmarc_passed(field: &[u8]) -> bool {
@@ -71,7 +120,8 @@ pub fn dmarc_passed(field: &[u8]) -> bool {
         let (method, rest) = part.trim().split_once('=')?;
         // A version may follow: `dmarc/1=pass`.
         let name = method.split('/').next()?.trim();
-        name.eq_ignore_ascii_case("dmarc").then(|| rest.trim().split_whitespace().next().unwrap_or_default().to_owned())
+        name.eq_ignore_ascii_case("dmarc")
+            .then(|| rest.trim().split_whitespace().next().unwrap_or_default().to_owned())
     });
     let found: Vec<String> = results.collect();
     matches!(&found[..], [one] if one.eq_ignore_ascii_case("pass"))
@@ -105,7 +155,10 @@ mod tests {
     #[test]
     fn what_a_sealer_found_is_read_and_nothing_that_only_looks_so() {
         for (field, passed) in [
-            ("i=1; lists.example; spf=pass smtp.mfrom=a@x.example; dmarc=pass (p=reject) header.from=x.example", true),
+            (
+                "i=1; lists.example; spf=pass smtp.mfrom=a@x.example; dmarc=pass (p=reject) header.from=x.example",
+                true,
+            ),
             ("i=1; lists.example;\r\n\tDMARC = Pass", true),
             ("i=1; lists.example; dmarc/1=pass", true),
             ("i=1; lists.example; dmarc=fail", false),
@@ -122,10 +175,25 @@ mod tests {
     }
 
     #[test]
+    fn a_tag_list_names_each_tag_once() {
+        let names = |text: &str| {
+            tags(text.as_bytes()).map(|tags| tags.into_iter().map(|(name, _)| name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(" i=1; a = rsa-sha256;\r\n\tb=x=="), Some(vec!["i".into(), "a".into(), "b".into()]));
+        assert_eq!(names("i=1;\r\n"), Some(vec!["i".into()]));
+        for wrong in ["i=1;; a=b", "i=1; i=1", "1=i", "i", "", "i-=1", "=1"] {
+            assert_eq!(names(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
     fn who_vouches_must_be_trusted_and_so_must_all_who_had_it_since() {
         let chain = |seals: &[(&str, bool)]| Chain {
             verdict: Verdict::Pass,
-            seals: seals.iter().map(|(domain, passed)| Seal { domain: (*domain).into(), dmarc_passed: *passed }).collect(),
+            seals: seals
+                .iter()
+                .map(|(domain, passed)| Seal { domain: (*domain).into(), dmarc_passed: *passed })
+                .collect(),
         };
         let trusted = |domain: &str| domain != "stranger.example";
         let vouched = |seals: &[(&str, bool)]| chain(seals).vouched_by(trusted).map(str::to_owned);

@@ -58,6 +58,8 @@ pub(super) struct Rules {
     viruses: Option<Viruses>,
     lists: Arc<Lists>,
     attachments: config::Attachments,
+    /// Whose seals (ARC) are believed.
+    sealers: Vec<String>,
     /// Zero: everybody is taken at once.
     greylist: Duration,
     /// Domains of the backends, as somebody registered them.
@@ -109,6 +111,7 @@ impl Sitting {
             lists: Arc::new(Lists::new(&judge.dnsbl, names.clone())),
             own_domains: own_domains(config),
             attachments: judge.attachments.clone(),
+            sealers: judge.trusted_sealers.iter().map(|sealer| sealer.as_str().to_lowercase()).collect(),
             greylist: judge.greylist,
             names,
             viruses: judge.clamd.as_ref().map(Viruses::new),
@@ -362,7 +365,7 @@ impl Rules {
             helo: &case.client.helo,
             reverse_path: &case.envelope.mail.reverse_path,
         };
-        Ok(Findings::gather(authenticator, sender, message, deadline).await)
+        Ok(Findings::gather(authenticator, sender, message, &self.sealers, deadline).await)
     }
 
     /// What needs no weighing: the test string, traps, the administrator's lists.
