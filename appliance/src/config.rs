@@ -39,7 +39,7 @@ pub use problem::{ConfigError, Problem};
 pub use resolved::{
     Acme, Admin, Backend, CertificateFiles, Clamd, Config, Directory, DkimSigning, DnsList, DnsUpdate,
     ExternalAccount, Http, Judge, Limits, Listener, Log, Network, OnFailures, Outbound, Queue, Recipients,
-    Relay, Resolver, Senders, StoreEngine, Throttle, Tls, Tsig,
+    Relay, Resolver, Rule, Senders, StoreEngine, Throttle, Tls, Tsig,
 };
 pub use secret::Secret;
 pub(crate) use units::duration as parse_duration;

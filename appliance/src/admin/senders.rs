@@ -7,7 +7,7 @@ use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
-use spool::{EntryId, Folder};
+use spool::Folder;
 
 use super::answers::{No, Office, html};
 use super::desk::Desk;
@@ -99,19 +99,23 @@ async fn carry_out(desk: &Desk, verb: &str, named: Named) -> Result<Done, No> {
     Ok(Done { sender, released })
 }
 
-/// What the quarantine has of a sender.
+/// What the quarantine has of a sender: by what is known of the message, else by its envelope.
 async fn release_mail(desk: &Desk, sender: &str) -> Result<usize, No> {
     let spool = desk.queue().spool();
-    let is_of = |id: &EntryId| {
-        let entry = spool.entry(*id);
-        entry.and_then(|entry| desk.live().sender_of(entry.transaction)).is_some_and(|name| name == sender)
-    };
-    let ids: Vec<String> = spool
-        .select(Some(Folder::Quarantine), None)
-        .iter()
-        .filter(|id| is_of(id))
-        .map(ToString::to_string)
-        .collect();
+    let mut ids = Vec::new();
+    for id in spool.select(Some(Folder::Quarantine), None) {
+        let Some(entry) = spool.entry(id) else { continue };
+        let is_its = match desk.live().sender_of(entry.transaction) {
+            Some(name) => name == sender,
+            None => queue::one(desk, &id.to_string()).await.is_ok_and(|held| {
+                let is_from_here = ["inside", "authenticated"].contains(&held.sender.as_str());
+                is_from_here && held.from.to_lowercase() == sender
+            }),
+        };
+        if is_its {
+            ids.push(id.to_string());
+        }
+    }
     if ids.is_empty() {
         return Ok(0);
     }

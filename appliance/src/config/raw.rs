@@ -306,6 +306,7 @@ pub(super) struct RawJudge {
     pub(super) report_ham: Text,
     pub(super) quarantine_for: Text,
     pub(super) trusted_sealers: Texts,
+    pub(super) rules: Option<Vec<Spanned<RawRule>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -322,6 +323,17 @@ pub(super) struct RawOnFailure {
     pub(super) auth: Option<OnFailure>,
     pub(super) virus: Option<OnFailure>,
     pub(super) content: Option<OnFailure>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRule {
+    pub(super) domains: Texts,
+    pub(super) recipients: Texts,
+    pub(super) tag: Option<Spanned<f64>>,
+    pub(super) quarantine: Option<Spanned<f64>>,
+    pub(super) reject: Option<Spanned<f64>>,
+    pub(super) action: Option<Action>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -15,7 +15,7 @@ use super::raw::{
 };
 use super::resolved::{
     Acme, Clamd, DkimSigning, DnsList, DnsUpdate, ExternalAccount, Http, Judge, Log, OnFailures, Outbound,
-    Queue, Relay, Resolver, Senders, StoreEngine, Throttle, Tsig,
+    Queue, Relay, Resolver, Rule, Senders, StoreEngine, Throttle, Tsig,
 };
 use super::resolver::{Reading, mail_address};
 
@@ -182,12 +182,8 @@ fn judge(raw: &RawJudge, reading: &mut Reading<'_, '_>) -> Judge {
     let (tag, quarantine) =
         (probability(&raw.tag, 0.80, reading), probability(&raw.quarantine, 0.95, reading));
     let reject = probability(&raw.reject, 0.999, reading);
-    if !(tag <= quarantine && quarantine <= reject) {
-        let written = raw.reject.as_ref().or(raw.quarantine.as_ref()).or(raw.tag.as_ref());
-        let place = written.map(Spanned::span).unwrap_or_default();
-        let wrong = format!("tag {tag}, quarantine {quarantine} and reject {reject} are out of order");
-        reading.problems.add(&place, wrong, "tag <= quarantine <= reject");
-    }
+    let written = raw.reject.as_ref().or(raw.quarantine.as_ref()).or(raw.tag.as_ref());
+    in_order((tag, quarantine, reject), written.map(Spanned::span), reading);
     let failure = &raw.on_failure;
     Judge {
         enabled: raw.enabled.unwrap_or(true),
@@ -212,7 +208,52 @@ fn judge(raw: &RawJudge, reading: &mut Reading<'_, '_>) -> Judge {
         report_ham: report_address(&raw.report_ham, "ham@{hostname}", reading),
         quarantine_for: reading.duration(&raw.quarantine_for, Duration::from_secs(30 * 86_400)),
         trusted_sealers: reading.domains(&raw.trusted_sealers),
+        rules: rules(raw, (tag, quarantine, reject), reading),
     }
+}
+
+/// Tag, quarantine and reject.
+type Probabilities = (f64, f64, f64);
+
+fn in_order(
+    (tag, quarantine, reject): Probabilities,
+    written: Option<std::ops::Range<usize>>,
+    reading: &mut Reading<'_, '_>,
+) {
+    if !(tag <= quarantine && quarantine <= reject) {
+        let wrong = format!("tag {tag}, quarantine {quarantine} and reject {reject} are out of order");
+        reading.problems.add(&written.unwrap_or_default(), wrong, "tag <= quarantine <= reject");
+    }
+}
+
+/// What a rule does not say is as in [judge]. Whom two rules name nobody could tell apart.
+fn rules(raw: &RawJudge, of_all: Probabilities, reading: &mut Reading<'_, '_>) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for one in raw.rules.iter().flatten() {
+        let (place, one) = (one.span(), one.get_ref());
+        let tag = probability(&one.tag, of_all.0, reading);
+        let quarantine = probability(&one.quarantine, of_all.1, reading);
+        let reject = probability(&one.reject, of_all.2, reading);
+        in_order((tag, quarantine, reject), Some(place.clone()), reading);
+        let domains = reading.domains(&one.domains);
+        let recipients = reading.each(&one.recipients, "a mail address", mail_address);
+        if domains.is_empty() && recipients.is_empty() {
+            reading.problems.add(&place, "is for nobody", "`domains` or `recipients`");
+        }
+        let known = |rule: &Rule| {
+            let same_domain = domains.iter().any(|domain| rule.domains.contains(domain));
+            same_domain
+                || recipients
+                    .iter()
+                    .any(|one| rule.recipients.iter().any(|other| other.eq_ignore_ascii_case(one)))
+        };
+        if rules.iter().any(known) {
+            reading.problems.add(&place, "names somebody whom another rule names", "one rule for each");
+        }
+        let action = one.action.or(raw.action).unwrap_or_default();
+        rules.push(Rule { domains, recipients, tag, quarantine, reject, action });
+    }
+    rules
 }
 
 const A_PEER: &str = "a mail address, a domain, a network or an IP address";

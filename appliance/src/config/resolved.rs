@@ -319,6 +319,23 @@ pub struct Resolver {
     pub dnssec_trust_anchor: Option<PathBuf>,
 }
 
+/// `[[judge.rules]]`: for mail from the world to these.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Recipients' domains; a recipient's own rule goes before its domain's.
+    pub domains: Vec<Domain>,
+    /// Recipients.
+    pub recipients: Vec<String>,
+    /// As in [judge], which says what is not said here.
+    pub tag: f64,
+    /// From which it is held.
+    pub quarantine: f64,
+    /// From which it is refused.
+    pub reject: f64,
+    /// What verdicts do.
+    pub action: Action,
+}
+
 /// `[judge]`
 #[derive(Clone, Debug)]
 pub struct Judge {
@@ -358,6 +375,8 @@ pub struct Judge {
     pub quarantine_for: Duration,
     /// Domains whose seals (ARC, RFC 8617) are believed: what passed DMARC with them passes here.
     pub trusted_sealers: Vec<Domain>,
+    /// What is otherwise for some recipients.
+    pub rules: Vec<Rule>,
 }
 
 /// Where clamd listens.

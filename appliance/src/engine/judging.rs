@@ -18,6 +18,7 @@ mod looks;
 mod own_mail;
 mod peers;
 mod phishing;
+mod policies;
 mod pressure;
 mod reports;
 mod scanning;

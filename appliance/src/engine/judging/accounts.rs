@@ -223,7 +223,8 @@ impl Accounts {
     pub(super) fn sent(&self, sent: &Sent<'_>, now: Duration) -> Conduct {
         let mut state = self.state();
         let conduct = state.sent(sent, now);
-        if state.has_news() {
+        // Whose a message is that is held is to be known after a crash, too.
+        if state.has_news() || matches!(conduct, Conduct::Stopped(_)) {
             self.something.notify_one();
         }
         conduct

@@ -18,12 +18,12 @@ use super::accounts::{Conduct, Limits, came_by};
 use super::acquaintance::greylist::Greeting;
 use super::acquaintance::{Acquaintance, noted};
 use super::case_body::beginning;
-use super::custody::TAKEN_OVER;
 use super::findings::Findings;
 use super::kept::{AtOnce, Judged};
 use super::lists::{self, Lists, Said};
 use super::peers::Peers;
 use super::phishing::{self, Known};
+use super::policies::Policies;
 use super::reports::kind;
 use super::viruses::{self, Viruses};
 use super::{Court, attachments};
@@ -50,6 +50,7 @@ pub(super) struct Rules {
     hostname: Box<str>,
     authenticator: OnceCell<Authenticator>,
     pub(super) thresholds: Thresholds,
+    pub(super) policies: Policies,
     pub(super) budget: Duration,
     action: Action,
     on_failure: config::OnFailures,
@@ -82,7 +83,7 @@ pub(super) struct Found {
     /// Of what was looked at, where somebody asks for it.
     digest: [u8; 32],
     /// Kinds of checks that failed, with what is to follow, and why.
-    failed: Vec<(config::OnFailure, String)>,
+    pub(super) failed: Vec<(config::OnFailure, String)>,
 }
 
 /// What was found out, what the checks say, the classifier's score, and all of it weighed.
@@ -102,6 +103,7 @@ impl Sitting {
             court: Arc::clone(&court),
             hostname: config.hostname.to_string().into(),
             authenticator: OnceCell::new(),
+            policies: Policies::new(judge),
             thresholds: Thresholds { tag: judge.tag, quarantine: judge.quarantine, reject: judge.reject },
             budget: judge.budget,
             action: judge.action,
@@ -206,7 +208,11 @@ impl Rules {
             results: results.unwrap_or_default().into(),
             opinion,
         };
-        self.sentence(&mut judgement, &weighed, &found);
+        let by = |thresholds: &Thresholds| {
+            let score = scored.as_ref().map(|(_, score)| score);
+            verdict_of(judge::judge(score, &checks, thresholds).verdict)
+        };
+        self.policies.sentence(&case, &mut judgement, (&weighed, &found), by);
         self.greet(&case, &found, &mut judgement).await;
         if let Some(content) = &found.content {
             let told = (content, found.findings.as_ref());
@@ -424,42 +430,11 @@ impl Rules {
         clues.take(MAX_WORDS).map(|clue| (shortened(&clue.text), clue.weight)).collect()
     }
 
-    /// From what is known to what is done, as far as the config lets verdicts act.
-    fn sentence(&self, judgement: &mut Judgement, weighed: &judge::Judgement, found: &Found) {
-        let why = reason(weighed);
-        let (verdict, action) = (judgement.verdict, self.action);
-        let is_stopped = matches!(found.conduct, Conduct::Stopped(_));
-        let failed = found.failed.iter().find(|(follows, _)| *follows == config::OnFailure::Defer);
-        let word = match verdict {
-            Verdict::Pass => "pass",
-            Verdict::Tag => "tag",
-            _ => "quarantine",
-        };
-        let (fate, carried_out) = match (action, verdict) {
-            // Whatever else is found: it is a person's to decide, and nothing is bounced to who is not the user.
-            _ if is_stopped => (Fate::Hold(No::NotWanted(TAKEN_OVER.into())), Verdict::Quarantine),
-            (Action::Enforce, Verdict::Reject) => (Fate::Refuse(No::NotWanted(why)), Verdict::Reject),
-            (Action::Enforce, _) if failed.is_some() => {
-                let why = failed.map_or("", |(_, why)| why.as_str());
-                judgement.verdict = Verdict::Defer;
-                (Fate::Refuse(No::NotJudged(why.into())), Verdict::Defer)
-            }
-            (Action::Enforce, Verdict::Quarantine) => (Fate::Hold(No::NotWanted(why)), Verdict::Quarantine),
-            (Action::Enforce, Verdict::Defer) => (Fate::Refuse(No::NotJudged(why)), Verdict::Defer),
-            (_, Verdict::Pass) => (Fate::Deliver(Mark::PASS), Verdict::Pass),
-            (Action::Observe, _) => (Fate::Deliver(Mark { word, spam_flag: false }), Verdict::Pass),
-            (Action::Tag | Action::Enforce, _) => {
-                (Fate::Deliver(Mark { word: "tag", spam_flag: true }), Verdict::Tag)
-            }
-        };
-        judgement.fate = fate;
-        judgement.opinion.carried_out = carried_out;
-    }
-
     /// Has a sender come again that nobody here knows, where mail of it would pass (DECISIONS 28).
     async fn greet(&self, case: &Case, found: &Found, judgement: &mut Judgement) {
         let applies = self.action == Action::Enforce && case.direction == Direction::Inbound && !case.trapped;
-        let passes = matches!(judgement.fate, Fate::Deliver(_));
+        // Where it passes for some alone, those would have it in the quarantine, who are to have it a moment later.
+        let passes = matches!(judgement.fate, Fate::Deliver(_)) && judgement.apart.is_empty();
         let Some(content) = found.content.as_ref().filter(|_| applies && passes && !self.greylist.is_zero())
         else {
             return;
@@ -529,7 +504,7 @@ pub(super) fn whom(case: &Case) -> (String, String) {
     }
 }
 
-fn verdict_of(verdict: judge::Verdict) -> Verdict {
+pub(super) fn verdict_of(verdict: judge::Verdict) -> Verdict {
     match verdict {
         judge::Verdict::Pass => Verdict::Pass,
         judge::Verdict::Tag => Verdict::Tag,
@@ -537,21 +512,6 @@ fn verdict_of(verdict: judge::Verdict) -> Verdict {
         judge::Verdict::Reject => Verdict::Reject,
         judge::Verdict::Defer => Verdict::Defer,
         judge::Verdict::Discard => Verdict::Discard,
-    }
-}
-
-/// For the sender: which kind of check it was, and no number by which the next run could be tuned.
-fn reason(weighed: &judge::Judgement) -> Box<str> {
-    let demanded = weighed.checks.iter().find(|check| {
-        check.demand.is_some_and(|demand| demand == weighed.verdict && demand != judge::Verdict::Pass)
-    });
-    match demanded.map(|check| &*check.name) {
-        Some("gtube") => "it holds the test string for spam".into(),
-        Some("attachment") => "it holds a kind of attachment that is not taken here".into(),
-        Some("virus") => "it holds a virus".into(),
-        Some("block") => "its sender is blocked here".into(),
-        Some("dmarc") => "its author's domain says that it is not theirs".into(),
-        Some(_) | None => "it looks like spam".into(),
     }
 }
 
