@@ -33,6 +33,7 @@ mod probing;
 mod queue;
 mod remembering;
 mod senders;
+mod signing;
 mod strain;
 mod workers;
 
@@ -182,6 +183,7 @@ impl Engine {
         probing::probe_all(&relay.serving()).await;
         tokio::spawn(Arc::clone(base.remembering()).keep(Arc::clone(&relay)));
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
+        tokio::spawn(signing::keep_keys(Arc::clone(&relay), Arc::clone(base.signing())));
         tokio::spawn(Arc::clone(&arming).keep());
         tokio::spawn(strain::keep_measuring(
             Arc::clone(&relay),

@@ -20,6 +20,7 @@ pub mod client;
 pub mod command;
 pub mod config;
 pub mod console;
+mod dkim;
 pub mod engine;
 pub mod evaluate;
 pub mod firewall;

@@ -29,12 +29,32 @@ impl Stored {
     }
 
     /// What came over the wire, as the Received field of one more hop and what that hop got; the field is empty if there
-    /// is none on top.
+    /// is none on top. Signatures of that hop are left out.
     pub fn one_hop_before(&self) -> (String, &[u8]) {
-        let starts = self.content.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"received:"));
-        let end = if starts { end_of_first_received(&self.content) } else { 0 };
-        let (field, rest) = self.content.split_at(end);
+        let unsigned = self.signed().1;
+        let starts = unsigned.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"received:"));
+        let end = if starts { end_of_first_received(unsigned) } else { 0 };
+        let (field, rest) = unsigned.split_at(end);
         (String::from_utf8_lossy(field).into_owned(), rest)
+    }
+
+    /// What came over the wire, as the DKIM signatures on top, each unfolded, and the rest.
+    pub fn signed(&self) -> (Vec<String>, &[u8]) {
+        let (mut signatures, mut rest) = (Vec::<String>::new(), &*self.content);
+        let starts =
+            |text: &[u8]| text.get(..15).is_some_and(|name| name.eq_ignore_ascii_case(b"dkim-signature:"));
+        while starts(rest) {
+            let mut lines = rest.split_inclusive(|&byte| byte == b'\n');
+            let mut length = lines.next().map_or(0, <[u8]>::len);
+            length += lines
+                .take_while(|line| line.starts_with(b" ") || line.starts_with(b"\t"))
+                .map(<[u8]>::len)
+                .sum::<usize>();
+            let (field, behind) = rest.split_at(length);
+            signatures.push(String::from_utf8_lossy(field).replace("\r\n", ""));
+            rest = behind;
+        }
+        (signatures, rest)
     }
 }
 

@@ -55,7 +55,6 @@ pub(super) fn keys(raw: &Raw, config: &Config) -> Vec<Inactive> {
                 outbound.mta_sts.is_some(),
                 "MTA-STS policies of the world are not looked at",
             ),
-            ("outbound.dkim", outbound.dkim.is_written(), "mail is not signed"),
         ];
         found.extend(
             later.into_iter().filter(|(_, is_written, _)| *is_written).map(|(key, _, why)| note(key, why)),

@@ -190,15 +190,9 @@ impl RawSource {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawDkim {
+    pub(super) enabled: Option<bool>,
     pub(super) selector_prefix: Text,
     pub(super) domains: Texts,
-}
-
-impl RawDkim {
-    /// Whether the file says anything of it.
-    pub(super) fn is_written(&self) -> bool {
-        self.selector_prefix.is_some() || self.domains.is_some()
-    }
 }
 
 #[derive(Debug, Default, Deserialize)]

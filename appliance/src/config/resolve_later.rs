@@ -106,6 +106,7 @@ fn dkim(raw: &RawDkim, reading: &mut Reading<'_, '_>) -> DkimSigning {
     let label = |text: &str| domain_name(text).map(|_| text.to_owned());
     let prefix = reading.one(&raw.selector_prefix, "letters, digits and hyphens", label);
     DkimSigning {
+        enabled: raw.enabled.unwrap_or(true),
         selector_prefix: prefix.unwrap_or_else(|| "postern".to_owned()),
         domains: reading.domains(&raw.domains),
     }

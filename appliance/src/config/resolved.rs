@@ -232,6 +232,8 @@ pub struct Relay {
 /// Signing of outbound mail.
 #[derive(Clone, Debug)]
 pub struct DkimSigning {
+    /// Whether anything is signed.
+    pub enabled: bool,
     /// Selectors are prefix-YYYYMM.
     pub selector_prefix: String,
     /// Which domains; empty: all backends' domains.

@@ -20,8 +20,9 @@ use super::judging::{Court, Sitting};
 use super::outbound::{Names, outbound};
 use super::remembering::Remembering;
 use super::senders::Senders;
-use super::{identity, open_spool};
+use super::{identity, open_spool, signing};
 use crate::config::{self, Config, Host, ServerAddress};
+use crate::dkim::Keys;
 use crate::recorder::Recording;
 use crate::report::CertificateState;
 use crate::roles::Roles;
@@ -39,6 +40,7 @@ pub(super) struct Base {
     /// Of the first generation that judges.
     court: Arc<tokio::sync::OnceCell<Arc<Court>>>,
     roles: Arc<Roles>,
+    signing: Arc<signing::Present>,
     verifying: InnerVerification,
     called: CalledBefore,
     /// How often senders are told, whatever of.
@@ -75,6 +77,8 @@ impl Base {
         let remembering = match config.store {
             config::StoreEngine::Sled => Remembering::new(state_dir.join("store"), Arc::clone(&clock))?,
         };
+        let keys = Keys::new(&state_dir, &config.outbound.dkim.selector_prefix, Arc::clone(&clock));
+        let signing = signing::Present::new(keys);
         Ok(Self {
             recording,
             clock,
@@ -86,6 +90,7 @@ impl Base {
             remembering,
             court: Arc::default(),
             roles,
+            signing,
             verifying,
             called,
             report_rate: Arc::default(),
@@ -96,6 +101,11 @@ impl Base {
     /// How often senders are told.
     pub(super) fn report_rate(&self) -> Arc<ReportRate> {
         Arc::clone(&self.report_rate)
+    }
+
+    /// The keys that what leaves is signed with.
+    pub(super) fn signing(&self) -> &Arc<signing::Present> {
+        &self.signing
     }
 
     /// What is known of servers and recipients.
@@ -140,9 +150,11 @@ impl Base {
         let acceptor = acceptor.map_err(|error| EngineError::Tls { what: "the listeners".into(), error })?;
         let names = Names::new(&config.resolver)?;
         let judge = self.judge(config, names.clone()).await?;
-        let settings = self.settings(config, routing);
+        let signer = self.signing.config_is(config, &routing, names.clone());
+        let settings = Settings { signs: signer.is_some(), ..self.settings(config, routing) };
         let mut driver = self.driver(config, acceptor, &tls, names.clone()).await?;
         driver.judge = judge;
+        driver.signer = signer;
         let serving = Serving { settings: Arc::new(settings), driver: Arc::new(driver) };
         Ok(Generation { serving, names, certificates })
     }
@@ -171,6 +183,7 @@ impl Base {
             },
             offers_tls: true,
             loop_key: self.loop_key,
+            signs: false,
             judging: config.judge.enabled.then(|| Sitting::settings(config)),
             own: match config.judge.enabled {
                 true => Sitting::own_addresses(config),
@@ -209,6 +222,7 @@ impl Base {
             interception: outbound.interception,
             reporting: Some(Arc::new(reporting)),
             judge: None,
+            signer: None,
             spill: self.state_dir.join("spill"),
         })
     }

@@ -121,7 +121,7 @@ pub fn dmarc_passed(field: &[u8]) -> bool {
         // A version may follow: `dmarc/1=pass`.
         let name = method.split('/').next()?.trim();
         name.eq_ignore_ascii_case("dmarc")
-            .then(|| rest.trim().split_whitespace().next().unwrap_or_default().to_owned())
+            .then(|| rest.split_whitespace().next().unwrap_or_default().to_owned())
     });
     let found: Vec<String> = results.collect();
     matches!(&found[..], [one] if one.eq_ignore_ascii_case("pass"))

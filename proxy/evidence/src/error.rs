@@ -28,6 +28,9 @@ pub enum EvidenceError {
     /// It answers what cannot be understood, or that it failed.
     #[error("the virus scanner says {0:?}")]
     ScannerSays(Box<str>),
+    /// A key for signatures cannot be made, read or used.
+    #[error("the DKIM key: {0}")]
+    SigningKey(Box<str>),
     /// A DNS list does not answer, or says that it will not.
     #[error("the list {zone} cannot be asked: {why}")]
     ListFailed {

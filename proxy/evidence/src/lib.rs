@@ -6,6 +6,7 @@
 //! - [`Spf`], [`Dkim`], [`Dmarc`], [`Chain`] and [`Iprev`] are what came out, each with the domain that it speaks for.
 //! - A [`clamd::Scanner`] has messages looked through for viruses.
 //! - A [`lists::List`] says what a DNS list holds of an address or a domain (RFC 5782).
+//! - [`signing`] has a domain stand behind what leaves.
 //! - [`proves_sender`] says when that is enough to send a report to a reverse-path.
 //!
 //! What cannot be found out is an error result, never a wait beyond the caller's deadline. Nothing in a message decides how
@@ -14,6 +15,7 @@
 
 pub mod clamd;
 pub mod lists;
+pub mod signing;
 
 mod authenticator;
 pub mod chain;

@@ -209,6 +209,9 @@ impl Run {
             Action::Judge(question) => {
                 self.jobs.push(job::judge(self.driver.judge.clone(), *question, self.spill.file()));
             }
+            Action::Sign(request) => {
+                self.jobs.push(job::sign(self.driver.signer.clone(), *request, self.spill.file()));
+            }
             Action::Report(relayed) => self.report(*relayed),
             Action::Forget => self.spill.forget(),
             Action::Record(event) => {
@@ -427,6 +430,7 @@ impl Run {
             Done::Judged(transaction, None) => {
                 self.step(Input::NotJudged(transaction, "the judge broke off".into()));
             }
+            Done::Signed(transaction, fields) => self.step(Input::Signed(transaction, fields)),
             Done::Spooled(group, Ok(spooled)) => {
                 if matches!(spooled.folder(), Folder::Reports | Folder::Traps)
                     && let Some(judge) = &self.driver.judge

@@ -23,6 +23,7 @@ mod senders;
 mod serve;
 mod session;
 mod settings;
+mod signing;
 mod standing;
 
 pub use admission::{Admission, Admitted, Caller};
@@ -39,7 +40,9 @@ pub use scarcity::{Measured, Resource, Strain};
 pub use senders::{Claim, Proving, Senders};
 pub use serve::{Entrance, Relay, Serving};
 pub use session::{
-    Action, Arrival, Beginning, Carriage, Input, LegId, Question, Session, SpoolRequest, Wants, step,
+    Action, Arrival, Beginning, Carriage, Input, LegId, Question, Session, SigningRequest, SpoolRequest,
+    Wants, step,
 };
 pub use settings::{InboundPlain, Limits, Settings};
+pub use signing::{SIGNING, Signed, Signer, Unsigned};
 pub use standing::InGoodStanding;

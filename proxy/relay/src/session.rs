@@ -43,7 +43,7 @@ use envelope::Naming;
 use far_side::FarSide;
 use judge::Judging;
 use settle::Settling;
-pub use wanted::{Action, Carriage, Question, SpoolRequest, Wants};
+pub use wanted::{Action, Carriage, Question, SigningRequest, SpoolRequest, Wants};
 
 /// For the client's next command (RFC 5321 §4.5.3.2.7).
 pub(crate) const COMMAND: Duration = Duration::from_secs(5 * 60);
@@ -89,6 +89,8 @@ pub enum Input<'a> {
     Judged(TransactionId, Box<Judgement>),
     /// It says nothing; why.
     NotJudged(TransactionId, Box<str>),
+    /// The fields that [`Action::Sign`] asked for; none, where the message goes unsigned.
+    Signed(TransactionId, Box<str>),
     /// What [`Action::Spool`] asked for is durable.
     Spooled(usize, Spooled),
     /// It is not, and the client is told this.
@@ -170,7 +172,7 @@ enum Phase {
     Receiving(Box<Receipt>),
     /// Octets of a chunk that nobody wants.
     Discarding(Box<Discarding>),
-    /// The content is there and is looked at.
+    /// The content is there, is looked at, and signed where it leaves for the world.
     Judging(Box<Judging>),
     /// The content is on its way to the servers.
     Settling(Box<Settling>),
@@ -352,6 +354,7 @@ impl Session {
             Input::FetchFailed(leg) => self.fetch_failed(leg).resume(),
             Input::Judged(transaction, judgement) => self.judged(transaction, *judgement).resume(),
             Input::NotJudged(transaction, why) => self.not_judged(transaction, &why).resume(),
+            Input::Signed(transaction, fields) => self.signed(transaction, fields).resume(),
             Input::Spooled(group, spooled) => self.spooled(group, spooled).resume(),
             Input::SpoolFailed(group, no) => self.not_spooled(group, no).resume(),
             Input::Deadline => self.deadline_came().resume(),

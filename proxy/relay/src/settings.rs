@@ -76,6 +76,8 @@ pub struct Settings {
     pub hides: bool,
     /// How mail is judged; `None`: it is not, and passes to its servers.
     pub judging: Option<Judging>,
+    /// Whether somebody signs what leaves for the world.
+    pub signs: bool,
     /// Addresses that Postern answers itself.
     pub own: OwnAddresses,
 }

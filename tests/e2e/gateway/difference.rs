@@ -194,6 +194,13 @@ fn expect_outward(
     assert_eq!(world["client's address"].1, own.to_string());
     assert_eq!(world["EHLO behind TLS"].1, "EHLO mx.postern.test\r\n");
     let (direct, through) = &world["content"];
+    let (rsa, through) = top_field(through);
+    let (ed25519, through) = top_field(through);
+    for (signature, algorithm) in [(rsa, "rsa"), (ed25519, "ed25519")] {
+        let begins = format!("DKIM-Signature: v=1; a={algorithm}-sha256; s=postern-");
+        assert!(signature.starts_with(&begins), "{signature}");
+        assert!(signature.contains("; d=hidden.test; c=relaxed/relaxed;"), "{signature}");
+    }
     let (field, rest) = top_field(through);
     assert!(field.starts_with("Received: by mx.postern.test (Postern) with ESMTPS id "), "{field}");
     let (_, direct) = top_field(direct);

@@ -13,6 +13,7 @@ use crate::called_before::CalledBefore;
 use crate::inner_verification::InnerVerification;
 use crate::judging::Judge;
 use crate::reporting::Reporting;
+use crate::signing::Signer;
 
 /// What all sessions share.
 pub struct Driver {
@@ -33,6 +34,8 @@ pub struct Driver {
     pub reporting: Option<Arc<Reporting>>,
     /// Judges mail; `None` where nobody does.
     pub judge: Option<Arc<dyn Judge>>,
+    /// Signs what leaves for the world; `None` where nobody does.
+    pub signer: Option<Arc<dyn Signer>>,
     /// Where content that is too large for memory lies while its session lasts; files in it have no name.
     pub spill: PathBuf,
 }

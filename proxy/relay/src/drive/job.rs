@@ -16,7 +16,8 @@ use spool::{ClientFacts, Content, Entry, SenderProof, Spool, SpoolError, Spooled
 
 use crate::judging::{Case, HeldBody, Judge, Judgement};
 use crate::senders::{Claim, Senders};
-use crate::session::{Carriage, LegId, Question, SpoolRequest};
+use crate::session::{Carriage, LegId, Question, SigningRequest, SpoolRequest};
+use crate::signing::{Signer, Unsigned};
 
 /// Something under way.
 pub(super) struct Job {
@@ -35,6 +36,7 @@ pub(super) enum Done {
     Stored(io::Result<()>),
     Fetched(LegId, io::Result<Vec<u8>>),
     Judged(TransactionId, Option<Box<Judgement>>),
+    Signed(TransactionId, Box<str>),
     Spooled(usize, Result<Spooled, SpoolError>),
 }
 
@@ -69,17 +71,17 @@ pub(super) fn judge(judge: Option<Arc<dyn Judge>>, question: Question, file: Opt
 }
 
 /// Ended when nobody waits for it any more.
-struct Asked(tokio::task::JoinHandle<Judgement>);
+struct Asked<T>(tokio::task::JoinHandle<T>);
 
-impl Future for Asked {
-    type Output = Result<Judgement, tokio::task::JoinError>;
+impl<T> Future for Asked<T> {
+    type Output = Result<T, tokio::task::JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(context)
     }
 }
 
-impl Drop for Asked {
+impl<T> Drop for Asked<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -100,6 +102,18 @@ fn case(question: Question, file: Option<Arc<File>>) -> Case {
         received: question.received,
         body: HeldBody { file, stored: question.stored, tail: question.tail },
     }
+}
+
+/// Has a message signed. Without a signer, or by one that panics, it is not.
+pub(super) fn sign(signer: Option<Arc<dyn Signer>>, request: SigningRequest, file: Option<Arc<File>>) -> Job {
+    let SigningRequest { transaction, client, stored, tail } = request;
+    let body = HeldBody { file, stored, tail };
+    Job::new(async move {
+        let Some(signer) = signer else { return Done::Signed(transaction, "".into()) };
+        let message = Unsigned { transaction, client, body };
+        let signed = Asked(tokio::spawn(async move { signer.sign(message).await })).await;
+        Done::Signed(transaction, signed.unwrap_or_default())
+    })
 }
 
 /// Makes a message durable as it would have been delivered: Postern's fields on it, forged ones off it. Whether its sender may

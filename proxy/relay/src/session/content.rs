@@ -283,7 +283,17 @@ impl Session {
         let ended = self.common.now;
         let Some(no) = no else {
             let (key, recalled) = self.common.receipt_of(&digest.finish(), &awaiting);
-            return self.whole(Whole { awaiting, carried, body, share, cuts, key, recalled, ended });
+            return self.whole(Whole {
+                awaiting,
+                carried,
+                body,
+                share,
+                cuts,
+                signatures: "".into(),
+                key,
+                recalled,
+                ended,
+            });
         };
         if matches!(no, No::Content(_)) {
             self.common.act(Action::Misbehaved);
@@ -291,7 +301,9 @@ impl Session {
         self.common.errors += 1;
         // Of content that was refused for its size nothing is left but its length.
         let body = Body::of_length(length);
-        let whole = Whole { awaiting, carried, body, share, cuts, key: None, recalled: None, ended };
+        let signatures = "".into();
+        let whole =
+            Whole { awaiting, carried, body, share, cuts, signatures, key: None, recalled: None, ended };
         self.refuse_whole(whole, &no, Verdict::Refused, None)
     }
 

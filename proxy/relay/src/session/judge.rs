@@ -1,4 +1,5 @@
-//! Between the content and its servers: the message is judged while nobody has an octet of it (DESIGN §3, law 8).
+//! Between the content and its servers: the message is judged while nobody has an octet of it (DESIGN §3, law 8), and signed
+//! if it leaves for the world.
 
 use std::ops::Range;
 
@@ -9,13 +10,15 @@ use spool::{Recalled, ReceiptKey, SenderProof};
 use tokio::time::{Duration, Instant};
 
 use super::carried::Carried;
+use super::group::Group;
 use super::settle::Settling;
 use super::story::Story;
-use super::{Action, Common, LegId, Phase, Question, Session};
+use super::{Action, Common, LegId, Phase, Question, Session, SigningRequest};
 use crate::body::Body;
 use crate::budget::Share;
-use crate::judging::{Judgement, OnFailure, Own};
+use crate::judging::{Fate, Judgement, OnFailure, Own};
 use crate::kept::Kept;
+use crate::signing::SIGNING;
 
 /// Beyond its budget the judge gets this long to say what it has found out: only a judge that hangs is not waited for.
 const GRACE: Duration = Duration::from_secs(2);
@@ -29,6 +32,8 @@ pub(super) struct Whole {
     /// Given back when the client has its answer.
     pub(super) share: Share,
     pub(super) cuts: Cuts,
+    /// Fields for copies that leave for the world.
+    pub(super) signatures: Box<str>,
     /// By which the client's next try is known, should it not hear of this one.
     pub(super) key: Option<ReceiptKey>,
     /// The evidence that this is such a next try.
@@ -45,14 +50,28 @@ pub(super) struct Cuts {
     pub(super) hiding: Vec<Range<u64>>,
 }
 
-/// A message that is being judged.
+/// A message that is being judged or signed.
 #[derive(Debug)]
 pub(super) struct Judging {
     whole: Whole,
+    stage: Stage,
     until: Instant,
 }
 
+/// What is waited for.
+#[derive(Debug)]
+enum Stage {
+    /// The judge.
+    Verdict,
+    /// The signer; what the judge said, if there is one.
+    Signature(Option<Box<Judgement>>),
+}
+
 impl Judging {
+    fn awaits_verdict_on(&self, transaction: smtp::TransactionId) -> bool {
+        matches!(self.stage, Stage::Verdict) && self.whole.awaiting.id() == transaction
+    }
+
     pub(super) fn deadline(&self) -> Instant {
         self.until
     }
@@ -90,6 +109,14 @@ impl Whole {
         common.settings.judging.as_ref().is_some_and(is_asked) && self.recalled.is_none() && for_others
     }
 
+    /// Whether somebody in the world is to have it; a submission that is held goes there, once released, without its server.
+    fn is_to_be_signed(&self, judgement: Option<&Judgement>, common: &Common) -> bool {
+        let leaves = |group: &Group| group.backend.world().is_some() && !group.accepted.is_empty();
+        let is_held = judgement.is_some_and(|judgement| matches!(judgement.fate, Fate::Hold(_)));
+        let goes_out = self.carried.groups.iter().any(leaves) || (is_held && common.is_submission());
+        common.settings.signs && self.recalled.is_none() && goes_out
+    }
+
     fn question(&mut self, deadline: Instant, common: &Common) -> Question {
         Question {
             transaction: self.awaiting.id(),
@@ -120,7 +147,7 @@ impl Session {
                 let deadline = self.common.now + budget;
                 let question = whole.question(deadline, &self.common);
                 self.common.act(Action::Judge(Box::new(question)));
-                let judging = Judging { whole, until: deadline + GRACE };
+                let judging = Judging { whole, stage: Stage::Verdict, until: deadline + GRACE };
                 Self { phase: Phase::Judging(Box::new(judging)), ..self }
             }
         }
@@ -129,19 +156,43 @@ impl Session {
     /// The judge has spoken, if this is still the message that it speaks of.
     pub(super) fn judged(self, transaction: smtp::TransactionId, judgement: Judgement) -> Self {
         match self.phase {
-            Phase::Judging(judging) if judging.whole.awaiting.id() == transaction => {
+            Phase::Judging(judging) if judging.awaits_verdict_on(transaction) => {
                 Self { common: self.common, phase: Phase::Ended }.carry_out(judging.whole, judgement)
             }
             _ => self,
         }
     }
 
-    /// It has not spoken in time.
+    /// The signer has done what it could, if this is still the message that it speaks of.
+    pub(super) fn signed(self, transaction: smtp::TransactionId, signatures: Box<str>) -> Self {
+        match self.phase {
+            Phase::Judging(judging) if judging.whole.awaiting.id() == transaction => {
+                let Judging { whole, stage, until } = *judging;
+                match stage {
+                    Stage::Signature(judgement) => {
+                        let whole = Whole { signatures, ..whole };
+                        Self { common: self.common, phase: Phase::Ended }
+                            .send(whole, judgement.map(|one| *one))
+                    }
+                    stage => {
+                        let judging = Judging { whole, stage, until };
+                        Self { common: self.common, phase: Phase::Judging(Box::new(judging)) }
+                    }
+                }
+            }
+            _ => self,
+        }
+    }
+
+    /// It has not spoken in time; unsigned mail is better than none.
     pub(super) fn judging_deadline(self) -> Self {
         match self.phase {
             Phase::Judging(judging) if judging.until <= self.common.now => {
-                Self { common: self.common, phase: Phase::Ended }
-                    .unjudged(judging.whole, "no verdict in time")
+                let session = Self { common: self.common, phase: Phase::Ended };
+                match judging.stage {
+                    Stage::Verdict => session.unjudged(judging.whole, "no verdict in time"),
+                    Stage::Signature(judgement) => session.send(judging.whole, judgement.map(|one| *one)),
+                }
             }
             _ => self,
         }
@@ -150,7 +201,7 @@ impl Session {
     /// There is no judge, or it broke.
     pub(super) fn not_judged(self, transaction: smtp::TransactionId, trouble: &str) -> Self {
         match self.phase {
-            Phase::Judging(judging) if judging.whole.awaiting.id() == transaction => {
+            Phase::Judging(judging) if judging.awaits_verdict_on(transaction) => {
                 Self { common: self.common, phase: Phase::Ended }.unjudged(judging.whole, trouble)
             }
             _ => self,
@@ -177,7 +228,21 @@ impl Session {
         }
     }
 
-    fn settle(mut self, whole: Whole, judgement: Option<Judgement>) -> Self {
+    fn settle(mut self, mut whole: Whole, judgement: Option<Judgement>) -> Self {
+        if !whole.is_to_be_signed(judgement.as_ref(), &self.common) {
+            return self.send(whole, judgement);
+        }
+        self.common.act(Action::Sign(Box::new(SigningRequest {
+            transaction: whole.awaiting.id(),
+            client: self.common.client.address.ip(),
+            stored: whole.body.stored(),
+            tail: whole.body.share(),
+        })));
+        let (stage, until) = (Stage::Signature(judgement.map(Box::new)), self.common.now + SIGNING);
+        Self { phase: Phase::Judging(Box::new(Judging { whole, stage, until })), ..self }
+    }
+
+    fn send(mut self, whole: Whole, judgement: Option<Judgement>) -> Self {
         let settling = Settling::begin(whole, judgement, &mut self.common);
         Self { phase: Phase::Settling(Box::new(settling)), ..self }.conclude()
     }

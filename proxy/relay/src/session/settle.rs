@@ -50,7 +50,7 @@ pub(super) struct Settling {
 
 impl Settling {
     pub(super) fn begin(whole: Whole, judgement: Option<Judgement>, common: &mut Common) -> Self {
-        let Whole { awaiting, carried, body, share, cuts, key, recalled, ended } = whole;
+        let Whole { awaiting, carried, body, share, cuts, signatures, key, recalled, ended } = whole;
         let Carried { began, groups, own, told } = carried;
         let wants = |group: &Group| recalled.is_none() && !group.accepted.is_empty();
         let (wanted, unwanted): (Vec<_>, Vec<_>) = groups.into_iter().partition(wants);
@@ -71,7 +71,7 @@ impl Settling {
             opinion: None,
         };
         for group in wanted {
-            settling.send(group, &cuts, judgement.as_ref(), common);
+            settling.send(group, &cuts, &signatures, judgement.as_ref(), common);
         }
         for (wanted, folder) in [(Own::Report, Folder::Reports), (Own::Trap, Folder::Traps)] {
             let recipients: RecipientSet =
@@ -86,28 +86,36 @@ impl Settling {
     }
 
     /// A group's message goes to its server; but for those of its recipients of whom the verdict says something else.
-    fn send(&mut self, mut group: Group, cuts: &Cuts, judgement: Option<&Judgement>, common: &mut Common) {
+    fn send(
+        &mut self,
+        mut group: Group,
+        cuts: &Cuts,
+        signatures: &str,
+        judgement: Option<&Judgement>,
+        common: &mut Common,
+    ) {
         let parts = parts_of(&group.accepted, judgement);
-        let is_hidden = group.backend.world().is_some() && common.settings.hides;
+        let is_for_world = group.backend.world().is_some();
+        let is_hidden = is_for_world && common.settings.hides;
         let cuts_of_all = cuts;
         let cuts = if is_hidden { &cuts.hiding } else { &cuts.always };
-        let is_inward = group.backend.world().is_none() && common.direction() == Direction::Inbound;
+        let is_inward = !is_for_world && common.direction() == Direction::Inbound;
         let (backend, named) = (Arc::clone(&group.backend), group.accepted.len());
         let mut others = Vec::new();
         for (treatment, recipients) in parts {
-            let mut added = String::new();
+            let mut added = if is_for_world { signatures.to_owned() } else { String::new() };
             if let Some(judgement) = judgement.filter(|_| is_inward) {
                 added = treatment.mark().fields(self.awaiting.id());
                 added.push_str(&judgement.results);
             }
             let mut added = added.into_bytes();
-            added.extend(self.received(group.backend.world().is_some(), &recipients, common));
+            added.extend(self.received(is_for_world, &recipients, common));
             let outgoing = Outgoing { added, cuts: cuts.clone(), length: self.body.len() };
             others.push((treatment, recipients, Arc::new(outgoing)));
         }
         others.retain(|(treatment, recipients, outgoing)| match treatment {
             Treatment::Hold(why) if common.is_submission() => {
-                self.hold_submission(recipients, (cuts_of_all, why), common);
+                self.hold_submission(recipients, (cuts_of_all, signatures), why, common);
                 false
             }
             Treatment::Hold(why) => {
@@ -141,7 +149,13 @@ impl Settling {
 
     /// A user's message that is held. Its server would take it from nobody else when it is released: without the user's password,
     /// which is not kept, each recipient's own server has to get it, and the world's get it as they get all mail.
-    fn hold_submission(&mut self, recipients: &RecipientSet, (cuts, why): (&Cuts, &No), common: &Common) {
+    fn hold_submission(
+        &mut self,
+        recipients: &RecipientSet,
+        (cuts, signatures): (&Cuts, &str),
+        why: &No,
+        common: &Common,
+    ) {
         let mut places: Vec<(Box<str>, bool, RecipientSet)> = Vec::new();
         for index in recipients.iter() {
             let Some(rcpt) = self.awaiting.envelope().recipients.get(index) else { continue };
@@ -154,7 +168,8 @@ impl Settling {
         for (name, to_world, recipients) in places {
             let is_hidden = to_world && common.settings.hides;
             let cuts = if is_hidden { cuts.hiding.clone() } else { cuts.always.clone() };
-            let added = self.received(to_world, &recipients, common);
+            let mut added = if to_world { signatures.as_bytes().to_vec() } else { Vec::new() };
+            added.extend(self.received(to_world, &recipients, common));
             let outgoing = Arc::new(Outgoing { added, cuts, length: self.body.len() });
             let held = (Folder::Quarantine, why.clone());
             self.sendings.push(Sending::held(None, recipients, outgoing, held, common.now).towards(name));

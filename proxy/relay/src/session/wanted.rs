@@ -1,6 +1,6 @@
 //! What a session can want done.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +59,8 @@ pub enum Action {
     Fetch(LegId, u64, usize),
     /// Have the message judged, before anybody has it.
     Judge(Box<Question>),
+    /// Have the message signed, for the world.
+    Sign(Box<SigningRequest>),
     /// Store the message durably.
     Spool(Box<SpoolRequest>),
     /// The message is with servers that send no reports: tell its sender, who asked for it, if that may be.
@@ -140,6 +142,19 @@ pub struct Question {
     pub tail: Arc<[u8]>,
     /// By when there is to be an answer.
     pub deadline: Instant,
+}
+
+/// A message that is to be signed: what [`Unsigned`](crate::Unsigned) has, but for the file that its beginning is in.
+#[derive(Debug)]
+pub struct SigningRequest {
+    /// The transaction.
+    pub transaction: TransactionId,
+    /// Who sends it.
+    pub client: IpAddr,
+    /// Octets of content that are stored.
+    pub stored: u64,
+    /// The content behind them.
+    pub tail: Arc<[u8]>,
 }
 
 /// Where a message's content is, and what is different on its way out.

@@ -162,6 +162,7 @@ impl Play {
             originators: intercept::Networks::none(),
             mends_lines_of: intercept::Networks::none(),
             hides: true,
+            signs: false,
             judging: stage.judge.is_some().then_some(Judging {
                 budget: BUDGET,
                 on_failure: stage.on_failure,
@@ -282,7 +283,7 @@ impl Play {
             Action::Doubt { reason, .. } => self.doubts.push(reason.into()),
             Action::LookUp(_, mailbox) => self.due.push_back(Due::LookUp(mailbox)),
             Action::StartTls(_) => panic!("TLS is not offered"),
-            Action::Probe(..) | Action::Locate(_) => panic!("nothing goes out"),
+            Action::Probe(..) | Action::Locate(_) | Action::Sign(_) => panic!("nothing goes out"),
             Action::Finish => self.is_finished = true,
         }
     }

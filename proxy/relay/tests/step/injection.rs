@@ -24,6 +24,7 @@ fn told(bytes: &[u8]) -> (Session, Wants) {
         mends_lines_of: intercept::Networks::none(),
         hides: true,
         judging: None,
+        signs: false,
         own: relay::OwnAddresses::default(),
     };
     let beginning = Beginning {

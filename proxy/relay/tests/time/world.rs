@@ -202,6 +202,7 @@ impl World {
                 Arc::default(),
             ))),
             judge: None,
+            signer: None,
             spill: std::env::temp_dir(),
         };
         let backends = vec![backend("one", 1), backend("two", 2)];
@@ -249,6 +250,7 @@ impl World {
             mends_lines_of: intercept::Networks::none(),
             hides: true,
             judging: None,
+            signs: false,
             own: relay::OwnAddresses::default(),
         };
         let beginning = Beginning {
