@@ -20,6 +20,7 @@ mod senders;
 mod tables;
 mod told;
 mod waiting;
+mod zone;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -107,6 +108,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/api/v1/status", get(answers::status))
         .route("/api/v1/transactions", get(answers::transactions))
         .route("/api/v1/transactions/{id}", get(answers::transaction))
+        .route("/api/v1/dns", get(zone::dns))
         .route("/api/v1/sessions", get(answers::sessions))
         .route("/api/v1/sessions/{id}", get(answers::session))
         .route("/queue", get(queue::page))

@@ -1,7 +1,8 @@
-//! `postern status`, `trace`, `queue`, `quarantine`, `block`, `reports`, `senders`, `scan` and `learn`: they ask the running Postern and tell its answer; the last
-//! two work without one, too.
+//! `postern status`, `trace`, `queue`, `quarantine`, `block`, `reports`, `senders`, `dns`, `scan` and `learn`: they ask the running
+//! Postern and tell its answer; the last three work without one, too.
 
 mod block;
+mod dns;
 mod learn;
 mod quarantine;
 mod queue;
@@ -11,6 +12,7 @@ mod senders;
 mod words;
 
 pub use block::block;
+pub use dns::dns;
 pub use learn::learn;
 pub use quarantine::quarantine;
 pub use queue::queue;

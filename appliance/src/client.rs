@@ -51,6 +51,15 @@ pub async fn get(address: SocketAddr, path: &str) -> Result<Answer, AskError> {
     ask(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"), PATIENCE).await
 }
 
+/// As [`get`], for what takes the network's time.
+///
+/// # Errors
+///
+/// As for [`get`], with two minutes.
+pub async fn get_patiently(address: SocketAddr, path: &str) -> Result<Answer, AskError> {
+    ask(address, &format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n"), ORDER_PATIENCE).await
+}
+
 /// Sends an order in JSON to `path`.
 ///
 /// # Errors

@@ -72,6 +72,8 @@ pub enum Command {
     /// Look at who sends from here; let send who was stopped, or stop somebody.
     #[command(subcommand)]
     Senders(SendersAction),
+    /// The DNS records to publish, as a zone file.
+    Dns(DnsRecords),
     /// Judge messages without sending them.
     Scan(Scan),
     /// Teach the classifier what is wanted and what is not.
@@ -265,6 +267,17 @@ pub enum QueueAction {
         #[arg(value_enum)]
         switch: Switch,
     },
+}
+
+/// `postern dns`
+#[derive(Clone, Debug, Default, Args)]
+pub struct DnsRecords {
+    /// Of these domains, or of Postern's own name [default: all].
+    #[arg(value_name = "DOMAIN")]
+    pub domains: Vec<String>,
+    /// Compare them with what is published; exit status 1 if one is missing or wrong.
+    #[arg(long)]
+    pub verify: bool,
 }
 
 /// `postern scan`

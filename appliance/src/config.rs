@@ -29,8 +29,8 @@ use std::path::Path;
 
 pub use attachments::{Attachment, Attachments};
 pub use choices::{
-    Action, Arm, Banner, Challenge, ClientAddress, MinimumTls, Mode, OnFailure, OnInnerVerification,
-    PlainText, SendersAction, Source, TlsPolicy,
+    Action, Arm, Banner, Challenge, ClientAddress, HostedMode, MinimumTls, Mode, OnFailure,
+    OnInnerVerification, PlainText, SendersAction, Source, TlsPolicy,
 };
 pub use inactive::Inactive;
 pub use network::{Host, ServerAddress};

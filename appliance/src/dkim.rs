@@ -57,7 +57,7 @@ pub(crate) struct Generation {
     pub(crate) keys: Vec<Arc<DkimKey>>,
 }
 
-/// What a domain has, the oldest first; never empty.
+/// What a domain has, the oldest first.
 #[derive(Clone, Debug)]
 pub(crate) struct OfDomain {
     pub(crate) generations: Vec<Generation>,
@@ -90,6 +90,8 @@ pub(crate) struct Keys {
     folder: PathBuf,
     prefix: String,
     clock: Arc<dyn Clock>,
+    /// Keys that are not there are not made.
+    only_reads: bool,
     known: Mutex<HashMap<Box<str>, OfDomain>>,
     seen: Mutex<HashMap<(Box<str>, Box<str>), Seen>>,
 }
@@ -97,7 +99,13 @@ pub(crate) struct Keys {
 impl Keys {
     pub(crate) fn new(state_dir: &Path, prefix: &str, clock: Arc<dyn Clock>) -> Self {
         let folder = state_dir.join("dkim");
-        Self { folder, prefix: prefix.to_owned(), clock, known: Mutex::default(), seen: Mutex::default() }
+        let (known, seen) = (Mutex::default(), Mutex::default());
+        Self { folder, prefix: prefix.to_owned(), clock, only_reads: false, known, seen }
+    }
+
+    /// The same for whoever is not to change anything: a domain without keys has none.
+    pub(crate) fn only_read(self) -> Self {
+        Self { only_reads: true, ..self }
     }
 
     /// The keys of a domain, read or made if they are not known yet: blocks for up to a second.
@@ -107,7 +115,7 @@ impl Keys {
             return Ok(found.clone());
         }
         let mut found = self.read(domain)?;
-        if found.is_empty() {
+        if found.is_empty() && !self.only_reads {
             found.push(self.make(domain)?);
         }
         let found = OfDomain { generations: found };

@@ -36,6 +36,7 @@ mod senders;
 mod signing;
 mod strain;
 mod workers;
+mod zones;
 
 use arming::Arming;
 pub use error::EngineError;
@@ -172,6 +173,7 @@ impl Engine {
             Arc::clone(&roles),
             (Arc::clone(&draining.queue), clock),
             (Arc::clone(base.court()), Arc::clone(base.remembering())),
+            Arc::clone(base.zones()),
         ));
         roles.attend(&relay);
         if let Some(court) = base.court().get() {

@@ -10,12 +10,13 @@ mod senders;
 mod state;
 mod status;
 mod story;
+mod zone;
 
 pub use learning::{BlockedSender, LearningDay, LearningState, ReliabilityBin};
 pub use live::{
     ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health,
     ListenerState, Live, RecipientsState, RoleState, RolesState, ServerState, Strain, StrainState,
-    VerifyingState, Writing,
+    VerifyingState, Writing, Zoning,
 };
 pub use queue::{
     AGES, FolderCount, QueueDestination, QueueDomain, QueueState, QueuedMessage, QueuedRecipient,
@@ -32,3 +33,4 @@ pub use story::{
     AfterwardsStory, CheckStory, GroupStory, LegStory, OpinionStory, RecipientStory, SessionStory, TlsStory,
     TransactionStory, WordStory,
 };
+pub use zone::{Found, NoZones, RecordState, Zone, ZoneQuestion, ZoneRecord, ZoneReport};

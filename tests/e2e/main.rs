@@ -24,6 +24,7 @@ mod pretence;
 mod queue;
 mod receipts;
 mod roles;
+mod signing;
 mod smuggling;
 mod soak;
 mod submission;

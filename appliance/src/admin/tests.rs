@@ -90,6 +90,10 @@ impl Live for FakeEngine {
         Box::pin(async { Err(NotJudging::Off) })
     }
 
+    fn zones(&self, _: crate::report::ZoneQuestion) -> crate::report::Zoning {
+        Box::pin(async { Err(crate::report::NoZones::Failed("not here".into())) })
+    }
+
     fn learn(&self, _: judge::Class, _: LearnOrder) -> Asking<Lesson> {
         Box::pin(async { Err(NotJudging::Off) })
     }

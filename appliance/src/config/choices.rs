@@ -75,6 +75,21 @@ impl ClientAddress {
     }
 }
 
+/// How strictly senders are to insist on what the hosted MTA-STS policy of a domain says (RFC 8461 §5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostedMode {
+    /// No policy is hosted.
+    Off,
+    /// They report, and deliver all the same.
+    #[default]
+    Testing,
+    /// They do not deliver otherwise.
+    Enforce,
+    /// They forget that there was one: for a domain that leaves.
+    None,
+}
+
 /// Whose greeting the client sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]

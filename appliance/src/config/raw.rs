@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::choices::{
-    Action, Arm, Banner, Challenge, ClientAddress, ListAbout, MinimumTls, Mode, OnFailure,
+    Action, Arm, Banner, Challenge, ClientAddress, HostedMode, ListAbout, MinimumTls, Mode, OnFailure,
     OnInnerVerification, PlainText, SendersAction, Source, TlsPolicy,
 };
 use super::resolved::StoreEngine;
@@ -89,6 +89,7 @@ pub(super) struct RawBackend {
     pub(super) client_address: Option<ClientAddress>,
     pub(super) banner: Option<RawBanner>,
     pub(super) arm: Option<Arm>,
+    pub(super) mta_sts: Option<HostedMode>,
     pub(super) recipients: Any,
     pub(super) lifetime: Text,
 }

@@ -82,6 +82,7 @@ fn backend(
         },
         banner: banner.unwrap_or(if mode == Mode::Front { Banner::Postern } else { Banner::Server }),
         arm: raw.arm.unwrap_or_default(),
+        mta_sts: raw.mta_sts.unwrap_or_default(),
         recipients,
         lifetime: raw.lifetime.as_ref().map(|_| reading.duration(&raw.lifetime, Duration::ZERO)),
     })

@@ -11,8 +11,8 @@ use smtp::Domain;
 
 use super::attachments::Attachments;
 use super::choices::{
-    Action, Arm, Banner, Challenge, ClientAddress, MinimumTls, Mode, OnFailure, OnInnerVerification,
-    PlainText, SendersAction, Source, TlsPolicy,
+    Action, Arm, Banner, Challenge, ClientAddress, HostedMode, MinimumTls, Mode, OnFailure,
+    OnInnerVerification, PlainText, SendersAction, Source, TlsPolicy,
 };
 use super::inactive::Inactive;
 use super::network::ServerAddress;
@@ -116,6 +116,8 @@ pub struct Backend {
     pub banner: Banner,
     /// When it stops being spliced (gateway and bridge).
     pub arm: Arm,
+    /// How strict the MTA-STS policy is that is hosted for its domains.
+    pub mta_sts: HostedMode,
     /// Where its recipients are known from.
     pub recipients: Recipients,
     /// How long delivery to it is tried, where that is not `queue.lifetime`.

@@ -20,6 +20,7 @@ use super::judging::{Court, Sitting};
 use super::outbound::{Names, outbound};
 use super::remembering::Remembering;
 use super::senders::Senders;
+use super::zones::Zones;
 use super::{identity, open_spool, signing};
 use crate::config::{self, Config, Host, ServerAddress};
 use crate::dkim::Keys;
@@ -41,6 +42,7 @@ pub(super) struct Base {
     court: Arc<tokio::sync::OnceCell<Arc<Court>>>,
     roles: Arc<Roles>,
     signing: Arc<signing::Present>,
+    zones: Arc<Zones>,
     verifying: InnerVerification,
     called: CalledBefore,
     /// How often senders are told, whatever of.
@@ -90,6 +92,7 @@ impl Base {
             remembering,
             court: Arc::default(),
             roles,
+            zones: Zones::new(Arc::clone(&signing.keys)),
             signing,
             verifying,
             called,
@@ -106,6 +109,11 @@ impl Base {
     /// The keys that what leaves is signed with.
     pub(super) fn signing(&self) -> &Arc<signing::Present> {
         &self.signing
+    }
+
+    /// The DNS records of the present config.
+    pub(super) fn zones(&self) -> &Arc<Zones> {
+        &self.zones
     }
 
     /// What is known of servers and recipients.
@@ -146,9 +154,11 @@ impl Base {
             routing.inherit(before);
         }
         let (served, certificates) = identity::served(config, self.clock.now())?;
-        let acceptor = Acceptor::new(&tls, Identities::new(served));
+        let acceptor = Acceptor::new(&tls, Identities::new(served.clone()));
         let acceptor = acceptor.map_err(|error| EngineError::Tls { what: "the listeners".into(), error })?;
         let names = Names::new(&config.resolver)?;
+        let associations = identity::associations(&served, config);
+        self.zones.config_is(config, names.clone(), associations);
         let judge = self.judge(config, names.clone()).await?;
         let signer = self.signing.config_is(config, &routing, names.clone());
         let settings = Settings { signs: signer.is_some(), ..self.settings(config, routing) };

@@ -14,6 +14,7 @@ use super::error::EngineError;
 use crate::config::Config;
 use crate::console::fingerprint;
 use crate::report::{CertificateSource, CertificateState};
+use crate::zone::Association;
 
 /// The certificates of a config. `now` is the time since 1970.
 pub(super) fn served(config: &Config, now: Duration) -> Result<(Served, Vec<CertificateState>), EngineError> {
@@ -32,6 +33,21 @@ pub(super) fn served(config: &Config, now: Duration) -> Result<(Served, Vec<Cert
         identities.push(identity);
     }
     Ok((Served { identities, default: hostname, destinations: HashMap::new() }, states))
+}
+
+/// The TLSA records of what serves under `hostname`; none where that is a certificate of a moment.
+pub(super) fn associations(served: &Served, config: &Config) -> Vec<Association> {
+    if config.tls.certificates.is_empty() {
+        return Vec::new();
+    }
+    let hostname = config.hostname.to_string().to_lowercase();
+    let is_for_it = |identity: &&Identity| identity.names().iter().any(|name| **name == *hostname);
+    let association = |identity: &Identity| Association {
+        host: hostname.clone(),
+        digest: identity.pin().digest(),
+        serves: true,
+    };
+    served.identities.iter().filter(is_for_it).map(association).collect()
 }
 
 fn state(identity: &Identity, source: CertificateSource) -> CertificateState {

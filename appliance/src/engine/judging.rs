@@ -166,7 +166,7 @@ impl Court {
     /// Of what kind a message is; one of which that is not known is the only one.
     async fn kind_of(&self, transaction: TransactionId) -> u64 {
         let known = self.kept.kind(transaction).await.filter(|kind| *kind != 0);
-        known.unwrap_or(transaction.session.to_bits() ^ u64::from(transaction.number))
+        known.unwrap_or_else(|| transaction.session.to_bits() ^ u64::from(transaction.number))
     }
 
     /// An administrator has said what a message is: reports that say the same count, those that do not were wrong.

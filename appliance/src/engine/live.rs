@@ -14,10 +14,12 @@ use tokio::time::Instant;
 use super::arming::Arming;
 use super::judging::Court;
 use super::remembering::Remembering;
+use super::zones::Zones;
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateState, Health, HeldReport,
     LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging, QueueState, RecipientsState,
     RolesState, ScanOrder, Scanned, SenderState, ServerState, StrainState, VerifyingState, Writing,
+    ZoneQuestion, Zoning,
 };
 use crate::roles::Roles;
 
@@ -32,6 +34,7 @@ pub(super) struct Present {
     clock: Arc<dyn Clock>,
     court: Arc<OnceCell<Arc<Court>>>,
     remembering: Arc<Remembering>,
+    zones: Arc<Zones>,
 }
 
 impl Present {
@@ -43,9 +46,10 @@ impl Present {
         roles: Arc<Roles>,
         (queue, clock): (Arc<Queue>, Arc<dyn Clock>),
         (court, remembering): (Arc<OnceCell<Arc<Court>>>, Arc<Remembering>),
+        zones: Arc<Zones>,
     ) -> Self {
         let (certificates, listeners) = (Mutex::new(certificates), Mutex::new(listeners));
-        Self { relay, certificates, listeners, arming, roles, queue, clock, court, remembering }
+        Self { relay, certificates, listeners, arming, roles, queue, clock, court, remembering, zones }
     }
 
     /// After a reload that brought new ones.
@@ -183,6 +187,10 @@ impl Live for Present {
     fn learn(&self, class: judge::Class, order: LearnOrder) -> Asking<Lesson> {
         let court = self.court.get().cloned();
         Box::pin(async move { court.ok_or(NotJudging::Off)?.learn_message(class, order).await })
+    }
+
+    fn zones(&self, question: ZoneQuestion) -> Zoning {
+        Box::pin(Arc::clone(&self.zones).report(question))
     }
 
     fn write_store_down(&self) -> Writing<'_> {

@@ -12,12 +12,16 @@ use super::queue::QueueState;
 use super::reports::HeldReport;
 use super::scan::{LearnOrder, Lesson, NotJudging, ScanOrder, Scanned};
 use super::senders::SenderState;
+use super::zone::{NoZones, ZoneQuestion, ZoneReport};
 
 /// An answer that takes its time.
 pub type Asking<T> = Pin<Box<dyn Future<Output = Result<T, NotJudging>> + Send>>;
 
+/// What [`Live::zones`] returns.
+pub type Zoning = Pin<Box<dyn Future<Output = Result<ZoneReport, NoZones>> + Send>>;
+
 /// Answers what is so now. Asked at every look at the page: must be quick and must not block, but for what
-/// is [`Asking`] or [`Writing`].
+/// is [`Asking`], [`Zoning`] or [`Writing`].
 pub trait Live: Send + Sync + 'static {
     /// Where mail comes in, in the config's order.
     fn listeners(&self) -> Vec<ListenerState>;
@@ -71,6 +75,8 @@ pub trait Live: Send + Sync + 'static {
     fn held_reports(&self, most: usize) -> Asking<Vec<HeldReport>>;
     /// A person's word about one of them: it is believed, or thrown away. Whether there is one of that name.
     fn settle_report(&self, id: String, accepts: bool) -> Asking<bool>;
+    /// The DNS records of the domains here, and what is published in their place.
+    fn zones(&self, question: ZoneQuestion) -> Zoning;
     /// A person let this message out of the quarantine: whoever learns may learn from it.
     fn was_released(&self, transaction: smtp::TransactionId);
     /// Writes all that the store has into a file of the state folder, for a backup; how many records there are. Takes as long as

@@ -23,6 +23,8 @@ pub const MAX_TLSA_OCTETS: usize = 8 * 1024;
 
 /// How many TXT records of a name are looked at.
 pub const MAX_TEXTS: usize = 8;
+/// How many names of one address are looked at: as many as RFC 7208 §5.5 does.
+pub const MAX_POINTERS: usize = 10;
 /// Octets of one TXT record that are kept.
 pub const MAX_TEXT_OCTETS: usize = 512;
 
@@ -80,6 +82,10 @@ pub struct Tlsa {
 /// A TXT record (RFC 1035 §3.3.14), its strings put together; at most [`MAX_TEXT_OCTETS`] of it. What is no UTF-8 is replaced.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Text(pub Box<str>);
+
+/// A host that a PTR record names (RFC 1035 §3.3.12).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Pointer(pub Domain);
 
 /// The addresses of a host. At least one family has some.
 #[derive(Clone, Debug, PartialEq, Eq)]

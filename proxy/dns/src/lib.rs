@@ -20,8 +20,8 @@ mod resolver;
 mod settings;
 
 pub use answer::{
-    Addresses, Answer, MAX_ADDRESSES, MAX_MX, MAX_TEXT_OCTETS, MAX_TEXTS, MAX_TLSA, MAX_TLSA_OCTETS, Mx,
-    Proof, Text, Tlsa,
+    Addresses, Answer, MAX_ADDRESSES, MAX_MX, MAX_POINTERS, MAX_TEXT_OCTETS, MAX_TEXTS, MAX_TLSA,
+    MAX_TLSA_OCTETS, Mx, Pointer, Proof, Text, Tlsa,
 };
 pub use error::{DnsError, SettingsError};
 pub use reading::MAX_ALIASES;

@@ -10,8 +10,8 @@ use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use smtp::Domain;
 
 use crate::answer::{
-    Answer, MAX_ADDRESSES, MAX_MX, MAX_TEXT_OCTETS, MAX_TEXTS, MAX_TLSA, MAX_TLSA_OCTETS, Mx, Proof, Text,
-    Tlsa,
+    Answer, MAX_ADDRESSES, MAX_MX, MAX_POINTERS, MAX_TEXT_OCTETS, MAX_TEXTS, MAX_TLSA, MAX_TLSA_OCTETS, Mx,
+    Pointer, Proof, Text, Tlsa,
 };
 use crate::error::DnsError;
 
@@ -132,6 +132,23 @@ impl Kind for Text {
 
     fn octets(&self) -> usize {
         size_of::<Self>() + self.0.len()
+    }
+
+    fn rank(&self) -> u16 {
+        0
+    }
+}
+
+impl Kind for Pointer {
+    const TYPE: RecordType = RecordType::PTR;
+    const LIMIT: usize = MAX_POINTERS;
+
+    fn read(data: &RData) -> Option<Option<Self>> {
+        if let RData::PTR(host) = data { Some(domain(&host.0).map(Self)) } else { None }
+    }
+
+    fn octets(&self) -> usize {
+        size_of::<Self>() + self.0.as_str().len()
     }
 
     fn rank(&self) -> u16 {

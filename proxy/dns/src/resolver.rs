@@ -10,7 +10,7 @@ use smtp::Domain;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::answer::{Addresses, Answer, Mx, Proof, Text, Tlsa};
+use crate::answer::{Addresses, Answer, Mx, Pointer, Proof, Text, Tlsa};
 use crate::cache::Cache;
 use crate::error::{DnsError, SettingsError};
 use crate::reading::{self, Kind, Outcome, Way};
@@ -35,6 +35,7 @@ pub struct Resolver {
     v6: Remembered<Ipv6Addr>,
     tlsa: Remembered<Tlsa>,
     text: Remembered<Text>,
+    pointers: Remembered<Pointer>,
 }
 
 impl Resolver {
@@ -54,6 +55,7 @@ impl Resolver {
             v6: Cache::new(settings.cache),
             tlsa: Cache::new(settings.cache),
             text: Cache::new(settings.cache),
+            pointers: Cache::new(settings.cache),
         })
     }
 
@@ -92,6 +94,15 @@ impl Resolver {
     /// There are none, or nobody can tell; also after the time of the settings.
     pub async fn text(&self, name: &Domain) -> Result<Answer<Text>, DnsError> {
         self.remembered(&self.text, name).await
+    }
+
+    /// The hosts that a name in a reverse zone points to, at most [`crate::MAX_POINTERS`].
+    ///
+    /// # Errors
+    ///
+    /// There are none, or nobody can tell; also after the time of the settings.
+    pub async fn pointers(&self, name: &Domain) -> Result<Answer<Pointer>, DnsError> {
+        self.remembered(&self.pointers, name).await
     }
 
     /// What certificates are published for a TCP port of a host (RFC 6698 §3), at most [`crate::MAX_TLSA`]. They mean something

@@ -133,18 +133,20 @@ impl DkimKey {
         &self.record
     }
 
-    /// Whether a published text has this key: other tags, folding and order do not matter.
+    /// Whether a published text has this key.
     pub fn is_published_in(&self, text: &str) -> bool {
-        let key = |text: &str| {
-            let tags = text.split(';').filter_map(|tag| tag.split_once('='));
-            let mut keys = tags.filter(|(name, _)| name.trim() == "p").map(|(_, value)| value.to_owned());
-            keys.next().map(|mut value| {
-                value.retain(|c| !c.is_ascii_whitespace());
-                value
-            })
-        };
-        key(text).is_some_and(|published| Some(published) == key(&self.record))
+        is_same_key(text, &self.record)
     }
+}
+
+/// Whether two texts as of [`DkimKey::record`] have the same key: other tags, spaces and order do not matter.
+pub fn is_same_key(one: &str, other: &str) -> bool {
+    let key = |text: &str| {
+        let mut tags = text.split(';').filter_map(|tag| tag.split_once('='));
+        let (_, value) = tags.find(|(name, _)| name.trim() == "p")?;
+        Some(value.split_ascii_whitespace().collect::<String>())
+    };
+    key(one).is_some_and(|key_of_one| !key_of_one.is_empty() && Some(key_of_one) == key(other))
 }
 
 impl fmt::Debug for DkimKey {
@@ -186,6 +188,8 @@ impl Authorship {
 
 /// A message that is being signed, with each key.
 pub struct Signing<'a> {
+    /// Octets of the header section, the empty line behind it included.
+    header: usize,
     rsa: Vec<(DkimSigner<Shared<'a, RsaKey<Sha256>>, Done>, usize)>,
     ed25519: Vec<(DkimSigner<Shared<'a, Ed25519Key>, Done>, usize)>,
 }
@@ -194,7 +198,7 @@ impl<'a> Signing<'a> {
     /// For a message that begins with this header section, in the name of `domain`; the first key's signature comes first.
     pub fn new(keys: &[&'a DkimKey], domain: &str, header: &[u8]) -> Self {
         let fields = fields_to_sign(header);
-        let mut signing = Self { rsa: Vec::new(), ed25519: Vec::new() };
+        let mut signing = Self { header: header.len(), rsa: Vec::new(), ed25519: Vec::new() };
         for (at, key) in keys.iter().enumerate() {
             match &key.pair {
                 Pair::Rsa(pair) => signing.rsa.push((signer(pair, domain, &key.selector, &fields), at)),
@@ -219,10 +223,18 @@ impl<'a> Signing<'a> {
         let mut rsa: Vec<_> = self.rsa.iter().map(|(signer, at)| (signer.sign_streaming(), *at)).collect();
         let mut ed25519: Vec<_> =
             self.ed25519.iter().map(|(signer, at)| (signer.sign_streaming(), *at)).collect();
+        let mut write = |octets: &[u8]| {
+            rsa.iter_mut().for_each(|(stream, _)| stream.write(octets));
+            ed25519.iter_mut().for_each(|(stream, _)| stream.write(octets));
+        };
+        let (mut header, mut body) = (self.header, RelaxedBody::default());
         for piece in pieces {
             let piece = piece.map_err(EvidenceError::Content)?;
-            rsa.iter_mut().for_each(|(stream, _)| stream.write(piece.as_ref()));
-            ed25519.iter_mut().for_each(|(stream, _)| stream.write(piece.as_ref()));
+            let piece = piece.as_ref();
+            let (of_header, of_body) = piece.split_at(header.min(piece.len()));
+            header -= of_header.len();
+            write(of_header);
+            body.write(of_body, &mut write);
         }
         let mut signed = Vec::new();
         for (stream, at) in rsa {
@@ -259,6 +271,49 @@ fn signer<'a, K: SigningKey>(
         .headers(fields.iter().copied())
         .header_canonicalization(Canonicalization::Relaxed)
         .body_canonicalization(Canonicalization::Relaxed)
+}
+
+/// A body in its relaxed form (RFC 6376 §3.4.4). mail-auth 0.13 makes the same of it but where it ends in lines of spaces and tabs:
+/// those it keeps as empty lines, and no other verifier does.
+#[derive(Debug, Default)]
+struct RelaxedBody {
+    /// What was read since the last octet that is none of these, and means something only if another one follows.
+    line_ends: u64,
+    space: bool,
+}
+
+impl RelaxedBody {
+    fn write(&mut self, mut octets: &[u8], write: &mut impl FnMut(&[u8])) {
+        while let Some((&first, rest)) = octets.split_first() {
+            match first {
+                b' ' | b'\t' => self.space = true,
+                b'\r' => {}
+                b'\n' => {
+                    self.line_ends += 1;
+                    self.space = false;
+                }
+                _ => {
+                    self.catch_up(write);
+                    let is_white = |octet: &u8| matches!(octet, b' ' | b'\t' | b'\r' | b'\n');
+                    let (text, behind) =
+                        octets.split_at(octets.iter().position(is_white).unwrap_or(octets.len()));
+                    write(text);
+                    octets = behind;
+                    continue;
+                }
+            }
+            octets = rest;
+        }
+    }
+
+    fn catch_up(&mut self, write: &mut impl FnMut(&[u8])) {
+        for _ in 0..std::mem::take(&mut self.line_ends) {
+            write(b"\r\n");
+        }
+        if std::mem::take(&mut self.space) {
+            write(b" ");
+        }
+    }
 }
 
 /// A key that signs more than one message.
@@ -342,6 +397,29 @@ mod tests {
         let whole = hash(&sign(&key, MESSAGE.len()));
         for size in [1, 2, 3, 7, 50] {
             assert_eq!(hash(&sign(&key, size)), whole, "{size}");
+        }
+    }
+
+    #[test]
+    fn lines_of_white_at_the_end_are_no_lines() {
+        let relaxed = |body: &str, size: usize| {
+            let (mut relaxed, mut out) = (RelaxedBody::default(), Vec::new());
+            body.as_bytes()
+                .chunks(size)
+                .for_each(|piece| relaxed.write(piece, &mut |octets| out.extend(octets)));
+            String::from_utf8(out).unwrap()
+        };
+        for (body, expected) in [
+            ("", ""),
+            (" \r\n\t\r\n\r\n", ""),
+            ("a \t b \r\n", "a b"),
+            ("a\r\n \r\n\r\n", "a"),
+            ("\r\n a\r\n \r\n\tb \r\n \r\n", "\r\n a\r\n\r\n b"),
+            ("no end", "no end"),
+        ] {
+            for size in [1, 2, 100] {
+                assert_eq!(relaxed(body, size), expected, "{body:?}");
+            }
         }
     }
 

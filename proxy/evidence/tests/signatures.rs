@@ -199,7 +199,7 @@ fn the_messages_of_rspamd_come_out_as_the_table_says() {
     for (file, verdict, why) in OF_RSPAMD {
         let found = reader.read(&read(&place.join("dkim/rspamd").join(file)));
         let passes = found.dkim.iter().find(|one| one.verdict == Verdict::Pass);
-        let best = passes.or(found.dkim.first()).map_or("none", |one| one.verdict.name());
+        let best = passes.or_else(|| found.dkim.first()).map_or("none", |one| one.verdict.name());
         assert_eq!(best, verdict, "{file} ({why}): {found:?}");
     }
     assert_eq!(std::fs::read_dir(place.join("dkim/rspamd")).expect("a folder").count(), OF_RSPAMD.len());

@@ -20,6 +20,11 @@ impl Pin {
         Self(Sha256::digest(spki).into())
     }
 
+    /// The digest itself: what a TLSA record `3 1 1` has (RFC 6698 §2.1).
+    pub fn digest(self) -> [u8; 32] {
+        self.0
+    }
+
     /// The pin of a certificate in DER; `None` if it cannot be read.
     pub fn of_certificate(certificate: &[u8]) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(certificate).ok()?;

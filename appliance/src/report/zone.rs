@@ -1,0 +1,87 @@
+//! What is to be published in the DNS, and what is: `postern dns`, and the API's answer to it.
+
+use serde::{Deserialize, Serialize};
+
+/// The records of every domain, and of Postern's own name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneReport {
+    /// In the config's order; the one of Postern's own name, where it is asked for, last.
+    pub zones: Vec<Zone>,
+}
+
+/// The records of one domain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zone {
+    /// The domain; for the records of Postern's own name and addresses, that name.
+    pub domain: String,
+    /// What is to be published.
+    pub records: Vec<ZoneRecord>,
+    /// What cannot be said as a record.
+    pub notes: Vec<String>,
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneRecord {
+    /// Its owner, without the root's dot.
+    pub name: String,
+    /// `MX`, `TXT`, `CNAME`, `TLSA` or `PTR`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its data; of a TXT record the whole text, in one piece and without quotes.
+    pub value: String,
+    /// What it is for: `mx`, `spf`, `dkim`, `dmarc`, `mta-sts`, `tls-rpt`, `tlsa` or `ptr`.
+    pub purpose: String,
+    /// What was found, where the DNS was asked.
+    pub found: Option<Found>,
+}
+
+/// What the DNS has in place of a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// How that compares.
+    pub state: RecordState,
+    /// In words, with what to do where something is to be done.
+    pub words: String,
+}
+
+/// How what is published compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordState {
+    /// It is there, or something that does as well.
+    Right,
+    /// It is not there.
+    Missing,
+    /// Something else is there, and does not do.
+    Wrong,
+    /// The DNS does not answer.
+    Unknown,
+}
+
+/// What is asked of [`Live::zones`](super::Live::zones).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ZoneQuestion {
+    /// In lower case; none stands for all.
+    pub domains: Vec<String>,
+    /// Whether the DNS is to be asked what is there.
+    pub verify: bool,
+}
+
+/// Why there are no records.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoZones {
+    /// The config does not have the domain; in words.
+    #[error("{0}")]
+    UnknownDomain(String),
+    /// The keys or the resolver cannot be had; in words.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl NoZones {
+    /// Whether a domain was named that the config does not have.
+    pub fn is_unknown_domain(&self) -> bool {
+        matches!(self, Self::UnknownDomain(_))
+    }
+}
