@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evidence::{Authenticator, Sender};
 use judge::{Check, Client, Features, Score, Thresholds, Transport, Whom};
-use record::{Direction, MAX_CHECKS, MAX_WORDS, Opinion, Verdict};
+use record::{Direction, MAX_CHECKS, MAX_WORDS, Opinion, Protocol, Verdict};
 use relay::{AtTheDoor, Case, Fate, Judged as Judging, Judgement, Mark, OnFailure, Own, OwnAddresses};
 use sha2::{Digest as _, Sha256};
 use sift::{Body, Content};
@@ -152,9 +152,9 @@ impl relay::Judge for Sitting {
     fn judge(&self, case: Case, deadline: Instant) -> Judging {
         let rules = Arc::clone(&self.0);
         Box::pin(async move {
-            match case.authenticated {
-                true => rules.submitted(&case),
-                false => rules.judge(case, deadline).await,
+            match case.protocol {
+                Protocol::Submission | Protocol::Submissions => rules.submitted(&case),
+                Protocol::Smtp => rules.judge(case, deadline).await,
             }
         })
     }
