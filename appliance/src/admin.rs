@@ -7,6 +7,7 @@
 
 mod answers;
 mod block;
+mod certificates;
 mod chart;
 mod desk;
 mod guard;
@@ -132,6 +133,8 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/senders/{verb}", post(senders::button))
         .route("/api/v1/senders", get(senders::list))
         .route("/api/v1/senders/{verb}", post(senders::order))
+        .route("/api/v1/certificates", get(certificates::list))
+        .route("/api/v1/certificates/renew", post(certificates::renew))
         .route("/api/v1/backup/store", post(answers::write_store_down))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .merge(

@@ -1,7 +1,8 @@
-//! `postern status`, `trace`, `queue`, `quarantine`, `block`, `reports`, `senders`, `dns`, `scan` and `learn`: they ask the running
-//! Postern and tell its answer; the last three work without one, too.
+//! `postern status`, `trace`, `queue`, `quarantine`, `block`, `reports`, `senders`, `certs`, `dns`, `scan` and `learn`: they ask the
+//! running Postern and tell its answer; the last three work without one, too.
 
 mod block;
+mod certs;
 mod dns;
 mod learn;
 mod quarantine;
@@ -12,6 +13,8 @@ mod senders;
 mod words;
 
 pub use block::block;
+pub use certs::certs;
+pub(crate) use certs::{day, troubles, zone_line};
 pub use dns::dns;
 pub use learn::learn;
 pub use quarantine::quarantine;
@@ -181,7 +184,7 @@ fn now() -> std::time::Duration {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use clap::Parser as _;
 
     use super::*;
@@ -189,7 +192,7 @@ mod tests {
     use crate::recorder::samples;
 
     /// A command line whose config points at `address`.
-    fn line(address: SocketAddr, words: &[&str]) -> (tempfile::NamedTempFile, CommandLine) {
+    pub(crate) fn line(address: SocketAddr, words: &[&str]) -> (tempfile::NamedTempFile, CommandLine) {
         let file = tempfile::NamedTempFile::new().unwrap();
         let config = format!(
             "hostname = \"mx1.example.net\"\n[[backend]]\ndomains = [\"example.net\"]\nservers = [\"10.0.0.10\"]\n\

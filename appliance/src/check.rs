@@ -6,7 +6,7 @@ pub use online::Finding;
 
 use crate::command::{Check, CommandLine, Exit};
 use crate::config::{self, Config, ConfigError, Inactive, Recipients, ServerAddress, size_in_words};
-use crate::output;
+use crate::{output, web};
 
 /// `postern check`: 0 if the config can be run, 2 if not; with `--online` 1 if something that was reached is not as the
 /// config needs it, 3 if something could not be reached.
@@ -74,12 +74,21 @@ fn summary(config: &Config) -> Vec<String> {
             )),
         });
     }
-    if config.tls.certificates.is_empty() {
-        lines.push(format!("  a self-signed certificate for {} serves", config.hostname));
-    }
+    lines.extend(certificates(config));
     lines.push(format!("  messages up to {}", size_in_words(config.limits.message_size)));
     lines.push(format!("  status page on http://{}/", config.admin.listen));
     lines
+}
+
+fn certificates(config: &Config) -> Option<String> {
+    let hostname = &config.hostname;
+    if web::sockets::orders(config) {
+        let (directory, challenge) = (&config.acme.directory, config.acme.challenge.name());
+        return Some(format!(
+            "  certificates are ordered from {directory} by {challenge}: for {hostname}, and for MX and policy hosts that lead here"
+        ));
+    }
+    config.tls.certificates.is_empty().then(|| format!("  a self-signed certificate for {hostname} serves"))
 }
 
 fn inactive(inactive: &[Inactive]) -> Vec<String> {

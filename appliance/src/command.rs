@@ -72,6 +72,9 @@ pub enum Command {
     /// Look at who sends from here; let send who was stopped, or stop somebody.
     #[command(subcommand)]
     Senders(SendersAction),
+    /// Look at certificates, order them anew, see which TLSA records belong to them.
+    #[command(subcommand)]
+    Certs(CertsAction),
     /// The DNS records to publish, as a zone file.
     Dns(DnsRecords),
     /// Judge messages without sending them.
@@ -267,6 +270,20 @@ pub enum QueueAction {
         #[arg(value_enum)]
         switch: Switch,
     },
+}
+
+/// `postern certs`
+#[derive(Clone, Debug, Subcommand)]
+pub enum CertsAction {
+    /// List certificates with their names, end and source, and what is wanted and missing.
+    List,
+    /// Order anew, and wait for what comes of it.
+    Renew {
+        /// Only what has this name [default: everything that is ordered].
+        name: Option<String>,
+    },
+    /// Print the TLSA records of the present key and the next one, and what is published.
+    Tlsa,
 }
 
 /// `postern dns`

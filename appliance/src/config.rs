@@ -29,7 +29,7 @@ use std::path::Path;
 
 pub use attachments::{Attachment, Attachments};
 pub use choices::{
-    Action, Arm, Banner, Challenge, ClientAddress, HostedMode, MinimumTls, Mode, OnFailure,
+    Action, Arm, Banner, Challenge, ClientAddress, ExceptionTls, HostedMode, MinimumTls, Mode, OnFailure,
     OnInnerVerification, PlainText, SendersAction, Source, TlsPolicy,
 };
 pub use inactive::Inactive;

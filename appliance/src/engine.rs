@@ -21,6 +21,7 @@ use crate::roles::Roles;
 use crate::{output, service};
 
 mod arming;
+mod certifying;
 mod demo;
 mod directory;
 mod error;
@@ -35,10 +36,13 @@ mod remembering;
 mod senders;
 mod signing;
 mod strain;
+mod tls_reports;
 mod workers;
 mod zones;
 
 use arming::Arming;
+use certifying::Certifying;
+pub(crate) use certifying::ca_settings;
 pub use error::EngineError;
 use generation::Base;
 pub(crate) use generation::{leg, state_lock, tls_settings};
@@ -140,6 +144,7 @@ struct Engine {
     /// Where the config has wanted listeners so far.
     addresses: Mutex<Vec<SocketAddr>>,
     arming: Arc<Arming>,
+    certifying: Arc<Certifying>,
     roles: Arc<Roles>,
     draining: Draining,
 }
@@ -163,11 +168,21 @@ impl Engine {
         let admin_address = admin.local_addr().map_err(no_admin)?;
         let relay =
             Relay::new(generation.serving.clone(), Budget::new(config.limits.in_flight), Arc::clone(&clock));
+        let told = (config, generation.names.clone(), generation.own);
+        let certifying = Certifying::new(
+            base.certifier(),
+            &relay,
+            Arc::clone(&clock),
+            told,
+            Arc::new(policy),
+            base.zones(),
+        );
+        certifying.open_ports(config, &roles)?;
         let arming = Arming::new(config, generation.names, Arc::clone(&relay), Arc::clone(&roles));
         let draining = Draining::start(config, &relay, Arc::clone(&clock), base.report_rate());
         let present = Arc::new(Present::new(
             Arc::clone(&relay),
-            generation.certificates,
+            Arc::clone(&certifying),
             states(&listeners),
             Arc::clone(&arming),
             Arc::clone(&roles),
@@ -185,8 +200,10 @@ impl Engine {
         probing::probe_all(&relay.serving()).await;
         tokio::spawn(Arc::clone(base.remembering()).keep(Arc::clone(&relay)));
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
+        tokio::spawn(Arc::clone(base.tls_reports()).keep(Arc::clone(&relay)));
         tokio::spawn(signing::keep_keys(Arc::clone(&relay), Arc::clone(base.signing())));
         tokio::spawn(Arc::clone(&arming).keep());
+        tokio::spawn(Arc::clone(&certifying).keep());
         tokio::spawn(strain::keep_measuring(
             Arc::clone(&relay),
             config.state_dir.clone(),
@@ -216,6 +233,7 @@ impl Engine {
             workers,
             addresses,
             arming,
+            certifying,
             roles,
             draining,
         })
@@ -239,8 +257,11 @@ impl Engine {
         match self.base.generation(&config, Some(&self.relay.serving().settings.routing)).await {
             Ok(generation) => {
                 probing::probe_new(&generation.serving).await;
-                self.present.certificates_are(generation.certificates);
                 self.relay.replace(generation.serving);
+                if let Err(error) = self.certifying.open_ports(&config, &self.roles) {
+                    tracing::error!(%error, "a port of the public web server cannot be had");
+                }
+                self.certifying.config_is(&config, generation.names.clone(), generation.own).await;
                 self.arming.config_is(&config, generation.names);
                 self.draining.config_is(&config);
                 if let Some(court) = self.base.court().get() {
@@ -276,6 +297,7 @@ impl Engine {
             "no new sessions, waiting for the open ones"
         );
         let left = self.relay.drain(patience).await;
+        self.base.tls_reports().write().await;
         self.base.remembering().finish(&self.relay).await;
         if left > 0 {
             tracing::warn!(sessions = left, "closed before they were done");
@@ -288,6 +310,11 @@ impl Engine {
         let workers = self.workers.into_inner().unwrap_or_else(PoisonError::into_inner);
         workers.into_iter().for_each(Workers::stop);
     }
+}
+
+/// The MTA-STS policy of a domain, for the public web server. There are none in this version.
+fn policy(_: &smtp::Domain) -> Option<String> {
+    None
 }
 
 /// The sockets of all listeners but those at `known` addresses.

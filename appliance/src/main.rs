@@ -59,6 +59,7 @@ async fn perform(line: &CommandLine) -> Exit {
         Command::Block(action) => ask::block(line, action).await,
         Command::Reports(action) => ask::reports(line, action).await,
         Command::Senders(action) => ask::senders(line, action).await,
+        Command::Certs(action) => ask::certs(line, action).await,
         Command::Dns(options) => ask::dns(line, options).await,
         Command::Scan(options) => ask::scan(line, options).await,
         Command::Learn(options) => ask::learn(line, options).await,

@@ -3,6 +3,7 @@
 //! Counting happens at once, in the session's own task, and is never lost. All else goes through a bounded queue to
 //! one task; what does not fit is dropped and counted, so that a flood costs details and never mail.
 
+mod certificate_metrics;
 mod journal;
 mod memory;
 mod metrics;

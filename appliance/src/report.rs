@@ -1,6 +1,7 @@
 //! What can be asked about a running Postern, as values: the one source of the status page, the JSON API and the
 //! commands `status` and `trace`, which read the same values back.
 
+mod certifying;
 mod learning;
 mod live;
 mod queue;
@@ -12,6 +13,7 @@ mod status;
 mod story;
 mod zone;
 
+pub use certifying::{CertifyingState, LeftOutState, OrderState, TlsaMatch, TlsaState, WebState};
 pub use learning::{BlockedSender, LearningDay, LearningState, ReliabilityBin};
 pub use live::{
     ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health,
@@ -28,7 +30,6 @@ pub use scan::{
 pub use senders::SenderState;
 pub use state::{Level, State};
 pub use status::{Count, NetworkCount, NotReached, Period, Status, TlsCount, Totals};
-pub(crate) use story::proof_name;
 pub use story::{
     AfterwardsStory, CheckStory, GroupStory, LegStory, OpinionStory, RecipientStory, SessionStory, TlsStory,
     TransactionStory, WordStory,

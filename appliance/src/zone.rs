@@ -240,7 +240,8 @@ impl Facts {
         }
         if associations.is_empty() {
             zone.notes.push(
-                "TLSA: the certificate that serves is self-signed and made anew at each start; publish nothing for it.".into(),
+                "TLSA: only the running Postern knows the key that serves; `postern certs tlsa` asks it."
+                    .into(),
             );
         } else {
             zone.notes.push("TLSA records count only in a zone that is signed (DNSSEC).".into());

@@ -1,6 +1,7 @@
 //! The whole-system tests, a module per topic.
 
 mod absence;
+mod acme;
 mod arming;
 mod backup;
 mod client_address;
@@ -16,6 +17,7 @@ mod learning;
 mod life;
 mod misbehaving;
 mod notification;
+mod outbound_tls;
 mod overload;
 mod own_user;
 mod peers;

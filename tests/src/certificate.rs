@@ -1,6 +1,6 @@
 //! Certificates that exist only for a test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +63,8 @@ impl Authority {
         params.distinguished_name.push(DnType::CommonName, first.as_str());
         change(&mut params);
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate of fixed parameters");
-        let name = first.replace(['*', ':', '/'], "_");
+        // Two for the same name keep out of each other's way.
+        let name = format!("{}-{}", first.replace(['*', ':', '/'], "_"), crate::mail::unique());
         let (chain_pem, key_pem) = (certificate.pem(), key.serialize_pem());
         Certificate {
             chain: self.scratch.write(&format!("{name}/chain.pem"), &chain_pem),
@@ -76,16 +77,21 @@ impl Authority {
 impl Authority {
     /// TLS for a scripted client that believes this authority and asks for this name.
     pub fn client_tls(&self, name: &str) -> Tls {
-        let mut roots = RootCertStore::empty();
-        let own = CertificateDer::from_pem_file(self.file()).expect("the file that was written");
-        roots.add(own).expect("a certificate of our own");
-        let config = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .expect("a provider that has them")
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        Tls::Client(Arc::new(config), name.to_owned())
+        client_tls(&self.file(), name)
     }
+}
+
+/// TLS for a scripted client that believes the authority in this file and asks for this name.
+pub fn client_tls(authority: &Path, name: &str) -> Tls {
+    let mut roots = RootCertStore::empty();
+    let own = CertificateDer::from_pem_file(authority).expect("the file that was written");
+    roots.add(own).expect("a certificate of our own");
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("a provider that has them")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Tls::Client(Arc::new(config), name.to_owned())
 }
 
 impl Default for Authority {
@@ -167,6 +173,18 @@ impl Certificate {
         ended.output.trim().to_owned()
     }
 
+    /// The same, with the authority's own certificate behind it in the chain.
+    ///
+    /// # Panics
+    ///
+    /// If the files are not there.
+    pub fn showing(&self, authority: &Authority) -> Self {
+        let read = |file: &PathBuf| std::fs::read_to_string(file).expect("the file that was written");
+        let chain = format!("{}{}", read(&self.chain), read(&authority.file()));
+        let name = format!("shown/{}.pem", crate::mail::unique());
+        Self { chain: authority.scratch.write(&name, chain), ..self.clone() }
+    }
+
     /// TLS for a scripted server with this certificate.
     pub fn server_tls(&self) -> Tls {
         let chain = CertificateDer::pem_file_iter(&self.chain)
@@ -181,6 +199,29 @@ impl Certificate {
             .expect("a key that fits");
         Tls::Server(Arc::new(config))
     }
+}
+
+/// The data of a TLSA record for the first certificate in a file: usage, selector, matching type and the hexadecimal digits.
+///
+/// # Panics
+///
+/// If openssl cannot tell.
+pub fn tlsa(file: &std::path::Path, usage: u8, selector: u8, matching: u8) -> String {
+    let part = match selector {
+        0 => "openssl x509 -in \"$1\" -outform der",
+        _ => "openssl x509 -in \"$1\" -noout -pubkey | openssl pkey -pubin -outform der",
+    };
+    let digest = match matching {
+        0 => "od -An -v -tx1 | tr -d ' \\n'",
+        1 => "openssl dgst -sha256 -r | cut -d ' ' -f 1",
+        _ => "openssl dgst -sha512 -r | cut -d ' ' -f 1",
+    };
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{part} | {digest}"), "sh"]).arg(file);
+    let ended = child::run(&command, OPENSSL_LIMIT);
+    let digits = ended.output.trim();
+    assert!(ended.success && digits.len() >= 64, "{}", ended.output);
+    format!("{usage} {selector} {matching} {digits}")
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {

@@ -222,7 +222,8 @@ if job["security"] == "starttls":
 try:
     if job["user"]:
         server.login(job["user"], job["password"])
-    refused = server.sendmail(job["from"], job["to"], open(job["message"], "rb").read())
+    options = job["mail_options"].split()
+    refused = server.sendmail(job["from"], job["to"], open(job["message"], "rb").read(), options)
     print(server.quit())
 except smtplib.SMTPException as error:
     sys.exit(repr(error))
@@ -247,7 +248,7 @@ fn job(scratch: &Scratch, address: SocketAddr, mail: &Mail, how: &How, module: &
     let to: Vec<String> = mail.to.iter().map(|to| json(to)).collect();
     let text = format!(
         "{{\"host\":{},\"port\":{},\"security\":{},\"authorities\":{},\"user\":{},\"password\":{},\"from\":{},\
-         \"to\":[{}],\"message\":{},\"module\":{}}}",
+         \"to\":[{}],\"message\":{},\"module\":{},\"mail_options\":{}}}",
         json(&host(address.ip())),
         address.port(),
         json(security),
@@ -258,6 +259,7 @@ fn job(scratch: &Scratch, address: SocketAddr, mail: &Mail, how: &How, module: &
         to.join(","),
         json(&scratch.write("message", &mail.content).display().to_string()),
         json(&module.display().to_string()),
+        json(&mail.mail_parameters),
     );
     scratch.write("job.json", text)
 }

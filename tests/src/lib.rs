@@ -14,6 +14,7 @@
 //! - [`scratch`], [`child`], [`ports`], [`certificate`]: folders, processes, ports and certificates.
 //! - [`lab`]: a world, a Postern and an inside in network namespaces; [`gateway`]: with Postern as their gateway.
 //! - [`machine`]: a virtual machine that boots the image.
+//! - [`pebble`]: a CA that speaks ACME.
 //! - [`needs!`]: a test that the machine cannot run says so; where nothing may be skipped it fails instead.
 //!
 //! Everything stays on loopback, and every process ends with the value that owns it, at the latest after
@@ -37,7 +38,9 @@ pub mod mailbox;
 pub mod nameserver;
 pub mod needs;
 pub mod opensmtpd;
+pub mod pebble;
 pub mod personalities;
+pub mod policy_host;
 pub mod ports;
 pub mod postern;
 pub mod postfix;

@@ -13,10 +13,18 @@ use crate::scratch::Scratch;
 /// A name server with keys of its own.
 pub const KNOT: &[Need] = &[Need::Program("knotd"), Need::Program("keymgr"), Need::Program("knotc")];
 
+/// Whoever has this key may change every zone: its name, and the secret in base64.
+pub const KEY: (&str, &str) = ("postern.key", "c2VjcmV0IG9mIHRoZSB0ZXN0cywga25vd24gdG8gYWxsLg==");
+
 /// How long one of Knot's tools may take.
 const TOOL_LIMIT: Duration = Duration::from_secs(30);
+/// How long signatures hold that are to be too old.
+const BRIEF: Duration = Duration::from_secs(8);
 /// What every zone has at its head; a denial holds for a minute.
 const HEAD: &str = "@ 3600 SOA ns.invalid. host.invalid. 1 3600 600 86400 60\n@ 3600 NS ns.invalid.\n";
+
+/// The same for one whose signatures last a moment: nothing in it may be remembered for longer.
+const BRIEF_HEAD: &str = "$TTL 1\n@ 1 SOA ns.invalid. host.invalid. 1 3600 600 86400 1\n@ 1 NS ns.invalid.\n";
 
 /// How a zone is signed, and what its parent says of that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +39,8 @@ pub enum Signing {
     WrongKey,
     /// Not signed, but the parent vouches for a key: as if somebody had stripped the signatures.
     Stripped,
+    /// Signed, and its parent vouches for the key, but by the time the server is there the signatures are too old.
+    Expired,
 }
 
 /// A zone below the root.
@@ -67,7 +77,8 @@ impl NameServer {
         let config = scratch.write("knot.conf", config(scratch.path(), address, zones));
         let mut root = HEAD.to_owned();
         for zone in zones {
-            scratch.write(&format!("zones/{}.zone", zone.name), format!("{HEAD}{}\n", zone.records));
+            let head = if zone.signing == Signing::Expired { BRIEF_HEAD } else { HEAD };
+            scratch.write(&format!("zones/{}.zone", zone.name), format!("{head}{}\n", zone.records));
             root.push_str(&delegation(&config, zone));
         }
         scratch.write("zones/root.zone", root);
@@ -81,12 +92,30 @@ impl NameServer {
             let loaded = ports::wait_until(ports::START_LIMIT, || has_zone(&config, zone).then_some(()));
             assert!(loaded.is_some(), "knotd has not loaded {zone}:\n{}", process.output());
         }
+        for zone in zones.iter().filter(|zone| zone.signing == Signing::Expired) {
+            let ended = child::run(&knotc(&config, &["zone-freeze", zone.name]), TOOL_LIMIT);
+            assert!(ended.success, "knotc: {}", ended.output);
+            // Nobody signs it again.
+            ports::wait_until(BRIEF + Duration::from_secs(1), || None::<()>);
+        }
         Self { _process: process, scratch, address }
     }
 
     /// Where it answers, over UDP and TCP.
     pub fn address(&self) -> std::net::SocketAddr {
         self.address
+    }
+
+    /// Puts other records into a zone.
+    ///
+    /// # Panics
+    ///
+    /// If they are not loaded.
+    pub fn change(&self, zone: &str, records: &str) {
+        self.scratch.write(&format!("zones/{zone}.zone"), format!("{HEAD}{records}\n"));
+        let config = self.scratch.join("knot.conf");
+        let ended = child::run(&knotc(&config, &["-b", "zone-reload", zone]), TOOL_LIMIT);
+        assert!(ended.success, "knotc zone-reload {zone}: {}", ended.output);
     }
 
     /// A file with the root's key as a DNSKEY record: what a resolver has to trust.
@@ -104,12 +133,22 @@ fn config(folder: &Path, address: std::net::SocketAddr, zones: &[Zone<'_>]) -> S
          background-workers: 1\n\
          log:\n  - target: stderr\n    any: warning\n\
          database:\n  storage: {folder}/keys\n\
+         key:\n  - id: {key}\n    algorithm: hmac-sha256\n    secret: {secret}\n\
+         acl:\n  - id: changes\n    key: {key}\n    action: update\n\
          policy:\n{}{}",
         address.ip(),
         address.port(),
         policy("nsec", "off", 0),
         policy("nsec3-0", "on", 0),
+        key = KEY.0,
+        secret = KEY.1,
     );
+    text.push_str(&policy("brief", "off", 0));
+    text.push_str(&format!(
+        "    rrsig-lifetime: {}\n    rrsig-refresh: 3\n    rrsig-pre-refresh: 0\n    propagation-delay: 0\n    \
+         zone-max-ttl: 1\n    dnskey-ttl: 1\n",
+        BRIEF.as_secs()
+    ));
     for zone in zones {
         if let Signing::Nsec3(iterations @ 1..) = zone.signing {
             text.push_str(&policy(&format!("nsec3-{iterations}"), "on", iterations));
@@ -118,7 +157,7 @@ fn config(folder: &Path, address: std::net::SocketAddr, zones: &[Zone<'_>]) -> S
     // The journal's content takes the place of the file's, which is never written to.
     text.push_str(&format!(
         "template:\n  - id: default\n    storage: {folder}/zones\n    zonefile-sync: -1\n    zonefile-load: \
-         difference-no-serial\n    journal-content: all\n\
+         difference-no-serial\n    journal-content: all\n    acl: changes\n\
          zone:\n  - domain: .\n    file: root.zone\n    dnssec-signing: on\n    dnssec-policy: nsec\n"
     ));
     for zone in zones {
@@ -126,6 +165,7 @@ fn config(folder: &Path, address: std::net::SocketAddr, zones: &[Zone<'_>]) -> S
         let policy = match zone.signing {
             Signing::Nsec | Signing::WrongKey => "nsec".to_owned(),
             Signing::Nsec3(iterations) => format!("nsec3-{iterations}"),
+            Signing::Expired => "brief".to_owned(),
             Signing::Unsigned | Signing::Stripped => continue,
         };
         text.push_str(&format!("    dnssec-signing: on\n    dnssec-policy: {policy}\n"));
@@ -146,7 +186,7 @@ fn delegation(config: &Path, zone: &Zone<'_>) -> String {
     let ns = format!("{name}. 3600 NS ns.invalid.\n");
     let foreign = format!("{name}. 3600 DS 12345 13 2 {}\n", "ab".repeat(32));
     match zone.signing {
-        Signing::Nsec | Signing::Nsec3(_) => {
+        Signing::Nsec | Signing::Nsec3(_) | Signing::Expired => {
             generate(config, name);
             ns + &keymgr(config, name, &["ds"])
         }
@@ -172,7 +212,11 @@ fn keymgr(config: &Path, zone: &str, arguments: &[&str]) -> String {
 }
 
 fn has_zone(config: &Path, zone: &str) -> bool {
+    child::run(&knotc(config, &["zone-read", zone, "@", "SOA"]), TOOL_LIMIT).success
+}
+
+fn knotc(config: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new("knotc");
-    command.arg("-c").arg(config).args(["zone-read", zone, "@", "SOA"]);
-    child::run(&command, TOOL_LIMIT).success
+    command.arg("-c").arg(config).args(arguments);
+    command
 }

@@ -34,6 +34,10 @@ pub struct Options {
     pub tls: String,
     /// What `[judge]` says, as TOML; judging is off without.
     pub judge: String,
+    /// What `[acme]` says, as TOML; nothing is ordered without.
+    pub acme: String,
+    /// What `[http]` says, as TOML; no public web server without.
+    pub http: String,
     /// Where its state is; without, in a folder of its own.
     pub state: Option<PathBuf>,
     /// Where `postern rules` listens: it is started as [`USER`] then, with no capabilities but [`PORTS`].
@@ -52,6 +56,8 @@ impl Default for Options {
             limits: String::new(),
             tls: String::new(),
             judge: "enabled = false\n".into(),
+            acme: "enabled = false\n".into(),
+            http: "plain = \"\"\ntls = \"\"\n".into(),
             state: None,
             rules: None,
         }
@@ -103,7 +109,7 @@ impl Postern {
              [[listener]]\naddress = \"{smtp}\"\nprotocol = \"smtp\"\nproxy_protocol_from = {proxies}\n\
              [[listener]]\naddress = \"{submission}\"\nprotocol = \"submission\"\n\
              [[listener]]\naddress = \"{submissions}\"\nprotocol = \"submissions\"\n\
-             {config}\n[acme]\nenabled = false\n[judge]\n{judge}\n[http]\nplain = \"\"\ntls = \"\"\n\
+             {config}\n[acme]\n{acme}\n[judge]\n{judge}\n[http]\n{http}\n\
              [admin]\nlisten = \"{admin}\"\n[tls]\n{certificates}{tls}\n[limits]\n{limits}\n",
             hostname = options.hostname,
             state = options.state.clone().unwrap_or_else(|| scratch.join("state")),
@@ -111,6 +117,8 @@ impl Postern {
             config = options.config,
             tls = options.tls,
             judge = options.judge,
+            acme = options.acme,
+            http = options.http,
             limits = options.limits,
         );
         let config = scratch.write("postern.toml", text.as_bytes());
@@ -281,7 +289,12 @@ impl Postern {
 
     /// Runs another command of the program with this one's config.
     pub fn ask(&self, arguments: &[&str]) -> Ended {
-        child::run(&command(&self.config, arguments), Duration::from_secs(20))
+        self.ask_within(arguments, Duration::from_secs(20))
+    }
+
+    /// The same for a command that takes its time.
+    pub fn ask_within(&self, arguments: &[&str], limit: Duration) -> Ended {
+        child::run(&command(&self.config, arguments), limit)
     }
 
     /// GET from the admin address: status line, headers and body.
@@ -299,6 +312,15 @@ impl Postern {
         let line = metrics.lines().find(|line| line.starts_with(name) && !line.starts_with('#'));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0.0)
     }
+}
+
+/// GET from an admin address, for who is on another machine than the test.
+///
+/// # Panics
+///
+/// If there is no answer.
+pub fn get(admin: SocketAddr, path: &str) -> String {
+    try_get(admin, path).expect("an answer of the status page")
 }
 
 fn try_get(admin: SocketAddr, path: &str) -> Option<String> {

@@ -36,7 +36,8 @@ impl Validator {
             format!(
                 "server:\n  interface: {}\n  port: {}\n  do-daemonize: no\n  username: \"\"\n  chroot: \"\"\n  \
                  directory: {:?}\n  pidfile: \"\"\n  use-syslog: no\n  do-not-query-localhost: no\n  \
-                 module-config: \"validator iterator\"\n  trust-anchor-file: {:?}\n  local-zone: \"test.\" nodefault\n\
+                 module-config: \"validator iterator\"\n  trust-anchor-file: {:?}\n  val-sig-skew-min: 0\n  \
+                 val-sig-skew-max: 0\n  local-zone: \"test.\" nodefault\n\
                  remote-control:\n  control-enable: no\n\
                  stub-zone:\n  name: \".\"\n  stub-addr: {}@{}\n",
                 own.ip(),

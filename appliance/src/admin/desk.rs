@@ -98,6 +98,7 @@ impl Desk {
             listeners: self.live.listeners(),
             backends: self.live.backends(),
             certificates: self.live.certificates(),
+            certifying: self.live.certifying(),
             arming: self.live.arming(),
             authority: self.live.authority(),
             verifying: self.live.verifying(),

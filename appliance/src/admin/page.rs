@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::{chart, learning, tables, waiting};
+use super::{certificates, chart, learning, tables, waiting};
 use crate::config::{duration_in_words, size_in_words};
 use crate::report::{Level, Period, SessionStory, State, Status, TransactionStory};
 
@@ -74,7 +74,7 @@ pub(super) fn front(status: &Status, transactions: &[TransactionStory], sessions
         (tables::transactions(transactions))
         (tables::tls("client-tls", "TLS with clients", &days.client_tls))
         (tables::tls("server-tls", "TLS with servers", &days.server_tls))
-        (tables::certificates(&status.certificates, status.now))
+        (certificates::table(&status.certificates, &status.certifying, status.now))
         (tables::arming(&status.arming))
         (tables::authority(status.authority.as_ref(), &status.verifying, status.now))
         (tables::listeners(&status.listeners))

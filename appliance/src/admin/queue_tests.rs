@@ -55,6 +55,7 @@ pub(super) async fn queue(recording: &Arc<Recording>, clock: Arc<dyn Clock>) -> 
         recorder: Arc::clone(recording) as _,
         clock: Arc::clone(&clock),
         pool: Pool::default(),
+        tally: None,
     };
     let reporter = Reporter { hostname: "mx1.example.net".into(), postmaster: "p@example.net".into() };
     let settings = QueueSettings::new(reporter);

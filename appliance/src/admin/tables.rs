@@ -7,9 +7,8 @@ use maud::{Markup, html};
 use super::chart;
 use crate::config::{duration_in_words, size_in_words};
 use crate::report::{
-    ArmingState, AuthorityState, BackendState, CertificateSource, CertificateState, Count, Health,
-    ListenerState, NetworkCount, NotReached, RolesState, ServerState, SessionStory, TlsCount,
-    TransactionStory, VerifyingState,
+    ArmingState, AuthorityState, BackendState, Count, Health, ListenerState, NetworkCount, NotReached,
+    RolesState, ServerState, SessionStory, TlsCount, TransactionStory, VerifyingState,
 };
 
 /// A section of the page that the script renews.
@@ -174,32 +173,7 @@ fn tls_words(count: &TlsCount) -> String {
     }
 }
 
-pub(super) fn certificates(certificates: &[CertificateState], now: u64) -> Markup {
-    section(
-        "certificates",
-        "Certificates",
-        html! {
-            @if certificates.is_empty() { (none("None: TLS is not offered.")) }
-            ul.plain {
-                @for certificate in certificates {
-                    li {
-                        strong.words { (certificate.names.join(", ")) }
-                        p.note {
-                            (expiry(certificate.expires, now)) " · "
-                            @match &certificate.source {
-                                CertificateSource::SelfSigned => { "self-signed: senders that verify will not take it" }
-                                CertificateSource::File { path } => { "from " (path) }
-                                CertificateSource::Acme { directory } => { "from " (directory) }
-                            }
-                        }
-                    }
-                }
-            }
-        },
-    )
-}
-
-fn expiry(expires: u64, now: u64) -> String {
+pub(super) fn expiry(expires: u64, now: u64) -> String {
     match expires.checked_sub(now) {
         Some(left) => format!("expires in {}", duration_in_words(Duration::from_secs(left))),
         None => "has expired".to_owned(),

@@ -12,10 +12,40 @@ use super::{Desk, serve};
 use crate::recorder::{Recording, samples};
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateSource, CertificateState,
-    Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging, QueueState,
-    RoleState, RolesState, ScanOrder, Scanned, SenderState, ServerState, Status, Strain, StrainState,
-    VerifyingState,
+    CertifyingState, Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging,
+    OrderState, QueueState, RoleState, RolesState, ScanOrder, Scanned, SenderState, ServerState, Status,
+    Strain, StrainState, TlsaMatch, TlsaState, VerifyingState,
 };
+
+/// A CA that says no, and records that match.
+fn certifying(orders: bool) -> CertifyingState {
+    let record = |digit: &str| format!("3 1 1 {}", digit.repeat(64));
+    let tlsa = TlsaState {
+        host: "mx1.example.net".to_owned(),
+        publish: vec![record("a"), record("b")],
+        published: vec![record("a")],
+        state: TlsaMatch::NextMissing,
+        words: "They match.".to_owned(),
+    };
+    let order = OrderState {
+        id: "mail".to_owned(),
+        names: vec!["mx1.example.net".to_owned()],
+        expires: None,
+        renews: None,
+        again: Some(1_795_290_000),
+        problem: Some("the CA says: no".to_owned()),
+        advice: "Ask it.".to_owned(),
+        under_way: false,
+        attempts: 1,
+        left_out: Vec::new(),
+    };
+    CertifyingState {
+        directory: orders.then(|| "https://ca.example/directory".to_owned()),
+        orders: orders.then_some(order).into_iter().collect(),
+        tlsa: vec![tlsa],
+        ..CertifyingState::default()
+    }
+}
 
 /// An engine with two backends, one of whose servers is down.
 pub(crate) struct FakeEngine {
@@ -69,7 +99,15 @@ impl Live for FakeEngine {
         };
         let names = vec!["mx1.example.net".to_owned()];
         let fingerprint = ["AB"; 32].join(":");
-        vec![CertificateState { names, expires: 1_800_000_000, source, fingerprint }]
+        vec![CertificateState { names, expires: 1_800_000_000, source, fingerprint, renews: None }]
+    }
+
+    fn certifying(&self) -> CertifyingState {
+        certifying(self.self_signed)
+    }
+
+    fn renew(&self, name: Option<&str>) -> Option<usize> {
+        self.self_signed.then(|| usize::from(name.is_none_or(|name| name == "mx1.example.net")))
     }
 
     fn sessions_now(&self) -> usize {

@@ -119,6 +119,7 @@ fn one_group(group: &GroupStory) -> Markup {
                     p.note.words {
                         (leg.tls.words()) " · client's address: " (leg.client_address)
                         @if leg.reused { " · on a kept connection" }
+                        @if !leg.policy.is_empty() { " · " (leg.policy) }
                     }
                 }
                 None => { @if !group.folder.is_empty() { strong { "kept in " (group.folder) } } }

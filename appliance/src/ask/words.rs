@@ -124,12 +124,15 @@ fn certificates(status: &Status) -> Vec<String> {
             CertificateSource::File { path } => path,
             CertificateSource::Acme { directory } => directory,
         };
+        let renews = certificate.renews.map(|at| format!(", renews {}", super::certs::day(at)));
         let left = match certificate.expires.checked_sub(status.now) {
             Some(left) => format!("expires in {}", duration_in_words(Duration::from_secs(left))),
             None => "HAS EXPIRED".to_owned(),
         };
-        lines.push(format!("  {}: {left}, {source}", certificate.names.join(", ")));
+        let renews = renews.unwrap_or_default();
+        lines.push(format!("  {}: {left}, {source}{renews}", certificate.names.join(", ")));
     }
+    lines.extend(super::certs::troubles(&status.certifying));
     lines
 }
 
@@ -258,8 +261,10 @@ fn group(group: &GroupStory) -> Vec<String> {
         None => format!("kept in {}", group.folder),
     };
     let address = group.leg.as_ref().map(|leg| format!(", client's address: {}", leg.client_address));
-    vec![
-        format!("  {}: {place}{}", group.outcome, address.unwrap_or_default()),
-        format!("    {}", group.reply),
-    ]
+    let mut lines = vec![format!("  {}: {place}{}", group.outcome, address.unwrap_or_default())];
+    if let Some(leg) = group.leg.as_ref().filter(|leg| !leg.policy.is_empty()) {
+        lines.push(format!("    {}", leg.policy));
+    }
+    lines.push(format!("    {}", group.reply));
+    lines
 }

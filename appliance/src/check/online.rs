@@ -71,7 +71,9 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
         recorder: Arc::new(NoRecord),
         clock: Arc::clone(&clock),
         pool: Pool::default(),
+        tally: None,
     };
+    findings.extend(ca(config, Arc::clone(&clock)).await);
     let (tls, roots) = (engine::tls_settings(config), Roots::public());
     for backend in &config.backends {
         // Without the way out into plain text that `opportunistic` has: why it would be taken is what is asked.
@@ -93,6 +95,22 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether the CA answers, where certificates are ordered.
+async fn ca(config: &Config, clock: Arc<dyn Clock>) -> Option<Finding> {
+    if !crate::web::sockets::orders(config) {
+        return None;
+    }
+    let what = format!("CA {}", config.acme.directory);
+    let settings = match engine::ca_settings(config) {
+        Ok(settings) => settings,
+        Err(wrong) => return Some(Finding::wrong(&what, wrong)),
+    };
+    Some(match acme::reach(&settings, clock).await {
+        Ok(()) => Finding::good(&what, "it answers"),
+        Err(error) => Finding::unreachable(&what, error.to_string()),
+    })
 }
 
 async fn look_at(

@@ -42,6 +42,22 @@ impl TlsPolicy {
     }
 }
 
+/// How far TLS with the servers of one domain of the world goes, whatever it publishes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ExceptionTls {
+    /// Never.
+    Off,
+    /// Where it is offered.
+    Opportunistic,
+    /// Always; their identity is not asked for.
+    Encrypt,
+    /// Always, with a certificate of a trusted authority.
+    Verify,
+    /// Always, with a certificate that their TLSA records are of.
+    Dane,
+}
+
 /// How a server is told the client's address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -180,6 +196,17 @@ pub enum Challenge {
     /// A TXT record.
     #[serde(rename = "dns-01")]
     Dns01,
+}
+
+impl Challenge {
+    /// As the config and RFC 8555 write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http01 => "http-01",
+            Self::TlsAlpn01 => "tls-alpn-01",
+            Self::Dns01 => "dns-01",
+        }
+    }
 }
 
 /// What a DNS list is about.

@@ -19,12 +19,7 @@ pub struct Inactive {
 /// A section, whether the file has it, and what does not happen.
 type Section = (&'static str, fn(&Raw) -> bool, &'static str);
 
-const SECTIONS: [Section; 4] = [
-    ("acme", |raw| raw.acme.is_some(), "no certificates are ordered; own ones or a self-signed one serve"),
-    ("dns_update", |raw| raw.dns_update.is_some(), "no DNS records are changed"),
-    ("http", |raw| raw.http.is_some(), "no public HTTP listener is opened"),
-    ("log", |raw| raw.log.is_some(), "the log goes to standard error only"),
-];
+const SECTIONS: [Section; 1] = [("log", |raw| raw.log.is_some(), "the log goes to standard error only")];
 
 /// Sections of the file that have no effect in this version.
 pub(super) fn sections(raw: &Raw) -> Vec<Inactive> {
@@ -46,19 +41,6 @@ pub(super) fn keys(raw: &Raw, config: &Config) -> Vec<Inactive> {
         let meaning =
             "in front `run` as root puts bans into a rule set that `firewall apply` put up, no more";
         found.push(note("network.manage_firewall", meaning));
-    }
-    if let Some(outbound) = &raw.outbound {
-        let later = [
-            ("outbound.dane", outbound.dane.is_some(), "TLSA records of the world are not looked at"),
-            (
-                "outbound.mta_sts",
-                outbound.mta_sts.is_some(),
-                "MTA-STS policies of the world are not looked at",
-            ),
-        ];
-        found.extend(
-            later.into_iter().filter(|(_, is_written, _)| *is_written).map(|(key, _, why)| note(key, why)),
-        );
     }
     for (at, backend) in config.backends.iter().enumerate() {
         if backend.arm != Arm::Auto && config.network.mode == Mode::Front {

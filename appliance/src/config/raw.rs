@@ -7,8 +7,8 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::choices::{
-    Action, Arm, Banner, Challenge, ClientAddress, HostedMode, ListAbout, MinimumTls, Mode, OnFailure,
-    OnInnerVerification, PlainText, SendersAction, Source, TlsPolicy,
+    Action, Arm, Banner, Challenge, ClientAddress, ExceptionTls, HostedMode, ListAbout, MinimumTls, Mode,
+    OnFailure, OnInnerVerification, PlainText, SendersAction, Source, TlsPolicy,
 };
 use super::resolved::StoreEngine;
 
@@ -128,6 +128,7 @@ pub(super) struct RawOutbound {
     pub(super) ca_file: Text,
     pub(super) dane: Option<bool>,
     pub(super) mta_sts: Option<bool>,
+    pub(super) exceptions: Option<Vec<RawException>>,
     pub(super) bypass: Texts,
     pub(super) hide: Option<bool>,
     pub(super) fix_bare_lf: Texts,
@@ -166,6 +167,13 @@ impl RawSendersAction {
             Self::Enforce => Some(SendersAction::Enforce),
         }
     }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawException {
+    pub(super) domain: Spanned<String>,
+    pub(super) tls: ExceptionTls,
 }
 
 /// A source; the empty word stands for the mode's default.

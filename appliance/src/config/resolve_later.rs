@@ -1,13 +1,14 @@
-//! Sections that are checked now and take effect in later versions, so that a config written today stays valid.
+//! The rest of the sections; some of what they say takes effect in later versions (see `inactive`).
 
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use evidence::lists::{About, Code};
+use smtp::Domain;
 use toml::Spanned;
 
 use super::attachments::attachments;
-use super::choices::{Challenge, ListAbout, Mode, OnFailure, Source};
+use super::choices::{Challenge, ExceptionTls, ListAbout, Mode, OnFailure, Source};
 use super::network::{ServerAddress, domain_name};
 use super::raw::{
     Raw, RawAcme, RawChallenge, RawDkim, RawDnsUpdate, RawEngine, RawHttp, RawJudge, RawLog, RawOutbound,
@@ -22,7 +23,7 @@ use super::resolver::{Reading, mail_address};
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 const DNS: u16 = 53;
 const SUBMISSION: u16 = 587;
-const TSIG_ALGORITHMS: [&str; 4] = ["hmac-sha256", "hmac-sha384", "hmac-sha512", "hmac-sha224"];
+const TSIG_ALGORITHMS: [&str; 3] = ["hmac-sha256", "hmac-sha384", "hmac-sha512"];
 
 pub(super) struct Later {
     pub(super) outbound: Outbound,
@@ -45,7 +46,7 @@ pub(super) fn resolve(raw: &mut Raw, mode: Mode, reading: &mut Reading<'_, '_>) 
         resolver: resolver(raw.resolver.get_or_insert_default(), reading),
         judge: judge(raw.judge.get_or_insert_default(), reading),
         queue: queue(raw.queue.get_or_insert_default(), reading),
-        http: http(raw.http.get_or_insert_default(), reading),
+        http: http(raw.http.as_ref(), reading),
         log: log(raw.log.get_or_insert_default(), reading),
         store: engine.map(RawEngine::chosen).unwrap_or_default(),
     }
@@ -67,6 +68,7 @@ fn outbound(raw: &RawOutbound, mode: Mode, reading: &mut Reading<'_, '_>) -> Out
         ca_file: reading.readable_file(&raw.ca_file),
         dane: raw.dane.unwrap_or(true),
         mta_sts: raw.mta_sts.unwrap_or(true),
+        exceptions: exceptions(raw, reading),
         bypass: reading.each(&raw.bypass, "a network, an address or a domain", address_or_domain),
         hide: raw.hide.unwrap_or(true),
         on_inner_verification: raw.on_inner_verification.unwrap_or_default(),
@@ -102,6 +104,19 @@ fn user_name(text: &str) -> Option<String> {
     sound.then(|| text.to_owned())
 }
 
+fn exceptions(raw: &RawOutbound, reading: &mut Reading<'_, '_>) -> Vec<(Domain, ExceptionTls)> {
+    let mut exceptions: Vec<(Domain, ExceptionTls)> = Vec::new();
+    for exception in raw.exceptions.iter().flatten() {
+        let Some(domain) = reading.domain(&Some(exception.domain.clone())) else { continue };
+        if exceptions.iter().any(|(known, _)| *known == domain) {
+            let place = exception.domain.span();
+            reading.problems.add(&place, format!("{domain} has an exception already"), "each domain once");
+        }
+        exceptions.push((domain, exception.tls));
+    }
+    exceptions
+}
+
 fn dkim(raw: &RawDkim, reading: &mut Reading<'_, '_>) -> DkimSigning {
     let label = |text: &str| domain_name(text).map(|_| text.to_owned());
     let prefix = reading.one(&raw.selector_prefix, "letters, digits and hyphens", label);
@@ -117,7 +132,11 @@ fn acme(raw: &RawAcme, mode: Mode, reading: &mut Reading<'_, '_>) -> Acme {
     let eab = raw.eab.as_ref().and_then(|eab| {
         let (kid, hmac) = (eab.kid.as_ref().map(|kid| kid.get_ref().clone()), reading.secret(&eab.hmac));
         match (kid.filter(|kid| !kid.is_empty()), hmac) {
-            (Some(kid), Some(hmac)) => Some(ExternalAccount { kid, hmac }),
+            (Some(kid), Some(hmac)) => {
+                let place = eab.hmac.as_ref().map(Spanned::span).unwrap_or_default();
+                reading.base64(&hmac, &place);
+                Some(ExternalAccount { kid, hmac })
+            }
             (None, None) => None,
             _ => {
                 let place =
@@ -154,7 +173,11 @@ fn tsig(raw: &RawTsig, reading: &mut Reading<'_, '_>) -> Option<Tsig> {
     let (name, secret) = (reading.domain(&raw.name), reading.secret(&raw.secret));
     let written = raw.name.as_ref().map(Spanned::span).or_else(|| raw.secret.as_ref().map(Spanned::span));
     match (name, secret) {
-        (Some(name), Some(secret)) => Some(Tsig { name, algorithm, secret }),
+        (Some(name), Some(secret)) => {
+            let place = raw.secret.as_ref().map(Spanned::span).unwrap_or_default();
+            reading.base64(&secret, &place);
+            Some(Tsig { name, algorithm, secret })
+        }
         (None, None) => None,
         _ => {
             let place = written.unwrap_or_default();
@@ -350,12 +373,14 @@ fn throttles(raw: &RawQueue, reading: &mut Reading<'_, '_>) -> Vec<Throttle> {
     throttles
 }
 
-fn http(raw: &RawHttp, reading: &mut Reading<'_, '_>) -> Http {
+fn http(written: Option<&RawHttp>, reading: &mut Reading<'_, '_>) -> Http {
+    let defaults = RawHttp::default();
+    let raw = written.unwrap_or(&defaults);
     let mut address = |text: &Text, port: u16| match text {
         None => Some((Ipv6Addr::UNSPECIFIED, port).into()),
         Some(_) => reading.socket_address(text),
     };
-    Http { plain: address(&raw.plain, 80), tls: address(&raw.tls, 443) }
+    Http { plain: address(&raw.plain, 80), tls: address(&raw.tls, 443), is_written: written.is_some() }
 }
 
 fn log(raw: &RawLog, reading: &mut Reading<'_, '_>) -> Log {

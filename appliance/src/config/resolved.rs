@@ -11,7 +11,7 @@ use smtp::Domain;
 
 use super::attachments::Attachments;
 use super::choices::{
-    Action, Arm, Banner, Challenge, ClientAddress, HostedMode, MinimumTls, Mode, OnFailure,
+    Action, Arm, Banner, Challenge, ClientAddress, ExceptionTls, HostedMode, MinimumTls, Mode, OnFailure,
     OnInnerVerification, PlainText, SendersAction, Source, TlsPolicy,
 };
 use super::inactive::Inactive;
@@ -181,6 +181,8 @@ pub struct Outbound {
     pub dane: bool,
     /// Whether MTA-STS policies count.
     pub mta_sts: bool,
+    /// Domains for whose servers something else holds, whatever they publish.
+    pub exceptions: Vec<(Domain, ExceptionTls)>,
     /// Networks and peers passed through unread, as written.
     pub bypass: Vec<String>,
     /// Whether the inside is hidden in EHLO and Received.
@@ -470,6 +472,8 @@ pub struct Http {
     pub plain: Option<SocketAddr>,
     /// With TLS; `None`: no listener.
     pub tls: Option<SocketAddr>,
+    /// Whether the config has the section: then a port that cannot be had is an error at start.
+    pub is_written: bool,
 }
 
 /// `[admin]`

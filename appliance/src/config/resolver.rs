@@ -180,6 +180,13 @@ impl Reading<'_, '_> {
         }
     }
 
+    /// Says so, if a secret is not base64 of anything.
+    pub(super) fn base64(&mut self, secret: &Secret, place: &Range<usize>) {
+        if secret.decoded().is_none() {
+            self.problems.add(place, "is not base64", "the key as whoever gave it wrote it, in base64");
+        }
+    }
+
     fn secret_file(&mut self, name: &str, place: &Range<usize>) -> Option<Secret> {
         use std::io::Read as _;
 

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
 /// Held in memory only; `Debug` shows that there is one, not what it is.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
@@ -9,6 +12,12 @@ pub struct Secret(Box<str>);
 impl Secret {
     pub(super) fn new(text: &str) -> Self {
         Self(text.into())
+    }
+
+    /// What it is the base64 of, with either alphabet (RFC 4648 §4, §5), padded or not; `None`: of nothing.
+    pub fn decoded(&self) -> Option<Vec<u8>> {
+        let text = self.0.trim().trim_end_matches('=').replace('-', "+").replace('_', "/");
+        STANDARD_NO_PAD.decode(text).ok().filter(|octets| !octets.is_empty())
     }
 
     /// The secret itself, for whoever must send it or compute with it.
@@ -26,6 +35,14 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_read_in_either_alphabet() {
+        for text in ["+/8=", "-_8=", "-_8", " +/8=\n"] {
+            assert_eq!(Secret::new(text).decoded(), Some(vec![0xFB, 0xFF]), "{text}");
+        }
+        assert_eq!(Secret::new("no base64!").decoded(), None);
+    }
 
     #[test]
     fn a_secret_is_never_printed() {

@@ -35,7 +35,9 @@ fn status(level: Level, sentence: &str, advice: &str) -> Status {
             expires: 1_800_000_000,
             source: CertificateSource::SelfSigned,
             fingerprint: fingerprint(&vec![1, 2, 3].into()),
+            renews: None,
         }],
+        certifying: Default::default(),
         queue: Default::default(),
         learning: crate::report::LearningState::default(),
         roles: RolesState {

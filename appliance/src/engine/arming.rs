@@ -16,13 +16,15 @@ use std::time::Duration;
 
 use record::FarProof;
 use relay::Relay;
+use route::Lookup;
 use tls::{Chain, Identities, Ladder, LegPolicy, Roots};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use self::reached::Reached;
-use self::verdict::{Name, Published, Verdict, verdict};
+pub(super) use self::verdict::Published;
+use self::verdict::{Name, Verdict, verdict};
 use super::outbound::{self, Names};
 use crate::armed;
 use crate::config::{Arm, Backend, Config, Mode};

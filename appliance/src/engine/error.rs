@@ -27,6 +27,9 @@ pub enum EngineError {
         /// Why.
         error: tls::RootsError,
     },
+    /// The folder of certificates, or whom to order them from.
+    #[error("certificates cannot be looked after: {0}")]
+    Certificates(String),
     /// A certificate cannot be used.
     #[error("a certificate cannot be used: {0}")]
     Certificate(#[from] tls::IdentityError),
@@ -96,6 +99,17 @@ pub enum EngineError {
     /// The state folder belongs to another Postern or to a restore, or a restore was interrupted.
     #[error("{0}")]
     InUse(String),
+    /// A port of the public web server cannot be had.
+    #[error(
+        "the public web server cannot listen on {address}: {error}\nGive Postern the right to it (as root, or with \
+         CAP_NET_BIND_SERVICE), stop what listens there, or set [http] plain and tls to other addresses, or to \"\" for none."
+    )]
+    Web {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
     /// A thread cannot be started.
     #[error("a thread to serve sessions cannot be started: {0}")]
     Worker(io::Error),

@@ -4,8 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use acme::Certifier;
 use delivery::notification::Reporter;
-use delivery::{Opener, Pool, ReportRate, Tcp};
+use delivery::{Network, Opener, Pool, ReportRate, Tcp};
 use intercept::Networks;
 use record::{Clock, Event, Recorder};
 use relay::{
@@ -16,16 +17,17 @@ use spool::{Schedule, Spool};
 use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
 
 use super::error::EngineError;
+use super::identity::{self, Own};
 use super::judging::{Court, Sitting};
-use super::outbound::{Names, outbound};
+use super::outbound::{Means, Names, outbound};
 use super::remembering::Remembering;
 use super::senders::Senders;
+use super::tls_reports::TlsReports;
 use super::zones::Zones;
-use super::{identity, open_spool, signing};
+use super::{open_spool, signing};
 use crate::config::{self, Config, Host, ServerAddress};
 use crate::dkim::Keys;
 use crate::recorder::Recording;
-use crate::report::CertificateState;
 use crate::roles::Roles;
 
 /// What outlives a reload.
@@ -43,10 +45,12 @@ pub(super) struct Base {
     roles: Arc<Roles>,
     signing: Arc<signing::Present>,
     zones: Arc<Zones>,
+    tls_reports: Arc<TlsReports>,
     verifying: InnerVerification,
     called: CalledBefore,
     /// How often senders are told, whatever of.
     report_rate: Arc<ReportRate>,
+    certifier: Arc<Certifier>,
     /// No second Postern, and no restore, while this one lives.
     _lock: backup::StateLock,
 }
@@ -55,7 +59,7 @@ pub(super) struct Base {
 pub(super) struct Generation {
     pub(super) serving: Serving,
     pub(super) names: Names,
-    pub(super) certificates: Vec<CertificateState>,
+    pub(super) own: Own,
 }
 
 impl Base {
@@ -75,12 +79,15 @@ impl Base {
         let spool_settings =
             spool::Settings { max_bytes: config.queue.max_size, schedule, ..spool::Settings::default() };
         let (spool, verifying) = (tokio::sync::OnceCell::new(), InnerVerification::default());
+        let certifier = Certifier::load(&state_dir.join("certificates"), Arc::clone(&clock))
+            .map_err(|error| EngineError::Certificates(error.to_string()))?;
         let (roots, called) = (Roots::public(), CalledBefore::default());
         let remembering = match config.store {
             config::StoreEngine::Sled => Remembering::new(state_dir.join("store"), Arc::clone(&clock))?,
         };
         let keys = Keys::new(&state_dir, &config.outbound.dkim.selector_prefix, Arc::clone(&clock));
         let signing = signing::Present::new(keys);
+        let tls_reports = TlsReports::new(remembering.store(), Arc::clone(&clock), Arc::clone(&signing));
         Ok(Self {
             recording,
             clock,
@@ -93,10 +100,12 @@ impl Base {
             court: Arc::default(),
             roles,
             zones: Zones::new(Arc::clone(&signing.keys)),
+            tls_reports,
             signing,
             verifying,
             called,
             report_rate: Arc::default(),
+            certifier,
             _lock: lock,
         })
     }
@@ -106,9 +115,19 @@ impl Base {
         Arc::clone(&self.report_rate)
     }
 
+    /// Who orders certificates.
+    pub(super) fn certifier(&self) -> &Arc<Certifier> {
+        &self.certifier
+    }
+
     /// The keys that what leaves is signed with.
     pub(super) fn signing(&self) -> &Arc<signing::Present> {
         &self.signing
+    }
+
+    /// What is to be reported of TLS with the world.
+    pub(super) fn tls_reports(&self) -> &Arc<TlsReports> {
+        &self.tls_reports
     }
 
     /// The DNS records of the present config.
@@ -153,12 +172,14 @@ impl Base {
         if let Some(before) = before {
             routing.inherit(before);
         }
-        let (served, certificates) = identity::served(config, self.clock.now())?;
+        let own = Own::load(config, &self.certifier, self.clock.now())?;
+        let served = own.served(self.certifier.identities());
         let acceptor = Acceptor::new(&tls, Identities::new(served.clone()));
         let acceptor = acceptor.map_err(|error| EngineError::Tls { what: "the listeners".into(), error })?;
         let names = Names::new(&config.resolver)?;
-        let associations = identity::associations(&served, config);
+        let associations = identity::associations(&served, config, &self.certifier.state());
         self.zones.config_is(config, names.clone(), associations);
+        self.tls_reports.config_is(config, names.clone());
         let judge = self.judge(config, names.clone()).await?;
         let signer = self.signing.config_is(config, &routing, names.clone());
         let settings = Settings { signs: signer.is_some(), ..self.settings(config, routing) };
@@ -166,7 +187,7 @@ impl Base {
         driver.judge = judge;
         driver.signer = signer;
         let serving = Serving { settings: Arc::new(settings), driver: Arc::new(driver) };
-        Ok(Generation { serving, names, certificates })
+        Ok(Generation { serving, names, own })
     }
 
     fn settings(&self, config: &Config, routing: Routing) -> Settings {
@@ -210,20 +231,27 @@ impl Base {
         names: Names,
     ) -> Result<Driver, EngineError> {
         let reporting = reporting(config, names.clone(), Arc::clone(&self.report_rate));
-        let outbound =
-            outbound(config, names, tls, &self.state_dir, &self.clock, (&self.verifying, &self.called))
-                .await?;
         let mark = (config.network.mode != config::Mode::Front).then_some(firewall::marks::OWN);
+        let network: Arc<dyn Network> = Arc::new(Tcp { mark });
+        let means = Means {
+            names,
+            network: Arc::clone(&network),
+            store: self.remembering.store(),
+            state_dir: &self.state_dir,
+            clock: &self.clock,
+        };
+        let outbound = outbound(config, means, tls, (&self.verifying, &self.called)).await?;
         let folder = self.state_dir.join("spool");
         let open = || open_spool(folder, self.spool_settings.clone(), Arc::clone(&self.clock));
         let spool = self.spool.get_or_try_init(open).await?.clone();
         Ok(Driver {
             opener: Opener {
-                network: Arc::new(Tcp { mark }),
+                network,
                 hostname: config.hostname.to_string().into(),
                 recorder: self.recorder(),
                 clock: Arc::clone(&self.clock),
                 pool: Pool::default(),
+                tally: None,
             },
             spool,
             recorder: self.recorder(),
@@ -345,6 +373,7 @@ fn policy(backend: &config::Backend, roots: &Roots) -> Result<LegPolicy, EngineE
         also: None,
         roots,
         pins: backend.pins.iter().copied().map(Pin::from).collect(),
+        dane: None,
     })
 }
 

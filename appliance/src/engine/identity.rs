@@ -1,5 +1,5 @@
-//! What Postern shows of itself: certificates from files, or a self-signed one until something better exists; and the
-//! key of its loop tokens.
+//! What Postern shows of itself: ordered certificates, those from files, or a self-signed one until something better exists; and
+//! the key of its loop tokens.
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;
@@ -8,6 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
+use acme::Certifier;
 use tls::{Identity, Served};
 
 use super::error::EngineError;
@@ -16,38 +17,90 @@ use crate::console::fingerprint;
 use crate::report::{CertificateSource, CertificateState};
 use crate::zone::Association;
 
-/// The certificates of a config. `now` is the time since 1970.
-pub(super) fn served(config: &Config, now: Duration) -> Result<(Served, Vec<CertificateState>), EngineError> {
-    let mut identities = Vec::new();
-    let mut states = Vec::new();
-    for files in &config.tls.certificates {
-        let identity = Identity::load(&files.chain, &files.key, now)?;
-        let path = files.chain.display().to_string();
-        states.push(state(&identity, CertificateSource::File { path }));
-        identities.push(identity);
-    }
-    let hostname = config.hostname.to_string();
-    if identities.is_empty() {
-        let identity = Identity::self_signed(&[&hostname], now)?;
-        states.push(state(&identity, CertificateSource::SelfSigned));
-        identities.push(identity);
-    }
-    Ok((Served { identities, default: hostname, destinations: HashMap::new() }, states))
+/// What a config gives by itself: the administrator's certificates, and one made here for as long as there is nothing better.
+pub(super) struct Own {
+    hostname: String,
+    files: Vec<(Identity, String)>,
+    self_signed: Identity,
 }
 
-/// The TLSA records of what serves under `hostname`; none where that is a certificate of a moment.
-pub(super) fn associations(served: &Served, config: &Config) -> Vec<Association> {
-    if config.tls.certificates.is_empty() {
-        return Vec::new();
+impl Own {
+    /// `now` is the time since 1970.
+    pub(super) fn load(config: &Config, certifier: &Certifier, now: Duration) -> Result<Self, EngineError> {
+        let mut files = Vec::new();
+        for file in &config.tls.certificates {
+            let identity = Identity::load(&file.chain, &file.key, now)?;
+            files.push((identity, file.chain.display().to_string()));
+        }
+        let hostname = config.hostname.to_string();
+        let self_signed = certifier.self_signed(&hostname)?;
+        Ok(Self { hostname, files, self_signed })
     }
+
+    /// Whether the administrator brought certificates.
+    pub(super) fn has_files(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// Whether a certificate from files is for this name, also by a wildcard.
+    pub(super) fn is_for(&self, name: &str) -> bool {
+        let wildcard = name.split_once('.').map(|(_, parent)| format!("*.{parent}"));
+        let names = self.files.iter().flat_map(|(identity, _)| identity.names());
+        names.into_iter().any(|proved| **proved == *name || Some(&**proved) == wildcard.as_deref())
+    }
+
+    /// Everything that serves beside what was ordered.
+    pub(super) fn served(&self, mut identities: Vec<Identity>) -> Served {
+        self.retain_needed(&mut identities);
+        identities.extend(self.files.iter().map(|(identity, _)| identity.clone()));
+        if self.needs_self_signed(&identities) {
+            identities.push(self.self_signed.clone());
+        }
+        Served { identities, default: self.hostname.clone(), destinations: HashMap::new() }
+    }
+
+    /// What the administrator brought goes before what was ordered earlier for the same names.
+    fn retain_needed(&self, ordered: &mut Vec<Identity>) {
+        ordered.retain(|identity| !identity.names().iter().all(|name| self.is_for(name)));
+    }
+
+    fn needs_self_signed(&self, others: &[Identity]) -> bool {
+        self.files.is_empty()
+            && !others.iter().any(|other| other.names().iter().any(|name| **name == *self.hostname))
+    }
+
+    /// The same for the page. `ordered` comes first, with the CA and when each is renewed.
+    pub(super) fn states(
+        &self,
+        mut ordered: Vec<Identity>,
+        directory: &str,
+        renews: impl Fn(&Identity) -> Option<u64>,
+    ) -> Vec<CertificateState> {
+        let mut states = Vec::new();
+        self.retain_needed(&mut ordered);
+        for identity in &ordered {
+            let source = CertificateSource::Acme { directory: directory.to_owned() };
+            states.push(CertificateState { renews: renews(identity), ..state(identity, source) });
+        }
+        let file = |(identity, path): &(Identity, String)| {
+            state(identity, CertificateSource::File { path: path.clone() })
+        };
+        states.extend(self.files.iter().map(file));
+        if self.needs_self_signed(&ordered) {
+            states.push(state(&self.self_signed, CertificateSource::SelfSigned));
+        }
+        states
+    }
+}
+
+/// The TLSA records of what serves under `hostname`, and of the key that will.
+pub(super) fn associations(served: &Served, config: &Config, keys: &acme::State) -> Vec<Association> {
     let hostname = config.hostname.to_string().to_lowercase();
     let is_for_it = |identity: &&Identity| identity.names().iter().any(|name| **name == *hostname);
-    let association = |identity: &Identity| Association {
-        host: hostname.clone(),
-        digest: identity.pin().digest(),
-        serves: true,
-    };
-    served.identities.iter().filter(is_for_it).map(association).collect()
+    let pins: Vec<_> = served.identities.iter().filter(is_for_it).map(Identity::pin).collect();
+    let next = (pins.contains(&keys.current)).then_some((keys.next, false));
+    let all = pins.into_iter().map(|pin| (pin, true)).chain(next);
+    all.map(|(pin, serves)| Association { host: hostname.clone(), digest: pin.digest(), serves }).collect()
 }
 
 fn state(identity: &Identity, source: CertificateSource) -> CertificateState {
@@ -56,6 +109,7 @@ fn state(identity: &Identity, source: CertificateSource) -> CertificateState {
         expires: identity.not_after().as_secs(),
         source,
         fingerprint: identity.chain().first().map(fingerprint).unwrap_or_default(),
+        renews: None,
     }
 }
 

@@ -12,21 +12,22 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::arming::Arming;
+use super::certifying::Certifying;
 use super::judging::Court;
 use super::remembering::Remembering;
 use super::zones::Zones;
 use crate::report::{
-    ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateState, Health, HeldReport,
-    LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging, QueueState, RecipientsState,
-    RolesState, ScanOrder, Scanned, SenderState, ServerState, StrainState, VerifyingState, Writing,
-    ZoneQuestion, Zoning,
+    ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateState, CertifyingState,
+    Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging, QueueState,
+    RecipientsState, RolesState, ScanOrder, Scanned, SenderState, ServerState, StrainState, VerifyingState,
+    Writing, ZoneQuestion, Zoning,
 };
 use crate::roles::Roles;
 
 /// What the page asks.
 pub(super) struct Present {
     relay: Arc<Relay>,
-    certificates: Mutex<Vec<CertificateState>>,
+    certifying: Arc<Certifying>,
     listeners: Mutex<Vec<ListenerState>>,
     arming: Arc<Arming>,
     roles: Arc<Roles>,
@@ -40,7 +41,7 @@ pub(super) struct Present {
 impl Present {
     pub(super) fn new(
         relay: Arc<Relay>,
-        certificates: Vec<CertificateState>,
+        certifying: Arc<Certifying>,
         listeners: Vec<ListenerState>,
         arming: Arc<Arming>,
         roles: Arc<Roles>,
@@ -48,18 +49,13 @@ impl Present {
         (court, remembering): (Arc<OnceCell<Arc<Court>>>, Arc<Remembering>),
         zones: Arc<Zones>,
     ) -> Self {
-        let (certificates, listeners) = (Mutex::new(certificates), Mutex::new(listeners));
-        Self { relay, certificates, listeners, arming, roles, queue, clock, court, remembering, zones }
+        let listeners = Mutex::new(listeners);
+        Self { relay, certifying, listeners, arming, roles, queue, clock, court, remembering, zones }
     }
 
     /// After a reload that brought new ones.
     pub(super) fn listens_too(&self, more: Vec<ListenerState>) {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner).extend(more);
-    }
-
-    /// After a reload.
-    pub(super) fn certificates_are(&self, certificates: Vec<CertificateState>) {
-        *self.certificates.lock().unwrap_or_else(PoisonError::into_inner) = certificates;
     }
 }
 
@@ -74,7 +70,15 @@ impl Live for Present {
     }
 
     fn certificates(&self) -> Vec<CertificateState> {
-        self.certificates.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.certifying.certificates()
+    }
+
+    fn certifying(&self) -> CertifyingState {
+        self.certifying.state()
+    }
+
+    fn renew(&self, name: Option<&str>) -> Option<usize> {
+        self.certifying.renew(name)
     }
 
     fn sessions_now(&self) -> usize {

@@ -1,19 +1,20 @@
 //! Mail to the world: who may send it, where it goes, and how hidden servers are stood in for on their way there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use delivery::FarSide;
+use delivery::{FarSide, Network, PolicyHosts};
 use dns::{DnsError, Proof, Resolver, Trust};
 use record::Clock;
 use relay::{CalledBefore, InnerVerification, Intercepting, OnInnerVerification};
 use route::{
-    Backend, BackendSettings, Banner, ClientAddress, ExchangerSettings, Exchangers, FarPolicies, Login,
-    Lookup, Server, World, WorldServers, WorldSettings,
+    Backend, BackendSettings, Banner, ClientAddress, Exception, ExchangerSettings, FarPolicies, Login,
+    Lookup, Server, StsSource, World, WorldServers, WorldSettings,
 };
 use smtp::Domain;
+use store::Store;
 use tls::{Authority, Connector, Interception, Ladder, LegPolicy, Roots};
 use tokio::sync::OnceCell;
 use tokio::time::{Duration, timeout};
@@ -67,13 +68,6 @@ impl Names {
     }
 }
 
-impl Names {
-    /// What certificates are published for a port of a host.
-    pub(super) async fn tlsa(&self, host: &Domain, port: u16) -> Result<dns::Answer<dns::Tlsa>, DnsError> {
-        self.resolver().await?.tlsa(host, port).await
-    }
-}
-
 /// Whom the world trusts, as far as this Postern is told.
 pub(super) fn roots(config: &Config) -> Result<Roots, EngineError> {
     match &config.outbound.ca_file {
@@ -92,16 +86,71 @@ impl Lookup for Names {
     async fn addresses(&self, host: &Domain) -> Result<dns::Addresses, DnsError> {
         self.resolver().await?.addresses(host).await
     }
+
+    async fn tlsa(&self, host: &Domain, port: u16) -> Result<dns::Answer<dns::Tlsa>, DnsError> {
+        self.resolver().await?.tlsa(host, port).await
+    }
+
+    async fn alias(&self, name: &Domain) -> Result<Proof, DnsError> {
+        self.resolver().await?.alias(name).await
+    }
+
+    async fn text(&self, name: &Domain) -> Result<dns::Answer<dns::Text>, DnsError> {
+        self.resolver().await?.text(name).await
+    }
+}
+
+/// What mail to the world is sent by.
+pub(super) struct Means<'a> {
+    pub(super) names: Names,
+    pub(super) network: Arc<dyn Network>,
+    /// Where what domains demand is kept.
+    pub(super) store: Store,
+    pub(super) state_dir: &'a Path,
+    pub(super) clock: &'a Arc<dyn Clock>,
+}
+
+/// What TLS towards whom must be.
+fn policies(own: &config::Outbound) -> FarPolicies {
+    let exceptions: HashMap<Domain, Exception> = own
+        .exceptions
+        .iter()
+        .map(|(domain, tls)| {
+            let exception = match tls {
+                config::ExceptionTls::Off => Exception::Ladder(Ladder::Off),
+                config::ExceptionTls::Opportunistic => Exception::Ladder(Ladder::Opportunistic),
+                config::ExceptionTls::Encrypt => Exception::Ladder(Ladder::Encrypt),
+                config::ExceptionTls::Verify => Exception::Ladder(Ladder::Verify),
+                config::ExceptionTls::Dane => Exception::Dane,
+            };
+            (domain.clone(), exception)
+        })
+        .collect();
+    let default = super::generation::ladder(own.tls);
+    FarPolicies { default, dane: own.dane, mta_sts: own.mta_sts, exceptions }
+}
+
+/// How MTA-STS policies are had; not at all where nobody is trusted who could prove a policy host.
+fn sts_source(
+    tls: &tls::Settings,
+    roots: &Roots,
+    means: &Means<'_>,
+) -> Result<Option<StsSource>, tls::TlsError> {
+    if roots.is_empty() {
+        return Ok(None);
+    }
+    let policy = LegPolicy { ladder: Ladder::Verify, roots: roots.clone(), ..LegPolicy::default() };
+    let connector = Connector::new(tls, &policy, Arc::clone(means.clock))?;
+    let fetch = Arc::new(PolicyHosts::new(Arc::clone(&means.network), connector));
+    Ok(Some(StsSource { fetch, store: Some(means.store.clone()) }))
 }
 
 /// Puts together what a config says of mail to the world. What is known of hidden servers that verify by themselves goes on to
 /// be known.
 pub(super) async fn outbound(
     config: &Config,
-    names: Names,
+    means: Means<'_>,
     tls: &tls::Settings,
-    state_dir: &Path,
-    clock: &Arc<dyn Clock>,
     (verifying, called): (&InnerVerification, &CalledBefore),
 ) -> Result<Outbound, EngineError> {
     let own = &config.outbound;
@@ -113,6 +162,7 @@ pub(super) async fn outbound(
         implicit_tls: false,
     };
     let transparent = own.source == config::Source::Server;
+    let (state_dir, clock) = (means.state_dir, means.clock);
     let makes = Makes { tls, roots: &roots, clock, world: &world };
     let relay = match &own.relay {
         Some(relay) => Some(makes.relay(&relay.server, login(relay)).await?),
@@ -125,15 +175,16 @@ pub(super) async fn outbound(
     let settings = WorldSettings {
         tls: *tls,
         roots: roots.clone(),
-        policies: FarPolicies::new(super::generation::ladder(own.tls)),
+        policies: policies(own),
         world: world.clone(),
         transparent,
         relay,
         relays,
     };
     let of_world = |error| EngineError::Tls { what: "mail to the world".into(), error };
-    let exchangers = Exchangers::new(names, exchanger_settings(config));
-    let servers = WorldServers::new(exchangers, settings, clock).map_err(of_world)?;
+    let sts = sts_source(tls, &roots, &means).map_err(of_world)?;
+    let servers = WorldServers::new(means.names, exchanger_settings(config), settings, sts, clock);
+    let servers = servers.map_err(of_world)?;
     let interception = match config.network.mode {
         config::Mode::Front => None,
         _ => {
@@ -171,7 +222,7 @@ fn exchanger_settings(config: &Config) -> ExchangerSettings {
 }
 
 /// All addresses of this machine.
-fn interface_addresses() -> Vec<IpAddr> {
+pub(super) fn interface_addresses() -> Vec<IpAddr> {
     let Ok(interfaces) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     let address = |interface: nix::ifaddrs::InterfaceAddress| {
         let address = interface.address?;

@@ -10,6 +10,7 @@ use record::Clock;
 use relay::Relay;
 use route::{
     DOMAINS, Known, List, MAX_LIST, Offered, RECIPIENTS, RecipientList, Recipients, Routing, SERVERS,
+    forget_old_policies,
 };
 use store::{Change, Settings, Store, StoreError, Table};
 use tls::{Connector, Ladder, LegPolicy, Roots};
@@ -199,6 +200,9 @@ impl Remembering {
             if since_sweep >= SWEEP {
                 since_sweep = Duration::ZERO;
                 self.known.sweep(self.clock.now());
+                if let Err(error) = forget_old_policies(&self.store, self.clock.now()).await {
+                    tracing::debug!(%error, "MTA-STS policies whose time is over stay in the store");
+                }
             }
             since_standing += OFTEN;
             if since_standing >= STANDINGS {

@@ -95,6 +95,21 @@ impl Signatures {
         self.domains.contains(domain) && !is_anothers()
     }
 
+    /// Signs a message of Postern's own, which is all here.
+    pub(super) async fn sign_own(self: Arc<Self>, message: Vec<u8>) -> Result<String, String> {
+        let signed = tokio::task::spawn_blocking(move || {
+            let end = memchr::memmem::find(&message, b"\r\n\r\n").map_or(message.len(), |at| at + 4);
+            let header = &message[..end];
+            let Some(domain) = Authorship::of(header).domain.filter(|domain| self.domains.contains(domain))
+            else {
+                return Ok(String::new());
+            };
+            let keys = self.keys.signing(&domain).map_err(|error| error.to_string())?;
+            sign(&keys, &domain, header, std::iter::once(Ok(&message)))
+        });
+        signed.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
     fn sign_held(&self, message: &Unsigned) -> Result<String, String> {
         let header = header(&message.body).map_err(|error| error.to_string())?;
         let Some(header) = header else { return Err("its header section is too long".into()) };

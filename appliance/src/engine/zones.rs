@@ -26,6 +26,13 @@ impl Zones {
         *now = Some((facts, names, associations.into()));
     }
 
+    /// From now on these are the records of the keys.
+    pub(super) fn associations_are(&self, associations: Vec<Association>) {
+        if let Some(now) = &mut *self.now.lock().unwrap_or_else(PoisonError::into_inner) {
+            now.2 = associations.into();
+        }
+    }
+
     pub(super) async fn report(self: Arc<Self>, question: ZoneQuestion) -> Result<ZoneReport, NoZones> {
         let now = self.now.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let (facts, names, associations) = now.ok_or_else(|| NoZones::Failed("there is no config".into()))?;

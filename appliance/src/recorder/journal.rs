@@ -3,7 +3,7 @@
 //! At info there are no addresses of people and no words of servers, which repeat them: domains and codes are enough
 //! to find the rest in the trace. Everything is at debug.
 
-use record::{Event, LegFailure, Session, SessionEnd, Transaction};
+use record::{Event, LegFailure, Session, SessionEnd, TlsSession, Transaction};
 use smtp::Reply;
 use tracing::{debug, info, warn};
 
@@ -17,6 +17,7 @@ pub(super) fn write(event: &Event) {
         Event::Session(event) => session(event),
         Event::Transaction(event) => transaction(event),
         Event::LegFailed(event) => leg_failed(event),
+        Event::FarTls(event) => far_tls(event),
         // Whoever does it has a line of its own, with what the spool calls the message.
         Event::Afterwards(_) => {}
     }
@@ -96,6 +97,20 @@ fn leg_failed(failure: &LegFailure) {
         server = %failure.server,
         reason = &*failure.reason,
         "server not reached",
+    );
+}
+
+/// That something is wrong with a domain's TLS is for its owner to know, by reports; here it is named where somebody looks.
+fn far_tls(session: &TlsSession) {
+    let Some((failure, words)) = &session.failure else { return };
+    debug!(
+        target: "postern::server",
+        domain = &*session.policy_domain,
+        policy = session.policy.name(),
+        mx = session.mx_host.as_deref().unwrap_or_default(),
+        failure = failure.name(),
+        words = &**words,
+        "TLS with the world is not as its policy wants it",
     );
 }
 

@@ -112,6 +112,8 @@ impl Memory {
                 let bytes = afterwards_bytes(&afterwards);
                 self.afterwards.push(*afterwards, bytes);
             }
+            // Counted, and told to whoever keeps it for reports.
+            Event::FarTls(_) => {}
             Event::LegFailed(failure) => {
                 if self.failures.len() == MAX_FAILURES {
                     self.failures.pop_front();
@@ -182,7 +184,7 @@ fn recipients_bytes(recipients: &[RecipientOutcome]) -> usize {
 }
 
 fn leg_bytes(leg: &Leg) -> usize {
-    leg.backend.len() + tls_bytes(&leg.tls)
+    leg.backend.len() + leg.policy.len() + tls_bytes(&leg.tls)
 }
 
 fn afterwards_bytes(afterwards: &Afterwards) -> usize {

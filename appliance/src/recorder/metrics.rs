@@ -12,9 +12,10 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use record::{Event, FarProof, GroupOutcome, Leg, Session, SessionEnd, TlsOutcome, Transaction};
 
+use super::certificate_metrics::CertificateMetrics;
 use super::outcome;
 use super::queue_metrics::QueueMetrics;
-use crate::report::{Health, Live, Strain, proof_name};
+use crate::report::{Health, Live, Strain};
 
 /// All time series.
 #[derive(Debug)]
@@ -34,13 +35,14 @@ pub struct Metrics {
     seconds: Histogram,
     settled: Histogram,
     leg_failures: Family<BackendLabel, Counter>,
+    outbound_tls: Family<OutboundLabels, Counter>,
     dropped: Counter,
     open_sessions: Gauge,
     in_flight: Gauge,
     draining: Gauge,
     strain: Family<ResourceLabel, Gauge>,
     servers_up: Family<ServerLabels, Gauge>,
-    certificate_expiry: Family<NameLabel, Gauge>,
+    certificates: CertificateMetrics,
     queue: QueueMetrics,
     senders_taken_over: Gauge,
 }
@@ -67,6 +69,14 @@ struct TlsLabels {
     suite: &'static str,
     group: &'static str,
     proof: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutboundLabels {
+    /// In the words of RFC 8460 §4.4.
+    policy: &'static str,
+    /// `success`, or what failed in the words of RFC 8460 §4.3.
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -110,11 +120,6 @@ struct ServerLabels {
     server: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct NameLabel {
-    name: String,
-}
-
 /// From a cached answer to the time-outs of RFC 5321, in seconds.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 300.0];
 
@@ -136,13 +141,14 @@ impl Metrics {
             seconds: Histogram::new(BUCKETS),
             settled: Histogram::new(BUCKETS),
             leg_failures: Family::default(),
+            outbound_tls: Family::default(),
             dropped: Counter::default(),
             open_sessions: Gauge::default(),
             in_flight: Gauge::default(),
             draining: Gauge::default(),
             strain: Family::default(),
             servers_up: Family::default(),
-            certificate_expiry: Family::default(),
+            certificates: CertificateMetrics::default(),
             queue: QueueMetrics::default(),
             senders_taken_over: Gauge::default(),
         };
@@ -175,6 +181,9 @@ impl Metrics {
         let help = "From the end of the content to the last reply";
         r.register_with_unit("settled", help, Unit::Seconds, self.settled.clone());
         r.register("server_failures", "Servers that could not be used", self.leg_failures.clone());
+        let help =
+            "Attempts at TLS with servers of the world, by the policy that was to hold and what came of it";
+        r.register("outbound_tls", help, self.outbound_tls.clone());
         r.register("events_dropped", "Events whose details were dropped", self.dropped.clone());
         r.register("open_sessions", "Open sessions with clients", self.open_sessions.clone());
         let help = "Messages in memory and in spill files";
@@ -183,8 +192,7 @@ impl Metrics {
         let help = "0: enough; 1: only clients in good standing are let in; 2: no new session is";
         r.register("strain", help, self.strain.clone());
         r.register("server_up", "1 if the server answered last time", self.servers_up.clone());
-        let help = "The last second of the certificate's validity, since 1970";
-        r.register_with_unit("certificate_expiry", help, Unit::Seconds, self.certificate_expiry.clone());
+        self.certificates.register(r);
         self.queue.register(r);
         let help = "Senders from here that look taken over";
         r.register("senders_taken_over", help, self.senders_taken_over.clone());
@@ -202,6 +210,12 @@ impl Metrics {
             Event::LegFailed(failure) => {
                 let backend = failure.backend.to_string();
                 self.leg_failures.get_or_create(&BackendLabel { backend }).inc();
+            }
+            Event::FarTls(session) => {
+                let result = session.failure.as_ref().map_or("success", |(failure, _)| failure.name());
+                self.outbound_tls
+                    .get_or_create(&OutboundLabels { policy: session.policy.name(), result })
+                    .inc();
             }
             // The queue has totals of its own.
             Event::Afterwards(_) => {}
@@ -297,12 +311,7 @@ impl Metrics {
                 self.servers_up.get_or_create(&labels).set(i64::from(server.health == Health::Up));
             }
         }
-        self.certificate_expiry.clear();
-        for certificate in live.certificates() {
-            let name = certificate.names.into_iter().next().unwrap_or_default();
-            let expires = i64::try_from(certificate.expires).unwrap_or(i64::MAX);
-            self.certificate_expiry.get_or_create(&NameLabel { name }).set(expires);
-        }
+        self.certificates.show(live);
         let mut text = String::new();
         // Writing to a String does not fail.
         let _ = prometheus_client::encoding::text::encode(&mut text, &registry);
@@ -320,7 +329,7 @@ pub(super) fn leg_of(group: &GroupOutcome) -> Option<&Leg> {
 }
 
 fn tls_labels(outcome: &TlsOutcome) -> TlsLabels {
-    let none = |version| TlsLabels { version, suite: "", group: "", proof: proof_name(FarProof::Unverified) };
+    let none = |version| TlsLabels { version, suite: "", group: "", proof: FarProof::Unverified.name() };
     match outcome {
         TlsOutcome::Plain => none("plain"),
         TlsOutcome::Failed(_) => none("failed"),
@@ -328,7 +337,7 @@ fn tls_labels(outcome: &TlsOutcome) -> TlsLabels {
             version: facts.version.name(),
             suite: facts.suite,
             group: facts.group,
-            proof: proof_name(*proof),
+            proof: proof.name(),
         },
     }
 }

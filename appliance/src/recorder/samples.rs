@@ -36,6 +36,7 @@ pub(crate) fn transaction(number: u32) -> Transaction {
         tls: tls("mail.inside"),
         client_address: "xclient",
         reused: number.is_multiple_of(2),
+        policy: "".into(),
     };
     let recipient = |address: &str, reply| RecipientOutcome { address: address.into(), reply: Some(reply) };
     Transaction {
@@ -112,6 +113,7 @@ pub(crate) fn afterwards(transaction: TransactionId, step: Step, at: Duration) -
         tls: tls("mail.inside"),
         client_address: "xclient",
         reused: false,
+        policy: "".into(),
     };
     Afterwards {
         transaction,

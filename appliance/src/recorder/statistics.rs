@@ -31,7 +31,7 @@ impl Statistics {
             match event {
                 Event::Session(session) => bucket.session(session),
                 Event::Transaction(transaction) => bucket.transaction(transaction),
-                Event::LegFailed(_) | Event::Afterwards(_) => {}
+                Event::LegFailed(_) | Event::FarTls(_) | Event::Afterwards(_) => {}
             }
         }
     }

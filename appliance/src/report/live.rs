@@ -7,6 +7,7 @@ use std::pin::Pin;
 use serde::{Deserialize, Serialize};
 use store::StoreError;
 
+use super::certifying::CertifyingState;
 use super::learning::{BlockedSender, LearningState};
 use super::queue::QueueState;
 use super::reports::HeldReport;
@@ -29,6 +30,10 @@ pub trait Live: Send + Sync + 'static {
     fn backends(&self) -> Vec<BackendState>;
     /// What serves as identity.
     fn certificates(&self) -> Vec<CertificateState>;
+    /// How ordering certificates goes, and what TLSA records say.
+    fn certifying(&self) -> CertifyingState;
+    /// Orders anew what has this name, or everything; how many certificates that are. `None`: nothing is ordered here.
+    fn renew(&self, name: Option<&str>) -> Option<usize>;
     /// Open sessions with clients.
     fn sessions_now(&self) -> usize;
     /// Octets of messages in memory and in spill files.
@@ -299,6 +304,9 @@ pub struct CertificateState {
     /// SHA-256 of it, as `openssl x509 -fingerprint -sha256` writes it.
     #[serde(default)]
     pub fingerprint: String,
+    /// When it is renewed by itself, in seconds since 1970; `None`: it is not.
+    #[serde(default)]
+    pub renews: Option<u64>,
 }
 
 /// Where a certificate comes from.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::certifying::{CertifyingState, TlsaMatch};
 use super::live::{
     ArmingState, BackendState, CertificateSource, CertificateState, Health, ListenerState, Live, Strain,
     StrainState,
@@ -42,6 +43,7 @@ impl State {
     /// The worst thing that is so at `now`, since 1970.
     pub fn of(live: &dyn Live, now: Duration) -> Self {
         let (backends, certificates, queue) = (live.backends(), live.certificates(), live.queue());
+        let certifying = live.certifying();
         draining(live)
             .or_else(|| listener_down(&live.listeners()))
             .or_else(|| no_room(&queue))
@@ -49,12 +51,14 @@ impl State {
             .or_else(|| backend_down(&backends, now))
             .or_else(|| waits_too_long(&queue, now))
             .or_else(|| certificate(&certificates, now))
+            .or_else(|| wrong_records(&certifying))
             .or_else(|| server_down(&backends))
             .or_else(|| taken_over(&live.suspects()))
             .or_else(|| set_aside(&queue))
             .or_else(|| waits(&queue, now))
             .or_else(|| disaster(&queue))
             .or_else(|| passes_unread(&live.arming()))
+            .or_else(|| not_certified(&certifying))
             .or_else(|| recipients_unknown(&backends))
             .or_else(|| self_signed(&certificates))
             .unwrap_or_else(|| new(Level::Good, "Mail flows.", ""))
@@ -241,10 +245,16 @@ fn certificate(certificates: &[CertificateState], now: Duration) -> Option<State
     let first = certificates.iter().min_by_key(|certificate| certificate.expires)?;
     let left = Duration::from_secs(first.expires).checked_sub(now);
     let names = listed(&first.names);
-    let advice = "Replace the files named in [tls] certificates and send SIGHUP.";
+    let advice = match first.source {
+        CertificateSource::Acme { .. } => "`postern certs list` says why it was not renewed.",
+        CertificateSource::File { .. } | CertificateSource::SelfSigned => {
+            "Replace the files named in [tls] certificates and send SIGHUP."
+        }
+    };
     match left {
         None => Some(new(Level::Bad, format!("The certificate for {names} has expired."), advice)),
-        Some(left) if left < SOON && first.source != CertificateSource::SelfSigned => {
+        // One that is ordered may live for days only; a renewal that fails is told of by itself.
+        Some(left) if left < SOON && matches!(first.source, CertificateSource::File { .. }) => {
             let sentence = format!(
                 "Mail flows, but the certificate for {names} expires in {}.",
                 duration_in_words(left)
@@ -253,6 +263,36 @@ fn certificate(certificates: &[CertificateState], now: Duration) -> Option<State
         }
         Some(_) => None,
     }
+}
+
+/// Servers that verify by DANE do not deliver.
+fn wrong_records(certifying: &CertifyingState) -> Option<State> {
+    let wrong = certifying.tlsa.iter().find(|host| host.state == TlsaMatch::Wrong)?;
+    let sentence = format!(
+        "The TLSA records of {} do not match its certificate: servers that verify by DANE do not deliver.",
+        wrong.host
+    );
+    Some(new(Level::Bad, sentence, wrong.words.clone()))
+}
+
+/// The CA gives no certificate, or cannot be asked.
+fn not_certified(certifying: &CertifyingState) -> Option<State> {
+    let of = |what: &str, advice: &str| {
+        new(Level::Attention, format!("Mail flows, but no certificate comes: {what}."), advice)
+    };
+    if let Some(hindrance) = &certifying.hindrance {
+        return Some(new(Level::Attention, "Mail flows, but no certificates can be ordered.", hindrance));
+    }
+    let failed = certifying.orders.iter().find_map(|order| Some((order, order.problem.as_deref()?)));
+    if let Some((order, problem)) = failed {
+        return Some(of(
+            &format!("{} ({})", problem.trim_end_matches('.'), listed(&order.names)),
+            &order.advice,
+        ));
+    }
+    let name = certifying.orders.iter().flat_map(|order| &order.left_out).next()?;
+    let sentence = format!("Mail flows, but {} gets no certificate.", name.name);
+    Some(new(Level::Attention, sentence, format!("The CA says: {}", name.reason)))
 }
 
 /// What the administrator wanted to pass unread is no matter of attention.

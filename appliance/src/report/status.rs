@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::certifying::CertifyingState;
 use super::learning::LearningState;
 use super::live::{
     ArmingState, AuthorityState, BackendState, CertificateState, ListenerState, RolesState, StrainState,
@@ -40,6 +41,9 @@ pub struct Status {
     pub backends: Vec<BackendState>,
     /// What serves as identity.
     pub certificates: Vec<CertificateState>,
+    /// How ordering certificates goes.
+    #[serde(default)]
+    pub certifying: CertifyingState,
     /// Which servers' connections are taken on their way; empty in `front`.
     #[serde(default)]
     pub arming: Vec<ArmingState>,

@@ -124,6 +124,9 @@ impl AfterwardsStory {
         }
         if let Some(leg) = &self.leg {
             line.push_str(&format!(": {} of {}, {}", leg.server, leg.backend, leg.tls.words()));
+            if !leg.policy.is_empty() {
+                line.push_str(&format!(" ({})", leg.policy));
+            }
         }
         match (self.recipients.first(), self.recipients_in_all) {
             (Some(first), 1) => line.push_str(&format!(", to {}", first.address)),
@@ -233,7 +236,7 @@ pub struct TlsStory {
     pub group: String,
     /// The name that was asked for; empty if none was.
     pub server_name: String,
-    /// `unverified`, `verified` or `pinned`; empty without TLS.
+    /// `unverified`, `verified`, `pinned`, `dane` or `mta-sts`; empty without TLS.
     pub proof: String,
     /// Why the handshake failed; empty if it did not.
     pub reason: String,
@@ -274,6 +277,9 @@ pub struct LegStory {
     pub client_address: String,
     /// Whether the connection had carried a message before.
     pub reused: bool,
+    /// For a server of the world: which policy held for it, where that came from and how it was met; else empty.
+    #[serde(default)]
+    pub policy: String,
 }
 
 impl From<&record::Session> for SessionStory {
@@ -379,7 +385,7 @@ impl From<&TlsOutcome> for TlsStory {
                 suite: facts.suite.to_owned(),
                 group: facts.group.to_owned(),
                 server_name: facts.server_name.as_deref().unwrap_or_default().to_owned(),
-                proof: proof_name(*proof).to_owned(),
+                proof: proof.name().to_owned(),
                 reason: String::new(),
             },
         }
@@ -394,15 +400,6 @@ impl TlsStory {
             ("failed", reason) => format!("handshake failed: {reason}"),
             (version, _) => format!("{version} {} {}", self.suite, self.group),
         }
-    }
-}
-
-/// The word for how far the other side was proved.
-pub(crate) fn proof_name(proof: record::FarProof) -> &'static str {
-    match proof {
-        record::FarProof::Unverified => "unverified",
-        record::FarProof::Verified => "verified",
-        record::FarProof::Pinned => "pinned",
     }
 }
 
@@ -437,6 +434,7 @@ impl From<&Leg> for LegStory {
             tls: (&leg.tls).into(),
             client_address: leg.client_address.to_owned(),
             reused: leg.reused,
+            policy: leg.policy.to_string(),
         }
     }
 }

@@ -10,6 +10,7 @@ use smtp::{Capabilities, Extension, Mail, Rcpt, RecipientSet, Reply, Transaction
 use std::sync::Arc;
 
 use crate::delivered::Delivered;
+use crate::open::{Terms, TlsWish};
 
 /// A far side that no policy has looked at: it can be greeted, not trusted with mail.
 #[derive(Debug)]
@@ -29,6 +30,10 @@ pub struct Proven {
     content: Content,
     /// It is on behalf of the server itself.
     asking_back: Option<AskingBack>,
+    /// It is as good as REQUIRETLS wants it (RFC 8689 §4.2.1).
+    is_proved: bool,
+    /// What the recipient's domain demands was not insisted on: it is for the one message that says so.
+    is_regardless: bool,
 }
 
 /// What is on its way to the server, if content is.
@@ -74,25 +79,42 @@ impl Far<Unproven> {
         }
     }
 
-    /// What TLS came to, held against the policy.
+    /// What TLS came to, held against the backend's policy: of a hidden server. Those of the world have policies of their own.
     ///
     /// # Errors
     ///
     /// The far side as it was, if the policy is not satisfied.
     pub fn prove(self, backend: &Arc<Backend>, leg: Leg) -> Result<Far<Proven>, Self> {
-        if !backend.tls().is_satisfied_by(&leg.tls) {
+        if backend.servers().iter().any(|server| server.far_tls().is_some()) {
+            return Err(self);
+        }
+        let (policy, connector) = (backend.tls(), backend.connector());
+        let terms = Terms { policy, connector, far: None, wish: TlsWish::AsPolicySays };
+        self.prove_under(backend, &terms, leg)
+    }
+
+    /// The same, held against the policy of one of its servers.
+    pub(crate) fn prove_under(
+        self,
+        backend: &Arc<Backend>,
+        terms: &Terms<'_>,
+        leg: Leg,
+    ) -> Result<Far<Proven>, Self> {
+        if terms.never().is_some() || !terms.policy.is_satisfied_by(&leg.tls) {
             return Err(self);
         }
         let Self { dialogue, waiting, capabilities, greeting, state: Unproven(()) } = self;
         let backend = Arc::clone(backend);
         let state = Proven {
             backend,
-            leg,
             xforward: None,
             in_transaction: false,
             accepted: RecipientSet::new(),
             content: Content::None,
             asking_back: None,
+            is_proved: terms.proves(&leg.tls),
+            is_regardless: !terms.holds(),
+            leg,
         };
         Ok(Far { dialogue, waiting, capabilities, greeting, state })
     }
@@ -186,6 +208,16 @@ impl Far<Proven> {
         &self.state.leg.tls
     }
 
+    /// Whether it is as good as REQUIRETLS wants it (RFC 8689 §4.2.1).
+    pub fn is_proved(&self) -> bool {
+        self.state.is_proved
+    }
+
+    /// Whether what the recipient's domain demands was not insisted on: no other message may go over it.
+    pub fn is_regardless(&self) -> bool {
+        self.state.is_regardless
+    }
+
     /// The connection counts among those on behalf of the server itself, as long as it is that client's.
     pub(crate) fn set_asking_back(&mut self, asking_back: Option<AskingBack>) {
         self.state.asking_back = asking_back;
@@ -204,7 +236,8 @@ impl Far<Proven> {
 
     /// Whether another session could use the connection: nothing is open on it, and nothing of a client was told.
     pub fn is_reusable(&self) -> bool {
-        self.is_settled() && !self.state.in_transaction && self.state.leg.client_address == "none"
+        let in_step = self.is_settled() && !self.state.in_transaction;
+        in_step && !self.state.is_regardless && self.state.leg.client_address == "none"
     }
 
     /// Whether a transaction is open on it.
@@ -344,6 +377,7 @@ mod tests {
             tls: TlsOutcome::Plain,
             client_address: "none",
             reused: false,
+            policy: "".into(),
         }
     }
 

@@ -4,22 +4,31 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use intercept::{ConnectError, Source};
-use record::{Clock, Event, FarProof, Leg, LegFailure, Recorder, TlsOutcome};
-use route::{AsksBack, Backend, ClientAddress, Server};
+use intercept::Source;
+use record::{Clock, Event, FarProof, Leg, LegFailure, Recorder, TlsOutcome, TlsTally};
+use route::{Backend, ClientAddress, Server};
 use smtp::dialogue::{OutOfStep, Sent};
-use smtp::{Extension, No, Reply, TraceId};
-use tls::{Chain, Connector, Ladder, TlsError};
+use smtp::{Extension, Reply, TraceId};
+use tls::{Chain, Connector, Ladder};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::far::{Far, Proven, Unproven};
 use crate::network::{Network, Stream};
 use crate::pool::Pool;
+use crate::probe::say_goodbye;
 use crate::timeouts;
 
+pub use error::OpenError;
+pub(crate) use tally::outcome_of;
+pub(crate) use terms::Terms;
+pub use terms::TlsWish;
+
 mod client_facts;
+mod error;
 mod login;
+mod tally;
+mod terms;
 
 /// What a server is told of the client.
 #[derive(Clone, Debug)]
@@ -47,6 +56,8 @@ pub struct OpenRequest {
     pub client: Option<Client>,
     /// Whether a connection out of the pool will do.
     pub may_be_pooled: bool,
+    /// What the message wants of TLS.
+    pub tls: TlsWish,
 }
 
 /// An open connection on which MAIL can be said.
@@ -55,70 +66,6 @@ pub struct OpenLeg {
     pub far: Far<Proven>,
     /// Its bytes.
     pub stream: Stream,
-}
-
-/// Why one server, or all, could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The server asks Postern what Postern asks it.
-    #[error("{0}")]
-    AsksBack(#[from] AsksBack),
-    /// The server closed the connection.
-    #[error("the server closed the connection")]
-    Closed,
-    /// No connection.
-    #[error("{0}")]
-    Connect(#[from] ConnectError),
-    /// All servers failed often lately and are not tried at the moment; why the last one failed.
-    #[error("{0}")]
-    Down(Box<str>),
-    /// The connection broke.
-    #[error("the connection broke: {0}")]
-    Io(#[from] std::io::Error),
-    /// The server does not offer what the config says to tell the client's address by.
-    #[error("the server does not offer {0}")]
-    NoClientAddress(&'static str),
-    /// No server is configured for this.
-    #[error("the backend has no server for this")]
-    NoServer,
-    /// Replies that answer nothing.
-    #[error("{0}")]
-    OutOfStep(#[from] OutOfStep),
-    /// The server refused to speak.
-    #[error("the server said: {0}")]
-    Refused(Reply),
-    /// The relay does not let Postern in with the name and password that the config has for it.
-    #[error("the relay refuses the configured user: {0}")]
-    LoginRefused(Reply),
-    /// The relay offers neither PLAIN nor LOGIN, or not behind TLS.
-    #[error("the relay offers no AUTH mechanism that is known here (PLAIN, LOGIN) behind TLS")]
-    NoMechanism,
-    /// No answer in time.
-    #[error("the server did not answer in time")]
-    Silent,
-    /// The handshake failed.
-    #[error("TLS failed: {0}")]
-    Tls(TlsError),
-    /// TLS is weaker than policy says (law 5).
-    #[error("TLS is weaker than the policy {0} demands")]
-    TooWeak(&'static str),
-}
-
-impl OpenError {
-    /// Whether it took its time to be found out.
-    pub(crate) fn is_slow(&self) -> bool {
-        matches!(self, Self::Silent | Self::Connect(ConnectError::TimedOut))
-    }
-
-    /// What a client is told. A server that says no for good is there, and does not want this client; any other
-    /// failure means that it is away.
-    pub fn no(&self) -> No {
-        let why = self.to_string().into();
-        match self {
-            Self::Refused(reply) if reply.code().is_permanent() => No::ServerRefuses(why),
-            _ => No::ServerUnreachable(why),
-        }
-    }
 }
 
 /// Opens connections for sessions, the queue and probes.
@@ -133,6 +80,8 @@ pub struct Opener {
     pub clock: Arc<dyn Clock>,
     /// Connections that wait for a session.
     pub pool: Pool,
+    /// Who keeps what TLS with the world came to, for reports.
+    pub tally: Option<Arc<dyn TlsTally>>,
 }
 
 impl Opener {
@@ -140,7 +89,8 @@ impl Opener {
     pub fn take_pooled(&self, request: &OpenRequest) -> Option<OpenLeg> {
         let client = request.client.as_ref().map(|client| client.address.ip());
         let counts = client.is_some_and(|client| request.backend.is_itself(client));
-        let will_do = request.may_be_pooled && !request.submission && !counts;
+        let as_usual = request.tls == TlsWish::AsPolicySays;
+        let will_do = request.may_be_pooled && as_usual && !request.submission && !counts;
         if will_do { self.pool.take(&request.backend) } else { None }
     }
 
@@ -187,7 +137,11 @@ impl Opener {
                 }
                 Err(error) => {
                     self.note_failure(request, &server, &error);
-                    if !matches!(&last, OpenError::Refused(reply) if reply.code().is_permanent()) {
+                    let error = match server.far_tls() {
+                        Some(far) => error.of_far_side(&far.demanded().words),
+                        None => error,
+                    };
+                    if is_worse(&error, &last) {
                         last = error;
                     }
                 }
@@ -197,11 +151,18 @@ impl Opener {
     }
 
     fn note_failure(&self, request: &OpenRequest, server: &Server, error: &OpenError) {
-        let reason = error.to_string();
+        let reason = match server.far_tls() {
+            Some(far) if !matches!(error, OpenError::Never { .. }) => {
+                format!("{error}; {}", far.demanded().words)
+            }
+            _ => error.to_string(),
+        };
         let (now, wall) = (Instant::now(), self.clock.now());
         let clients_own =
             matches!(request.backend.client_address(), ClientAddress::Transparent | ClientAddress::Proxy);
         match error {
+            // It is there, and others' mail can go to it.
+            error if error.is_final() => {}
             _ if request.backend.world().is_some() => server.failed(now, wall, &reason),
             // It answers: what it does not want may be this client, or this moment.
             OpenError::Refused(_) => server.doubted(now),
@@ -250,11 +211,35 @@ impl Opener {
 
     /// Where the policy allows plain text, a handshake that fails is followed by a session without TLS.
     async fn open_server(&self, request: &OpenRequest, server: &Server) -> Result<OpenLeg, OpenError> {
-        match self.open_with(request, server, None).await {
-            Err(OpenError::Tls(error)) if request.backend.tls().allows_plain() => {
-                self.open_with(request, server, Some(error.reason())).await
+        let terms = Terms::of(&request.backend, server, request.tls);
+        let opened = match terms.never() {
+            Some(never) => Err(never),
+            None => match self.open_with(request, server, &terms, None).await {
+                Err(OpenError::Tls(error)) if terms.policy.allows_plain() => {
+                    self.tell_failure(&terms, server, self.source_of(request, server), &error);
+                    self.open_with(request, server, &terms, Some(error.reason())).await
+                }
+                opened => opened,
+            },
+        };
+        if let Err(error) = &opened {
+            self.tell_error(&terms, server, self.source_of(request, server), error);
+        }
+        match (request.tls, opened) {
+            (TlsWish::Required, Err(error)) if terms.far.is_some() => Err(error.with_requiretls()),
+            (TlsWish::Required, Ok(leg)) if terms.far.is_some() => leg.with_requiretls().await,
+            (_, opened) => opened,
+        }
+    }
+
+    fn source_of(&self, request: &OpenRequest, server: &Server) -> Source {
+        let backend = &request.backend;
+        match (backend.client_address(), &request.client) {
+            (ClientAddress::Transparent, Some(client)) => Source::Transparent(client.address),
+            _ => {
+                let own = backend.world().and_then(|world| world.address_towards(server.address()));
+                own.map_or(Source::Kernel, Source::Address)
             }
-            opened => opened,
         }
     }
 
@@ -262,16 +247,11 @@ impl Opener {
         &self,
         request: &OpenRequest,
         server: &Server,
+        terms: &Terms<'_>,
         tls_failed: Option<Box<str>>,
     ) -> Result<OpenLeg, OpenError> {
         let backend = &request.backend;
-        let source = match (backend.client_address(), &request.client) {
-            (ClientAddress::Transparent, Some(client)) => Source::Transparent(client.address),
-            _ => {
-                let own = backend.world().and_then(|world| world.address_towards(server.address()));
-                own.map_or(Source::Kernel, Source::Address)
-            }
-        };
+        let source = self.source_of(request, server);
         let deadline = Instant::now() + timeouts::CONNECT;
         let mut stream = self.network.connect(server.address(), source, deadline).await?;
         if backend.client_address() == ClientAddress::Proxy {
@@ -289,11 +269,13 @@ impl Opener {
         let tells = transparent && !backend.world().is_some_and(|world| world.hides_client_name);
         let helo = request.client.as_ref().map(|client| &client.helo);
         let name = helo.filter(|helo| tells && !helo.is_empty()).unwrap_or(&self.hostname);
-        let greeted = greet(stream, Hail::of(backend, server), name, tls_failed).await?;
+        let Greeted { far, stream, tls, chain } =
+            greet(stream, Hail::under(terms, backend, server), name, tls_failed).await?;
+        let tls = terms.refine(tls);
+        self.tell_outcome(terms, server, source, &tls, chain.as_ref());
         let leg = Leg {
             backend: backend.name().into(),
             server: server.address(),
-            tls: greeted.tls.clone(),
             client_address: match backend.client_address() {
                 _ if request.client.is_none() => "none",
                 ClientAddress::Transparent => "transparent",
@@ -301,15 +283,45 @@ impl Opener {
                 _ => "none",
             },
             reused: false,
+            policy: terms.words(&tls, chain.as_ref()),
+            tls,
         };
-        let far = greeted.far.prove(backend, leg);
-        let far = far.map_err(|_| OpenError::TooWeak(backend.tls().ladder.name()))?;
-        let leg = OpenLeg { far, stream: greeted.stream };
+        let far = far.prove_under(backend, terms, leg);
+        let far = far.map_err(|_| OpenError::TooWeak(backend.policy_of(server)))?;
+        let leg = OpenLeg { far, stream };
         match (backend.world().and_then(|world| world.login.as_ref()), &request.client) {
             (Some(login), _) => login::authenticate(leg, login).await,
             (None, Some(client)) => client_facts::tell(leg, backend, client, name).await,
             (None, None) => Ok(leg),
         }
+    }
+}
+
+impl OpenLeg {
+    /// The same, if it is as good as RFC 8689 §4.2.1 wants it; else the server hears QUIT.
+    async fn with_requiretls(mut self) -> Result<Self, OpenError> {
+        let error = match (self.far.is_proved(), self.far.capabilities().has(Extension::RequireTls)) {
+            (true, true) => return Ok(self),
+            (true, false) => OpenError::NoRequireTls,
+            (false, _) => OpenError::Unproved(
+                "REQUIRETLS is asked for, and nothing proves that it is the server".into(),
+            ),
+        };
+        say_goodbye(&mut self.stream).await;
+        Err(error)
+    }
+}
+
+/// Whether an error says more than the one before it: that a server does not want this client for good; then that it may be
+/// reached later, before that mail as it is can never go there.
+fn is_worse(error: &OpenError, last: &OpenError) -> bool {
+    match last {
+        OpenError::NoServer => true,
+        OpenError::Refused(reply) if reply.code().is_permanent() => false,
+        last if last.is_final() => true,
+        // Mail for which policies do not count could go there.
+        OpenError::FarTooWeak(_) => matches!(error, OpenError::Refused(_) | OpenError::FarTooWeak(_)),
+        _ => !error.is_final(),
     }
 }
 
@@ -344,16 +356,24 @@ pub(crate) struct Hail<'a> {
     pub(crate) implicit: bool,
     /// The certificates are looked at and kept, not judged.
     pub(crate) records: bool,
+    /// They are judged, and kept all the same.
+    pub(crate) keeps: bool,
 }
 
 impl<'a> Hail<'a> {
+    /// For a hidden server.
     pub(crate) fn of(backend: &'a Backend, server: &'a Server) -> Self {
+        Self::under(&Terms::of(backend, server, TlsWish::AsPolicySays), backend, server)
+    }
+
+    fn under(terms: &Terms<'a>, backend: &'a Backend, server: &'a Server) -> Self {
         Self {
-            connector: backend.connector(),
+            connector: terms.connector,
             server_name: server.name(),
-            wants_tls: backend.tls().ladder != Ladder::Off,
+            wants_tls: terms.policy.ladder != Ladder::Off,
             implicit: backend.world().is_some_and(|world| world.implicit_tls),
             records: false,
+            keeps: terms.far.is_some(),
         }
     }
 
@@ -365,7 +385,9 @@ impl<'a> Hail<'a> {
                 return Ok((Box::new(stream) as Stream, tls, Some(chain)));
             }
             let (stream, facts, proof) = self.connector.connect(stream, self.server_name).await?;
-            Ok((Box::new(stream) as Stream, TlsOutcome::Established { facts, proof }, None))
+            let certificates = || stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let chain = self.keeps.then(|| Chain::new(certificates()));
+            Ok((Box::new(stream) as Stream, TlsOutcome::Established { facts, proof }, chain))
         };
         timeout(tls::HANDSHAKE_DEADLINE, shake).await.map_err(|_| OpenError::Silent)?.map_err(OpenError::Tls)
     }

@@ -61,6 +61,7 @@ async fn ask(
         tls,
         client_address: "none",
         reused: false,
+        policy: "".into(),
     };
     let far = far.prove(backend, leg).map_err(|_| OpenError::TooWeak(backend.tls().ladder.name()));
     let found = name(&mut far?, &mut stream, domains, local_part).await?;

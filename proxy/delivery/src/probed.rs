@@ -6,15 +6,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use intercept::Source;
-use record::{Event, Leg, LegFailure, TlsFacts, TlsOutcome};
+use record::{Event, Leg, LegFailure, TlsFacts, TlsOutcome, TlsSession};
 use route::{Backend, World};
-use smtp::{Capabilities, Reply, TraceId};
+use smtp::{Capabilities, Extension, Reply, TraceId};
 use tls::{Chain, Connector};
 use tokio::time::{Instant, timeout};
 
 use crate::far::{Far, Proven, Unproven};
 use crate::network::Stream;
-use crate::open::{Greeted, Hail, OpenError, Opener, greet};
+use crate::open::{Greeted, Hail, OpenError, Opener, Terms, TlsWish, greet, outcome_of};
 use crate::timeouts;
 
 /// For a far side as a whole: a client waits for its greeting meanwhile, for which RFC 5321 §4.5.3.2.1 gives it five
@@ -70,6 +70,8 @@ pub struct Probed {
     shown: Shown,
     connector: Connector,
     client_address: &'static str,
+    /// Where the connection to it comes from.
+    source: Source,
 }
 
 /// What TLS with a far side showed.
@@ -104,8 +106,9 @@ impl Probed {
         shown: Shown,
         connector: Connector,
         client_address: &'static str,
+        source: Source,
     ) -> Self {
-        Self { far, server, shown, connector, client_address }
+        Self { far, server, shown, connector, client_address, source }
     }
 
     /// Its banner.
@@ -128,36 +131,73 @@ impl Probed {
         self.server
     }
 
-    /// Proves it as one of a backend's servers: it is at that server's address, and what it showed satisfies the
-    /// backend's policy under that server's name.
+    /// Proves it as one of a backend's servers: it is at that server's address, and what it showed satisfies the policy that holds
+    /// for that server, under its name; and is what the message wants.
     ///
     /// # Errors
     ///
     /// The far side as it was; with whether it is another's address altogether.
-    pub fn prove(self, backend: &Arc<Backend>) -> Result<Far<Proven>, Box<(Self, NotProven)>> {
-        let Some(server) = backend.server_at(self.server) else {
+    pub fn prove(self, backend: &Arc<Backend>, wish: TlsWish) -> Result<Proved, Box<(Self, NotProven)>> {
+        // Several names of a domain's servers may share an address.
+        let servers: Vec<_> = backend.servers_at(self.server).cloned().collect();
+        if servers.is_empty() {
             return Err(Box::new((self, NotProven::Elsewhere)));
+        }
+        let mut probed = self;
+        for server in servers {
+            match probed.prove_as(backend, &server, wish) {
+                Ok(proved) => return Ok(proved),
+                Err(unproved) => probed = *unproved,
+            }
+        }
+        Err(Box::new((probed, NotProven::TooWeak)))
+    }
+
+    fn prove_as(
+        self,
+        backend: &Arc<Backend>,
+        server: &route::Server,
+        wish: TlsWish,
+    ) -> Result<Proved, Box<Self>> {
+        let terms = Terms::of(backend, server, wish);
+        let (tls, chain) = match &self.shown {
+            Shown::Nothing(outcome) => (outcome.clone(), None),
+            Shown::Certificates { facts, chain, .. } => {
+                let proof = self.connector.judge(chain, terms.policy, server.name());
+                (TlsOutcome::Established { facts: facts.clone(), proof }, Some(chain))
+            }
         };
-        let tls = match &self.shown {
-            Shown::Nothing(outcome) => outcome.clone(),
-            Shown::Certificates { facts, chain, .. } => TlsOutcome::Established {
-                facts: facts.clone(),
-                proof: self.connector.judge(chain, backend.tls(), server.name()),
-            },
-        };
+        let tls = terms.refine(tls);
+        let offers = self.far.capabilities().has(Extension::RequireTls);
+        // It may have been asked for under another name than it is known by: its servers are asked again by theirs.
+        if wish == TlsWish::Required && terms.far.is_some() && !(offers && terms.proves(&tls)) {
+            return Err(Box::new(self));
+        }
+        let chain = chain.map(|chain| &**chain);
+        let sessions = outcome_of(&terms, server, self.source, &tls, chain);
         let leg = Leg {
             backend: backend.name().into(),
             server: self.server,
-            tls,
             client_address: self.client_address,
             reused: false,
+            policy: terms.words(&tls, chain),
+            tls,
         };
-        let Self { far, server, shown, connector, client_address } = self;
-        far.prove(backend, leg).map_err(|far| {
-            let probed = Self { far, server, shown, connector, client_address };
-            Box::new((probed, NotProven::TooWeak))
-        })
+        let Self { far, server, shown, connector, client_address, source } = self;
+        match far.prove_under(backend, &terms, leg) {
+            Ok(far) => Ok(Proved { far, sessions }),
+            Err(far) => Err(Box::new(Self { far, server, shown, connector, client_address, source })),
+        }
     }
+}
+
+/// A far side that may have mail.
+#[derive(Debug)]
+pub struct Proved {
+    /// The far side.
+    pub far: Far<Proven>,
+    /// What is to be told of TLS with it, with [`Opener::tell`].
+    pub sessions: Vec<TlsSession>,
 }
 
 /// Why a far side is not the one that is wanted.
@@ -224,10 +264,8 @@ impl Opener {
         failed: Option<Box<str>>,
     ) -> Result<OpenProbe, OpenError> {
         let deadline = Instant::now() + timeouts::CONNECT;
-        let stream = self
-            .network
-            .connect(request.destination, side.source_for(request.client, request.destination), deadline)
-            .await?;
+        let source = side.source_for(request.client, request.destination);
+        let stream = self.network.connect(request.destination, source, deadline).await?;
         // No name is known yet, so none is asked for.
         let server_name = request.destination.ip().to_string();
         let hail = Hail {
@@ -236,6 +274,7 @@ impl Opener {
             wants_tls: true,
             implicit: request.implicit_tls,
             records: true,
+            keeps: false,
         };
         let Greeted { far, stream, tls, chain } =
             greet(stream, hail, side.name_for(&request.helo, &self.hostname), failed).await?;
@@ -248,7 +287,7 @@ impl Opener {
         };
         let client_address = if side.transparent { "transparent" } else { "none" };
         let connector = side.connector.clone();
-        let probed = Probed { far, server: request.destination, shown, connector, client_address };
+        let probed = Probed::new(far, request.destination, shown, connector, client_address, source);
         Ok(OpenProbe { probed, stream })
     }
 }

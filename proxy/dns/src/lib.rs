@@ -5,6 +5,7 @@
 //! - An [`Answer`] has the records, the weakest [`Proof`] on the way to them, how long they hold, and where aliases led.
 //! - A [`DnsError`] tells apart what is final (no such domain, no such records) and what a later hour may change. What fails
 //!   validation is never an answer: mail waits, it does not fall back.
+//! - [`update`] changes records at a primary server (RFC 2136), signed with TSIG.
 //!
 //! Nothing that a server sends decides how much is kept (law 7): records of an answer, the length of a chain of aliases, the
 //! octets of the cache, lookups at a time and the time of each are bounded.
@@ -18,6 +19,7 @@ mod error;
 mod reading;
 mod resolver;
 mod settings;
+pub mod update;
 
 pub use answer::{
     Addresses, Answer, MAX_ADDRESSES, MAX_MX, MAX_POINTERS, MAX_TEXT_OCTETS, MAX_TEXTS, MAX_TLSA,

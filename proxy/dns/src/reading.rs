@@ -212,6 +212,8 @@ fn positive<T: Kind>(way: Way, answers: &[Record]) -> Outcome<T> {
 pub(crate) struct Way {
     end: Name,
     aliases: usize,
+    /// Of the first of them.
+    first: Option<Proof>,
     /// The weakest on the way.
     proof: Proof,
     /// The shortest on the way, in seconds.
@@ -223,12 +225,17 @@ impl Way {
     /// `validating`: whether hickory's proofs mean anything.
     pub(crate) fn new(asked: &Name, validating: bool) -> Self {
         let proof = if validating { Proof::Secure } else { Proof::Insecure };
-        Self { end: asked.clone(), aliases: 0, proof, ttl: u32::MAX, validating }
+        Self { end: asked.clone(), aliases: 0, first: None, proof, ttl: u32::MAX, validating }
     }
 
     /// Where it leads.
     pub(crate) fn end(&self) -> &Name {
         &self.end
+    }
+
+    /// What is known of the alias at the name that was asked for, if it is one.
+    pub(crate) fn first_alias(&self) -> Option<Proof> {
+        self.first
     }
 
     /// How many aliases were met.
@@ -245,7 +252,9 @@ impl Way {
             if self.aliases == MAX_ALIASES {
                 return Err(DnsError::Malformed);
             }
-            self.proof = self.proof.min(proof(record.proof, self.validating)?);
+            let proof = proof(record.proof, self.validating)?;
+            self.first.get_or_insert(proof);
+            self.proof = self.proof.min(proof);
             self.ttl = self.ttl.min(record.ttl);
             self.aliases += 1;
             self.end = target.0.clone();

@@ -116,6 +116,25 @@ impl Resolver {
         self.remembered(&self.tlsa, &name).await
     }
 
+    /// What DNSSEC says of the alias (CNAME) at a name itself, whatever is known of where it leads. It is not remembered: only a
+    /// host whose alias leads out of a signed zone has anybody ask.
+    ///
+    /// # Errors
+    ///
+    /// There is no alias there, or nobody can tell; also after the time of the settings.
+    pub async fn alias(&self, name: &Domain) -> Result<Proof, DnsError> {
+        let question = reading::question(name)?;
+        let deadline = Instant::now() + self.timeout;
+        let ask = async {
+            let _turn = self.under_way.acquire().await;
+            self.hickory.lookup(question.clone(), RecordType::CNAME).await
+        };
+        let lookup =
+            timeout_at(deadline, ask).await.map_err(|_| DnsError::TimedOut)?.map_err(reading::failure)?;
+        let way = Way::new(&question, self.validating).follow(lookup.answers())?;
+        way.first_alias().ok_or(DnsError::NoRecords { proof: Proof::Indeterminate })
+    }
+
     /// Asks for the root's SOA record, which is signed: [`Proof::Secure`] says that the servers answer, that they hand on
     /// what DNSSEC needs, and that the clock and the trust anchor are right. For `check --online` and the status page.
     ///

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smtp::{Reply, TraceId, TransactionId};
 
-use crate::{Direction, Opinion, TlsOutcome, Verdict};
+use crate::{Direction, Opinion, TlsOutcome, TlsSession, Verdict};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub enum Event {
     Transaction(Box<Transaction>),
     /// A connection to a server could not be opened or used.
     LegFailed(Box<LegFailure>),
+    /// TLS with a server of the world was tried, under this policy.
+    FarTls(Box<TlsSession>),
     /// Something became of a message behind its transaction.
     Afterwards(Box<Afterwards>),
 }
@@ -283,6 +285,8 @@ pub struct Leg {
     pub client_address: &'static str,
     /// Whether the connection had carried a message before.
     pub reused: bool,
+    /// For a server of the world: which policy held for it, where that came from and how it was met, in words. Else empty.
+    pub policy: Box<str>,
 }
 
 /// A server that could not be used.

@@ -41,6 +41,23 @@ pub enum FarProof {
     Verified,
     /// Its public key is one of those pinned.
     Pinned,
+    /// A TLSA record that DNSSEC proved is of its certificate (RFC 7672).
+    Dane,
+    /// As verified, under a name that an MTA-STS policy vouches for (RFC 8461).
+    MtaSts,
+}
+
+impl FarProof {
+    /// The word in traces, and the metric's label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unverified => "unverified",
+            Self::Verified => "verified",
+            Self::Pinned => "pinned",
+            Self::Dane => "dane",
+            Self::MtaSts => "mta-sts",
+        }
+    }
 }
 
 /// What became of TLS on one leg.

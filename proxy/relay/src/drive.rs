@@ -222,6 +222,7 @@ impl Run {
                 }
                 self.driver.recorder.record(event);
             }
+            Action::Tell(sessions) => self.driver.opener.tell(sessions),
             Action::Promised(key, words) => {
                 self.promise = Some((key, words));
                 if self.broken.is_some() {

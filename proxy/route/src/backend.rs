@@ -231,6 +231,16 @@ impl Backend {
         &self.settings.connector
     }
 
+    /// What TLS towards one of its servers must be.
+    pub fn tls_of<'a>(&'a self, server: &'a Server) -> &'a LegPolicy {
+        server.far_tls().map_or_else(|| self.tls(), |far| far.policy())
+    }
+
+    /// The word for that.
+    pub fn policy_of(&self, server: &Server) -> &'static str {
+        server.far_tls().map_or_else(|| self.tls().ladder.name(), |far| far.demanded().policy.name())
+    }
+
     /// How it is told the client's address.
     pub fn client_address(&self) -> ClientAddress {
         self.settings.client_address
@@ -249,6 +259,11 @@ impl Backend {
     /// Whether one of its servers for mail listens there; its name.
     pub fn server_at(&self, address: SocketAddr) -> Option<&Arc<Server>> {
         self.servers.iter().find(|server| server.address() == address)
+    }
+
+    /// All of its servers for mail that listen there: several names may share an address.
+    pub fn servers_at(&self, address: SocketAddr) -> impl Iterator<Item = &Arc<Server>> {
+        self.servers.iter().filter(move |server| server.address() == address)
     }
 
     /// Its servers for mail.

@@ -1,11 +1,12 @@
 //! One mail server of a backend: what it offers, and whether it answers.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::far_tls::FarTls;
 use crate::offered::Offered;
 
 /// How long a server is passed over after its first failure; doubles with each further one.
@@ -25,6 +26,7 @@ const DOUBT: Duration = Duration::from_secs(10);
 pub struct Server {
     address: SocketAddr,
     name: Box<str>,
+    far: Option<Arc<FarTls>>,
     state: Mutex<State>,
 }
 
@@ -66,7 +68,18 @@ pub enum Health {
 impl Server {
     /// `name` is what the config calls it: the TLS name unless another is set.
     pub fn new(address: SocketAddr, name: &str) -> Self {
-        Self { address, name: name.into(), state: Mutex::default() }
+        Self { address, name: name.into(), far: None, state: Mutex::default() }
+    }
+
+    /// The same with a policy of its own, as servers of the world have it.
+    #[must_use]
+    pub(crate) fn with_far_tls(self, far: FarTls) -> Self {
+        Self { far: Some(Arc::new(far)), ..self }
+    }
+
+    /// Its own policy, where it has one; else its backend's holds.
+    pub fn far_tls(&self) -> Option<&Arc<FarTls>> {
+        self.far.as_ref()
     }
 
     /// Where it listens.

@@ -9,16 +9,21 @@ use std::time::Duration;
 use record::Clock;
 use smtp::address::Host;
 use smtp::{Domain, No};
-use tls::{Connector, Ladder, LegPolicy, Roots, TlsError};
+use store::Store;
+use tls::{Ladder, LegPolicy, Roots, TlsError};
 use tokio::time::Instant;
 
+use crate::all::all;
 use crate::backend::World;
 use crate::destinations::{Destinations, Locating};
-use crate::exchangers::Exchangers;
-use crate::far::{FarPolicies, FarPolicy};
+use crate::exchangers::{ExchangerSettings, Exchangers};
+use crate::far::{Demanded, FarPolicies};
+use crate::far_tls::{Connectors, FarTls};
 use crate::lookup::Lookup;
-use crate::mx_set::MxSet;
+use crate::mx_set::{MxSet, Target};
 use crate::no_route::NoRoute;
+use crate::sts::{Sts, StsFetch, StsFinding};
+use crate::tlsa::{self, TlsaFinding};
 use crate::{Backend, BackendSettings, Banner, ClientAddress, Server};
 
 /// Destinations that are remembered; a busy site writes to some thousand domains a day. Whoever names more of them makes
@@ -28,6 +33,8 @@ const REMEMBERED: usize = 10_000;
 const SHORTEST: Duration = Duration::from_secs(60);
 /// A server that moved is noticed after this long, whatever the TTL.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// What could not be told is asked again soon.
+const UNDECIDED: Duration = Duration::from_secs(5);
 
 /// How the world's servers are met.
 #[derive(Clone, Debug)]
@@ -48,38 +55,53 @@ pub struct WorldSettings {
     pub relays: Vec<Arc<Backend>>,
 }
 
+/// How MTA-STS policies are had.
+#[derive(Clone)]
+pub struct StsSource {
+    /// Fetches them.
+    pub fetch: Arc<dyn StsFetch>,
+    /// Keeps them over a restart.
+    pub store: Option<Store>,
+}
+
 /// The servers of the world.
 pub struct WorldServers<L> {
     exchangers: Exchangers<L>,
+    lookup: L,
+    sts: Option<Sts<L>>,
     settings: WorldSettings,
-    /// By what they must prove; sessions that were resumed under one policy do not pass for another's.
-    connectors: Vec<(Ladder, Connector)>,
+    connectors: Connectors,
     by_host: Mutex<Remembered<Host>>,
     by_address: Mutex<Remembered<SocketAddr>>,
 }
 
-impl<L: Lookup> WorldServers<L> {
-    /// `clock` dates certificates.
+/// What was found out of a destination's policies, and how long that holds.
+struct Found {
+    servers: Vec<Server>,
+    lasts: Duration,
+}
+
+impl<L: Lookup + Clone> WorldServers<L> {
+    /// `lookup` answers for the DNS, `clock` dates certificates and policies; without an `StsSource` nobody's MTA-STS policy is
+    /// asked for.
     ///
     /// # Errors
     ///
     /// A connector cannot be made.
     pub fn new(
-        exchangers: Exchangers<L>,
+        lookup: L,
+        exchangers: ExchangerSettings,
         settings: WorldSettings,
+        sts: Option<StsSource>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, TlsError> {
-        let mut connectors = Vec::new();
-        for ladder in LADDERS {
-            // Without roots nothing can be verified: the policy that demands it then has no connector, and no server.
-            if ladder == Ladder::Verify && settings.roots.is_empty() {
-                continue;
-            }
-            let policy = LegPolicy { ladder, roots: settings.roots.clone(), ..LegPolicy::default() };
-            connectors.push((ladder, Connector::new(&settings.tls, &policy, Arc::clone(clock))?));
-        }
+        let connectors = Connectors::new(&settings.tls, &settings.roots, clock)?;
+        let source = sts.filter(|_| settings.policies.mta_sts);
+        let sts = source
+            .map(|StsSource { fetch, store }| Sts::new(lookup.clone(), fetch, store, Arc::clone(clock)));
+        let exchangers = Exchangers::new(lookup.clone(), exchangers);
         let (by_host, by_address) = (Mutex::default(), Mutex::default());
-        Ok(Self { exchangers, settings, connectors, by_host, by_address })
+        Ok(Self { exchangers, lookup, sts, settings, connectors, by_host, by_address })
     }
 
     async fn find(&self, host: Host) -> Result<Arc<Backend>, No> {
@@ -93,46 +115,91 @@ impl<L: Lookup> WorldServers<L> {
         for note in &set.notes {
             tracing::debug!(destination = ?host, %note, "in the DNS of a destination");
         }
-        let (ladder, also) = self.demanded(&host, &set);
-        let found = self.backend(name_of(&host), servers(&set), (ladder, also), false);
-        let found = found.ok_or_else(|| No::FarTooWeak("nobody is trusted to verify it".into()))?;
-        let lasts = set.ttl.clamp(SHORTEST, LONGEST);
+        let Found { servers, lasts } =
+            self.judge(&host, &set).await.map_err(|error| No::FarTooWeak(error.to_string().into()))?;
+        let ladder = servers.iter().filter_map(Server::far_tls).map(|far| far.policy().ladder).max();
+        let found = self.backend(name_of(&host), servers, ladder.unwrap_or_default(), false);
+        let found = found.map_err(|_| No::FarTooWeak("nobody is trusted to verify it".into()))?;
         Ok(lock(&self.by_host).remember(host, found, lasts))
     }
 
-    /// The strictest demand that any of the servers has to meet: which of them is reached is not known yet. And the name that
-    /// proves as much as the server's own: the recipient's domain, where one has to be proved at all.
-    fn demanded(&self, host: &Host, set: &MxSet) -> (Ladder, Option<Domain>) {
+    /// The servers of a destination in the order in which to try them, each with what is demanded of it. A server is asked for,
+    /// and verified, by its own name, unless its policy says otherwise.
+    async fn judge(&self, host: &Host, set: &MxSet) -> Result<Found, TlsError> {
         let domain = match host {
             Host::Name(domain) => Some(domain),
             Host::Literal(_) => None,
         };
-        let policies: Vec<_> =
-            set.attempts().map(|target| self.settings.policies.policy(domain, target)).collect();
-        let ladder = policies.iter().map(FarPolicy::ladder).max().unwrap_or_default();
-        let names_it = |policy: &FarPolicy| match policy {
-            FarPolicy::Verify { names } => domain.is_some_and(|domain| names.contains(domain)),
-            FarPolicy::Off | FarPolicy::Opportunistic | FarPolicy::Encrypt => false,
-        };
-        (ladder, domain.filter(|_| policies.iter().any(names_it)).cloned())
+        let targets: Vec<&Target> = set.attempts().collect();
+        let (tlsa, sts) = tokio::join!(self.tlsa_of(domain, &targets), self.sts_of(domain));
+        let mut lasts = set.ttl.clamp(SHORTEST, LONGEST);
+        let mut servers = Vec::with_capacity(targets.len());
+        for (target, tlsa) in targets.into_iter().zip(&tlsa) {
+            match tlsa {
+                TlsaFinding::Records(found) => lasts = lasts.min(found.ttl.max(UNDECIDED)),
+                TlsaFinding::Undecided { .. } => lasts = UNDECIDED,
+                TlsaFinding::None(_) => {}
+            }
+            let demanded: Demanded = self.settings.policies.policy(domain, target, tlsa, &sts);
+            let name = match &target.host {
+                Some(host) => host.as_str().to_owned(),
+                None => target.address.ip().to_string(),
+            };
+            let far = FarTls::new(demanded, &self.connectors)?;
+            servers.push(Server::new(target.address, &name).with_far_tls(far));
+        }
+        Ok(Found { servers, lasts })
     }
 
+    /// What each target has for TLSA records; addresses of one host are asked about once.
+    async fn tlsa_of(&self, domain: Option<&Domain>, targets: &[&Target]) -> Vec<TlsaFinding> {
+        let asks = |domain: &&Domain| self.settings.policies.asks_for_tlsa(domain);
+        let Some(domain) = domain.filter(asks) else {
+            return vec![TlsaFinding::None("it is not asked for"); targets.len()];
+        };
+        let is_same = |one: &Target, other: &Target| {
+            (&one.host, &one.canonical, one.address_proof)
+                == (&other.host, &other.canonical, other.address_proof)
+        };
+        let mut distinct: Vec<&Target> = Vec::new();
+        for target in targets {
+            if !distinct.iter().any(|known| is_same(known, target)) {
+                distinct.push(target);
+            }
+        }
+        let asked = distinct.iter().map(|target| tlsa::find(&self.lookup, domain, target)).collect();
+        let found = all(asked).await;
+        let of = |target: &&Target| {
+            let known = distinct.iter().zip(&found).find(|(known, _)| is_same(known, target));
+            known.map_or(TlsaFinding::None("it was not asked for"), |(_, finding)| finding.clone())
+        };
+        targets.iter().map(of).collect()
+    }
+
+    async fn sts_of(&self, domain: Option<&Domain>) -> StsFinding {
+        let asks = |domain: &&Domain| self.settings.policies.asks_for_sts(domain);
+        match (&self.sts, domain.filter(asks)) {
+            (Some(sts), Some(domain)) => sts.find(domain).await,
+            _ => StsFinding::default(),
+        }
+    }
+}
+
+impl<L> WorldServers<L> {
     fn backend(
         &self,
         name: Box<str>,
         servers: Vec<Server>,
-        (ladder, also): (Ladder, Option<Domain>),
+        ladder: Ladder,
         implicit_tls: bool,
-    ) -> Option<Arc<Backend>> {
-        let (_, connector) = self.connectors.iter().find(|(known, _)| *known == ladder)?;
-        let also = also.map(|domain| domain.as_str().to_owned());
-        Some(Arc::new(Backend::new(BackendSettings {
+    ) -> Result<Arc<Backend>, TlsError> {
+        Ok(Arc::new(Backend::new(BackendSettings {
             name,
             domains: Vec::new(),
             servers,
             submission: Vec::new(),
-            connector: also.as_deref().map_or_else(|| connector.clone(), |name| connector.also(name)),
-            tls: LegPolicy { ladder, also, roots: self.settings.roots.clone(), ..LegPolicy::default() },
+            connector: self.connectors.of(ladder).or_else(|_| self.connectors.of(Ladder::Encrypt))?.clone(),
+            tls: LegPolicy { ladder, roots: self.settings.roots.clone(), ..LegPolicy::default() },
             client_address: match self.settings.transparent {
                 true => ClientAddress::Transparent,
                 false => ClientAddress::None,
@@ -143,7 +210,7 @@ impl<L: Lookup> WorldServers<L> {
     }
 }
 
-impl<L: Lookup + 'static> Destinations for WorldServers<L> {
+impl<L: Lookup + Clone + 'static> Destinations for WorldServers<L> {
     fn locate(&self, host: Host) -> Locating<'_> {
         Box::pin(self.find(host))
     }
@@ -174,8 +241,8 @@ impl<L: Lookup + 'static> Destinations for WorldServers<L> {
         }
         let server = Server::new(address, &address.ip().to_string());
         // Nobody knows by what name to verify it but the hidden server, which is shown what this one shows.
-        let backend =
-            self.backend(address.to_string().into(), vec![server], (Ladder::Encrypt, None), implicit_tls)?;
+        let name = address.to_string().into();
+        let backend = self.backend(name, vec![server], Ladder::Encrypt, implicit_tls).ok()?;
         Some(known.remember(address, backend, LONGEST))
     }
 }
@@ -186,23 +253,11 @@ impl<L> std::fmt::Debug for WorldServers<L> {
     }
 }
 
-/// All steps; a server's policy names one of them.
-const LADDERS: [Ladder; 4] = [Ladder::Off, Ladder::Opportunistic, Ladder::Encrypt, Ladder::Verify];
-
 fn name_of(host: &Host) -> Box<str> {
     match host {
         Host::Name(domain) => domain.as_str().into(),
         Host::Literal(address) => address.to_string().into(),
     }
-}
-
-/// In the order in which to try them. A server is asked for, and verified, by its own name.
-fn servers(set: &MxSet) -> Vec<Server> {
-    let name = |target: &crate::Target| match &target.host {
-        Some(host) => host.as_str().to_owned(),
-        None => target.address.ip().to_string(),
-    };
-    set.attempts().map(|target| Server::new(target.address, &name(target))).collect()
 }
 
 /// What a client hears of a recipient whose servers cannot be found.
@@ -256,12 +311,15 @@ impl<K: Eq + Hash + Clone> Remembered<K> {
 }
 
 fn is_same(one: &Backend, other: &Backend) -> bool {
-    let mut servers = [one, other].map(|backend| {
+    fn known(backend: &Backend) -> Vec<(SocketAddr, &str, Option<&Demanded>)> {
         let servers = backend.servers().iter();
-        servers.map(|server| (server.address(), server.name().to_owned())).collect::<Vec<_>>()
-    });
-    servers.iter_mut().for_each(|list| list.sort());
-    servers[0] == servers[1] && one.tls().ladder == other.tls().ladder
+        let mut known: Vec<_> = servers
+            .map(|server| (server.address(), server.name(), server.far_tls().map(|far| far.demanded())))
+            .collect();
+        known.sort_by_key(|(address, name, _)| (*address, *name));
+        known
+    }
+    known(one) == known(other) && one.tls().ladder == other.tls().ladder
 }
 
 /// Nothing panics while it holds the lock; if it did, every entry is still whole.

@@ -128,6 +128,8 @@ pub enum No {
     FarUnreachable(Box<str>),
     /// TLS with the far side is weaker than policy demands for the recipient's domain; what it came to.
     FarTooWeak(Box<str>),
+    /// The message asks for REQUIRETLS, and TLS with the recipient's server cannot be had or does not prove it; why.
+    FarUnproved(Box<str>),
     /// Where the recipient's domain takes mail could not be found out; the reason.
     LookupFailed(Box<str>),
     /// The recipient's domain does not exist.
@@ -248,6 +250,7 @@ impl No {
             Self::Draining => "draining",
             Self::FarUnreachable(_) => "far_unreachable",
             Self::FarTooWeak(_) => "far_too_weak",
+            Self::FarUnproved(_) => "far_unproved",
             Self::LookupFailed(_) => "lookup_failed",
             Self::NoSuchDomain => "no_such_domain",
             Self::TakesNoMail => "takes_no_mail",
@@ -322,6 +325,11 @@ impl No {
                 (4, 7, 5),
                 format!("TLS with the recipient's server is weaker than policy demands: {}", shortened(what))
                     .into(),
+            ),
+            Self::FarUnproved(why) => (
+                550,
+                (5, 7, 10),
+                format!("the message requires TLS with a proved server: {}", shortened(why)).into(),
             ),
             Self::LookupFailed(why) => (
                 451,
@@ -486,6 +494,7 @@ mod tests {
             No::Draining,
             No::FarUnreachable("x".into()),
             No::FarTooWeak("x".into()),
+            No::FarUnproved("x".into()),
             No::LookupFailed("x".into()),
             No::NoSuchDomain,
             No::TakesNoMail,

@@ -43,6 +43,8 @@ pub struct Fields {
     /// The run of Received fields at the top that tell of hops before this Postern, apart from [`Fields::cuts`]; empty
     /// where a signature covers them.
     pub inside: Vec<Range<u64>>,
+    /// `TLS-Required: No`: its sender wants it delivered whatever the recipient's domain demands of TLS (RFC 8689 §5).
+    pub tls_not_required: bool,
 }
 
 impl Fields {
@@ -157,6 +159,9 @@ impl FieldScanner {
                 }
             }
             b"authentication-results" if has_authserv_id(value, &self.authserv_id) => self.cut(range),
+            b"tls-required" => {
+                self.found.tls_not_required |= value.trim_ascii().eq_ignore_ascii_case(b"no");
+            }
             b"x-spam-flag" if self.spam_flags.len() <= MAX_CUTS => self.spam_flags.push(range),
             b"dkim-signature" | b"arc-message-signature" => {
                 self.spam_flag_signed |= signs(value, b"x-spam-flag");

@@ -18,7 +18,8 @@ use tokio_rustls::server::TlsStream;
 
 use crate::facts::facts;
 use crate::identities::AtDestination;
-use crate::{BUFFER_LIMIT, Identities, Minimum, Settings, TlsError, provider};
+use crate::validations::{ACME_TLS, ForWeb};
+use crate::{BUFFER_LIMIT, Identities, Minimum, Settings, TlsError, Validations, provider};
 
 /// Tickets sent after a handshake, where any are: a sender rarely opens more than one connection next.
 const TICKETS: usize = 1;
@@ -51,6 +52,25 @@ impl Acceptor {
             config.send_tls13_tickets = TICKETS;
         }
         Ok(Self { config: Arc::new(config), identities })
+    }
+
+    /// For a public web server, which speaks HTTP/1.1 and shows a CA that validates a name what `validations` have for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn for_web(
+        settings: &Settings,
+        identities: Arc<Identities>,
+        validations: Validations,
+    ) -> Result<Self, TlsError> {
+        let mut acceptor = Self::new(settings, identities)?;
+        let mut config = ServerConfig::clone(&acceptor.config);
+        config.alpn_protocols = vec![b"http/1.1".to_vec(), ACME_TLS.to_vec()];
+        let identities = Arc::clone(&acceptor.identities);
+        config.cert_resolver = Arc::new(ForWeb { identities, validations });
+        acceptor.config = Arc::new(config);
+        Ok(acceptor)
     }
 
     /// The identities that it serves with.

@@ -1,14 +1,19 @@
 //! Certificate associations: what DNS publishes of a server's certificate (RFC 6698, RFC 7671), compared with one.
 
+use std::fmt;
+
 use sha2::{Digest as _, Sha256, Sha512};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use crate::Chain;
 
 /// DANE-TA: the certificate of an authority in the chain (RFC 7671 §5.2).
-const DANE_TA: u8 = 2;
+pub(crate) const DANE_TA: u8 = 2;
 /// DANE-EE: the server's own certificate (RFC 7671 §5.1).
-const DANE_EE: u8 = 3;
+pub(crate) const DANE_EE: u8 = 3;
+
+/// Octets of the data that are shown: the longest digest.
+const SHOWN: usize = 64;
 
 /// The content of a TLSA record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +55,7 @@ impl Association {
         self.is_usable() && candidates.unwrap_or_default().iter().any(|certificate| self.is_of(certificate))
     }
 
-    fn is_of(&self, certificate: &[u8]) -> bool {
+    pub(crate) fn is_of(&self, certificate: &[u8]) -> bool {
         let Some(part) = selected(self.selector, certificate) else { return false };
         match self.matching {
             0 => part == &*self.data,
@@ -58,6 +63,17 @@ impl Association {
             2 => Sha512::digest(part).as_slice() == &*self.data,
             _ => false,
         }
+    }
+}
+
+impl fmt::Display for Association {
+    /// As a zone file has it, in lower case; of what is no digest only the beginning.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { usage, selector, matching, data } = self;
+        write!(f, "{usage} {selector} {matching} ")?;
+        let shown = &data[..data.len().min(SHOWN)];
+        shown.iter().try_for_each(|octet| write!(f, "{octet:02x}"))?;
+        if data.len() > SHOWN { f.write_str("...") } else { Ok(()) }
     }
 }
 

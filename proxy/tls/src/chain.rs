@@ -141,7 +141,7 @@ pub(crate) struct EndEntity {
 }
 
 impl EndEntity {
-    fn read(der: &[u8]) -> Option<Self> {
+    pub(crate) fn read(der: &[u8]) -> Option<Self> {
         // Of the extensions only one is of interest, and it alone is parsed.
         let (_, certificate) =
             X509CertificateParser::new().with_deep_parse_extensions(false).parse(der).ok()?;

@@ -17,7 +17,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::facts::facts;
 use crate::verifier::PolicyVerifier;
-use crate::{BUFFER_LIMIT, Chain, Ladder, LegPolicy, Roots, Settings, TlsError, provider};
+use crate::{Association, BUFFER_LIMIT, Chain, Ladder, LegPolicy, Roots, Settings, TlsError, provider};
 
 /// Tickets remembered, 8 for each of 8 servers: a backend has a few. What servers send must not fill memory.
 const REMEMBERED_TICKETS: usize = 64;
@@ -75,6 +75,22 @@ impl Connector {
     /// the policy, under the name that the library asks for.
     pub fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(&self.config)
+    }
+
+    /// The same suites and groups under another policy, with a memory of sessions of its own: for a server of the world, whose
+    /// policy is its own.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn under(&self, policy: &LegPolicy) -> Result<Self, TlsError> {
+        let verifier = Arc::new(PolicyVerifier::new(policy, self.config.crypto_provider())?);
+        let mut config = ClientConfig::clone(&self.config);
+        config.dangerous().set_certificate_verifier(Arc::clone(&verifier) as _);
+        config.resumption = Resumption::in_memory_sessions(REMEMBERED_TICKETS_OF_A_DOMAIN)
+            .tls12_resumption(Tls12Resumption::Disabled);
+        let name = own_name(policy).map(Arc::from);
+        Ok(Self { config: Arc::new(config), verifier, clock: Arc::clone(&self.clock), name })
     }
 
     /// For servers whose certificates may also be for this name ([`LegPolicy::also`]). What it takes another does not, so it has a
@@ -137,11 +153,23 @@ impl Connector {
     /// it is [`FarProof::Unverified`], which [`LegPolicy::is_satisfied_by`] then refuses. Costs some 0.1 ms of CPU time for each
     /// signature in the chain; webpki tries 100 at most, however the chain was made.
     pub fn judge(&self, chain: &Chain, policy: &LegPolicy, name: &str) -> FarProof {
-        let provider = self.config.crypto_provider();
-        match (PolicyVerifier::new(policy, provider), parse_name(own_name(policy).unwrap_or(name))) {
-            (Ok(verifier), Ok(name)) => verifier.judge(chain, &name, self.now()),
-            _ => FarProof::Unverified,
-        }
+        self.examine(chain, policy, name).unwrap_or(FarProof::Unverified)
+    }
+
+    /// The same, with the reason where there would be no session.
+    ///
+    /// # Errors
+    ///
+    /// What such a session would have failed with.
+    pub fn examine(&self, chain: &Chain, policy: &LegPolicy, name: &str) -> Result<FarProof, TlsError> {
+        let verifier = PolicyVerifier::new(policy, self.config.crypto_provider())?;
+        let name = parse_name(own_name(policy).unwrap_or(name))?;
+        verifier.examine(chain, &name, self.now())
+    }
+
+    /// The TLSA record of this connector's policy that a chain satisfies.
+    pub fn matching(&self, chain: &Chain) -> Option<Association> {
+        self.verifier.matching(chain, self.now())
     }
 
     /// Whether a chain leads to one of this connector's roots, is valid now, and carries at least one host name: whoever showed

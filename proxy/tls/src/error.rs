@@ -1,8 +1,11 @@
 //! Why a handshake failed, told apart by who can do something about it.
 
+use std::fmt;
 use std::io;
 
 use rustls::{AlertDescription, CertificateError, PeerIncompatible};
+
+use crate::dane::TlsaMismatch;
 
 /// Characters kept of words that contain what the peer sent: a certificate can carry 64 KiB of names, and the log is
 /// not there to be filled with them.
@@ -25,6 +28,34 @@ pub enum Missing {
     Version,
 }
 
+/// What is wrong with a certificate, as far as it makes a difference (RFC 8460 §4.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// It has expired, or is not valid yet.
+    Date,
+    /// It is for other names.
+    Name,
+    /// Nobody who is trusted stands behind it.
+    Issuer,
+    /// Something else.
+    Other,
+}
+
+/// What is wrong with a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Objection {
+    /// Of what kind.
+    pub fault: Fault,
+    /// In words.
+    pub words: Box<str>,
+}
+
+impl fmt::Display for Objection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.words)
+    }
+}
+
 /// Why there is no TLS session.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -36,7 +67,7 @@ pub enum TlsError {
     BadBytes(Box<str>),
     /// The server's certificate did not satisfy the policy.
     #[error("the server's certificate was not accepted: {0}")]
-    Certificate(Box<str>),
+    Certificate(Objection),
     /// The peer closed the connection in the middle of the handshake.
     #[error("the peer closed the connection during the handshake")]
     Closed,
@@ -55,6 +86,9 @@ pub enum TlsError {
     /// The policy demands a verified chain and there are no roots to verify it with.
     #[error("no trusted root certificates: install ca-certificates, or set ca_file or pins")]
     NoRoots,
+    /// None of the policy's TLSA records is of the server's certificates.
+    #[error("{TlsaMismatch}")]
+    TlsaMismatch,
     /// Something on this side: no certificate to serve, no randomness.
     #[error("TLS could not be set up: {0}")]
     Setup(Box<str>),
@@ -74,6 +108,7 @@ impl TlsError {
             Self::PinMismatch => "pin_mismatch",
             Self::NoRoots => "no_roots",
             Self::Setup(_) => "setup",
+            Self::TlsaMismatch => "tlsa_mismatch",
         }
     }
 
@@ -112,7 +147,12 @@ impl From<&rustls::Error> for TlsError {
             E::AlertReceived(alert) => Self::Alert(alert_name(*alert)),
             // Only the pin check of our own verifier says this.
             E::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => Self::PinMismatch,
-            E::InvalidCertificate(why) => Self::Certificate(words(&objection(why))),
+            E::InvalidCertificate(CertificateError::Other(other)) if other.0.is::<TlsaMismatch>() => {
+                Self::TlsaMismatch
+            }
+            E::InvalidCertificate(why) => {
+                Self::Certificate(Objection { fault: fault(why), words: words(&objection(why)) })
+            }
             E::PeerIncompatible(why) => match missing(why) {
                 Some(missing) => Self::NoForwardSecrecy(missing),
                 None => Self::BadBytes(words(&error.to_string())),
@@ -133,6 +173,18 @@ impl From<rcgen::Error> for TlsError {
     /// A certificate that was to be made here and was not.
     fn from(error: rcgen::Error) -> Self {
         Self::Setup(words(&error.to_string()))
+    }
+}
+
+fn fault(why: &CertificateError) -> Fault {
+    use CertificateError as E;
+    match why {
+        E::Expired | E::ExpiredContext { .. } | E::NotValidYet | E::NotValidYetContext { .. } => Fault::Date,
+        E::NotValidForName | E::NotValidForNameContext { .. } => Fault::Name,
+        E::UnknownIssuer | E::BadSignature | E::Revoked => Fault::Issuer,
+        // An authority's own, as self-signed ones often are.
+        E::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => Fault::Issuer,
+        _ => Fault::Other,
     }
 }
 

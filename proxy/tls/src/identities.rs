@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use rustls::SignatureScheme;
@@ -32,12 +32,14 @@ pub struct Served {
 /// established have no more use for it.
 pub struct Identities {
     current: ArcSwap<Table>,
+    /// Held by whoever changes a part of it: what another changed meanwhile must not be lost.
+    changing: Mutex<()>,
 }
 
 impl Identities {
     /// The set to begin with.
     pub fn new(served: Served) -> Arc<Self> {
-        Arc::new(Self { current: ArcSwap::from_pointee(Table::new(served)) })
+        Arc::new(Self { current: ArcSwap::from_pointee(Table::new(served)), changing: Mutex::new(()) })
     }
 
     /// The set from now on. No session is disturbed.
@@ -50,8 +52,18 @@ impl Identities {
         self.current.load().all.0.clone()
     }
 
+    /// From now on these identities serve, under the same rules. No session is disturbed.
+    pub fn serve(&self, identities: Vec<Identity>) {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.current.load();
+        let destinations =
+            now.destinations.iter().map(|(address, name)| (*address, name.to_string())).collect();
+        self.replace(Served { identities, default: now.default.to_string(), destinations });
+    }
+
     /// From now on these are the names that are served at original destinations to clients that name none.
     pub fn serve_at(&self, destinations: HashMap<IpAddr, String>) {
+        let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.current.load();
         let served = Served { identities: now.all.0.clone(), default: now.default.to_string(), destinations };
         self.replace(served);
@@ -237,6 +249,10 @@ mod tests {
         let table = identities.current.load();
         assert_eq!(table.candidates(None, Some(address)).0[0].pin(), first.pin());
         assert_eq!(table.candidates(None, None).0[0].pin(), second.pin());
+        let third = identity(&["a.example", "b.example"]);
+        identities.serve(vec![third.clone()]);
+        assert!(identities.knows(address), "rules stay where identities change");
+        identities.serve(vec![first.clone(), second.clone()]);
         let shown = identities.shown_for("A.example");
         assert_eq!(shown.len(), 1, "of two with the same kind of key one serves");
         assert_eq!(&shown[0].certificates()[0], &first.chain()[0]);

@@ -69,6 +69,22 @@ impl Identity {
     ///
     /// [`IdentityError`], where a name cannot stand in a certificate or none was given.
     pub fn self_signed(names: &[&str], now: Duration) -> Result<Self, IdentityError> {
+        let key =
+            rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(IdentityError::NotMade)?;
+        Self::signed_with(names, &key, now)
+    }
+
+    /// The same with a key that there is already, in PEM: what is published of it (RFC 7671 §5.1) holds.
+    ///
+    /// # Errors
+    ///
+    /// [`IdentityError`], also where the key cannot be read.
+    pub fn self_signed_with(names: &[&str], key: &str, now: Duration) -> Result<Self, IdentityError> {
+        let key = rcgen::KeyPair::from_pem(key).map_err(IdentityError::NotMade)?;
+        Self::signed_with(names, &key, now)
+    }
+
+    fn signed_with(names: &[&str], key: &rcgen::KeyPair, now: Duration) -> Result<Self, IdentityError> {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let first = names.first().ok_or(IdentityError::NoNames)?.clone();
         let mut params = rcgen::CertificateParams::new(names).map_err(IdentityError::NotMade)?;
@@ -77,9 +93,7 @@ impl Identity {
         let epoch = rcgen::date_time_ymd(1970, 1, 1);
         params.not_before = epoch + now.saturating_sub(SELF_SIGNED_BACKDATED);
         params.not_after = epoch + now + SELF_SIGNED_LIFE;
-        let key =
-            rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(IdentityError::NotMade)?;
-        let certificate = params.self_signed(&key).map_err(IdentityError::NotMade)?;
+        let certificate = params.self_signed(key).map_err(IdentityError::NotMade)?;
         let key_der = PrivateKeyDer::try_from(key.serialize_der()).map_err(|_| IdentityError::KeyUnusable)?;
         Self::new(vec![certificate.der().clone()], key_der, now)
     }
@@ -120,6 +134,13 @@ impl Identity {
     /// The names that the certificate proves, in lower case: host names, also as `*.example.net`, and IP addresses.
     pub fn names(&self) -> &[Box<str>] {
         &self.names
+    }
+
+    /// From when on it counts, since 1970.
+    pub fn not_before(&self) -> Duration {
+        let read = self.chain().first().and_then(|own| X509Certificate::from_der(own).ok());
+        let seconds = read.map_or(0, |(_, own)| own.validity().not_before.timestamp());
+        Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
     }
 
     /// When it expires, since 1970.
@@ -297,6 +318,14 @@ mod tests {
         assert_eq!(identity.not_after(), NOW + SELF_SIGNED_LIFE);
         assert!(identity.is_ecdsa());
         assert_eq!(Pin::of_certificate(&identity.chain()[0]), Some(identity.pin()));
+    }
+
+    #[test]
+    fn with_the_same_key_the_pin_is_the_same() {
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        let made = || Identity::self_signed_with(&["mx1.example.net"], &key, NOW).unwrap();
+        assert_eq!(made().pin(), made().pin());
+        assert!(Identity::self_signed_with(&["mx1.example.net"], "no key", NOW).is_err());
     }
 
     #[test]

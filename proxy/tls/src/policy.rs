@@ -1,10 +1,11 @@
 //! What is demanded of a leg towards a server, and whether what came of it is enough.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use record::{FarProof, TlsOutcome};
 
-use crate::{Pin, Roots};
+use crate::{Dane, Pin, Roots};
 
 /// How much is demanded of a leg, from nothing to proof.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,15 +63,17 @@ pub struct LegPolicy {
     /// Keys that the server may have. Where there are any, they take the place of the chain, the name and the date at
     /// every step but `off`: the server has one of these keys or there is no leg.
     pub pins: Vec<Pin>,
+    /// TLSA records of the server. Where there are any, they take the place of roots and name as pins do, and go behind those.
+    pub dane: Option<Arc<Dane>>,
 }
 
 impl LegPolicy {
-    /// Whether plain text will do. With pins it will not, even where the step is `opportunistic`: whoever can strip
+    /// Whether plain text will do. With pins or TLSA records it will not, even where the step is `opportunistic`: whoever can strip
     /// STARTTLS from the server's answer would otherwise need no key at all.
     pub fn allows_plain(&self) -> bool {
         match self.ladder {
             Ladder::Off => true,
-            Ladder::Opportunistic => self.pins.is_empty(),
+            Ladder::Opportunistic => self.pins.is_empty() && self.dane.is_none(),
             Ladder::Encrypt | Ladder::Verify => false,
         }
     }
@@ -87,8 +90,9 @@ impl LegPolicy {
     fn accepts(&self, proof: FarProof) -> bool {
         match self.demand() {
             Demand::Nothing => true,
-            Demand::Chain => proof == FarProof::Verified,
+            Demand::Chain => matches!(proof, FarProof::Verified | FarProof::MtaSts),
             Demand::Pin => proof == FarProof::Pinned,
+            Demand::Dane => proof == FarProof::Dane,
         }
     }
 
@@ -97,6 +101,7 @@ impl LegPolicy {
         match self.ladder {
             Ladder::Off => Demand::Nothing,
             _ if !self.pins.is_empty() => Demand::Pin,
+            _ if self.dane.is_some() => Demand::Dane,
             Ladder::Opportunistic | Ladder::Encrypt => Demand::Nothing,
             Ladder::Verify => Demand::Chain,
         }
@@ -112,6 +117,8 @@ pub(crate) enum Demand {
     Chain,
     /// One of the pinned keys.
     Pin,
+    /// One of the TLSA records.
+    Dane,
 }
 
 #[cfg(test)]
@@ -153,6 +160,20 @@ mod tests {
             assert_eq!(satisfied(ladder, &pins), [false, false, false, false, true], "{}", ladder.name());
         }
         assert_eq!(satisfied(Ladder::Off, &pins), [true; 5]);
+    }
+
+    #[test]
+    fn with_tlsa_records_only_a_certificate_of_theirs_will_do() {
+        let record = crate::Association { usage: 3, selector: 1, matching: 1, data: [7; 32].into() };
+        let dane = Dane::new(&[record], &[]).map(Arc::new);
+        for ladder in [Ladder::Opportunistic, Ladder::Encrypt, Ladder::Verify] {
+            let policy = LegPolicy { ladder, dane: dane.clone(), ..LegPolicy::default() };
+            assert!(!policy.allows_plain());
+            assert!(policy.is_satisfied_by(&established(FarProof::Dane)));
+            for proof in [FarProof::Unverified, FarProof::Verified, FarProof::Pinned, FarProof::MtaSts] {
+                assert!(!policy.is_satisfied_by(&established(proof)), "{proof:?}");
+            }
+        }
     }
 
     #[test]

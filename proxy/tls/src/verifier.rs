@@ -13,7 +13,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::policy::Demand;
-use crate::{Chain, LegPolicy, Pin, TlsError};
+use crate::{Association, Chain, Dane, LegPolicy, Pin, TlsError};
 
 /// The signature of the handshake is checked at every step: a certificate of anybody is one thing, a session with
 /// somebody who does not have its key another.
@@ -21,6 +21,7 @@ use crate::{Chain, LegPolicy, Pin, TlsError};
 pub(crate) struct PolicyVerifier {
     demand: Demand,
     pins: Vec<Pin>,
+    dane: Option<Arc<Dane>>,
     /// Proves as much as the name that was asked for.
     also: Option<ServerName<'static>>,
     /// `None`: there are no roots, so no chain ever proves anything.
@@ -44,7 +45,8 @@ impl PolicyVerifier {
         }
         let algorithms = provider.signature_verification_algorithms;
         let also = policy.also.as_deref().and_then(host_name);
-        Ok(Self { demand, pins: policy.pins.clone(), also, chain, roots: policy.roots.store(), algorithms })
+        let (pins, dane) = (policy.pins.clone(), policy.dane.clone());
+        Ok(Self { demand, pins, dane, also, chain, roots: policy.roots.store(), algorithms })
     }
 
     /// The same, with a further name that proves as much. What is no host name proves nothing.
@@ -62,6 +64,7 @@ impl PolicyVerifier {
     ) -> FarProof {
         match self.demand {
             Demand::Pin => FarProof::Pinned,
+            Demand::Dane => FarProof::Dane,
             Demand::Chain => FarProof::Verified,
             Demand::Nothing => match certificates.and_then(<[_]>::split_first) {
                 Some((own, others)) if self.verify_chain(own, others, name, now).is_ok() => {
@@ -73,13 +76,22 @@ impl PolicyVerifier {
     }
 
     /// What a chain that was shown elsewhere would prove here: what a handshake with it would have ended with.
-    /// [`FarProof::Unverified`] stands for a refusal, too.
-    pub(crate) fn judge(&self, chain: &Chain, name: &ServerName<'_>, now: UnixTime) -> FarProof {
-        let Some((own, others)) = chain.certificates().split_first() else { return FarProof::Unverified };
-        match self.verify_server_cert(own, others, name, &[], now) {
-            Ok(_) => self.proof(Some(chain.certificates()), name, now),
-            Err(_) => FarProof::Unverified,
-        }
+    pub(crate) fn examine(
+        &self,
+        chain: &Chain,
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<FarProof, TlsError> {
+        let none = || TlsError::from(&Error::NoCertificatesPresented);
+        let (own, others) = chain.certificates().split_first().ok_or_else(none)?;
+        self.verify_server_cert(own, others, name, &[], now).map_err(|error| TlsError::from(&error))?;
+        Ok(self.proof(Some(chain.certificates()), name, now))
+    }
+
+    /// The TLSA record that the chain satisfies.
+    pub(crate) fn matching(&self, chain: &Chain, now: UnixTime) -> Option<Association> {
+        let dane = self.dane.as_ref()?;
+        dane.matching(chain.certificates(), now, &self.algorithms).ok().cloned()
     }
 
     /// Whether the chain leads to a trusted root now, for some host name of its own. The path is followed once, not for each
@@ -109,6 +121,20 @@ impl PolicyVerifier {
             }
             _ => verified,
         }
+    }
+
+    fn verify_dane(
+        &self,
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let certificates: Vec<_> = [own].into_iter().chain(others).cloned().collect();
+        match &self.dane {
+            Some(dane) => dane.matching(&certificates, now, &self.algorithms)?,
+            None => return Err(CertificateError::ApplicationVerificationFailure.into()),
+        };
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_pin(&self, own: &CertificateDer<'_>) -> Result<ServerCertVerified, Error> {
@@ -146,6 +172,7 @@ impl ServerCertVerifier for PolicyVerifier {
             Demand::Nothing => Ok(ServerCertVerified::assertion()),
             Demand::Chain => self.verify_chain(own, others, name, now),
             Demand::Pin => self.verify_pin(own),
+            Demand::Dane => self.verify_dane(own, others, now),
         }
     }
 

@@ -102,7 +102,7 @@ fn a_far_side_that_cannot_be_proved_gets_mail_unless_proof_is_demanded() {
             assert_eq!(sent, says.is_none(), "{}: {line}\n{}", far.fault, postern.log());
             if let Some(says) = says {
                 assert!(
-                    line.contains("status=deferred") && line.contains("451 4.4.1"),
+                    line.contains("status=deferred") && line.contains("451 4.7.5"),
                     "{}: {line}",
                     far.fault
                 );

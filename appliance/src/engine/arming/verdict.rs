@@ -16,7 +16,7 @@ pub(super) struct Name {
 
 /// What a name has published of certificates, beside those that would be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Published {
+pub(in super::super) enum Published {
     /// Nothing, or nothing that anybody who sends mail would look at.
     Nothing,
     /// All certificates are among it.
@@ -28,7 +28,7 @@ pub(super) enum Published {
 }
 
 impl Published {
-    pub(super) fn compare(answer: &Result<Answer<Tlsa>, DnsError>, shown: &[Chain]) -> Self {
+    pub(in super::super) fn compare(answer: &Result<Answer<Tlsa>, DnsError>, shown: &[Chain]) -> Self {
         let answer = match answer {
             // Without a proof nobody looks at them (RFC 7672 §2.1).
             Ok(answer) if answer.proof == Proof::Secure => answer,

@@ -235,7 +235,7 @@ impl Accounts {
         let is_of_interest = match event {
             ::record::Event::Transaction(one) => one.direction == ::record::Direction::Outbound,
             ::record::Event::Afterwards(one) => one.step == ::record::Step::Refused,
-            ::record::Event::Session(_) | ::record::Event::LegFailed(_) => false,
+            ::record::Event::Session(_) | ::record::Event::LegFailed(_) | ::record::Event::FarTls(_) => false,
         };
         if !is_of_interest {
             return;

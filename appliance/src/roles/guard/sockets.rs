@@ -9,6 +9,7 @@ use sift::packet::MAX_DESCRIPTORS;
 use crate::config::{Config, Mode};
 use crate::engine::{EngineError, INBOUND_PORT, OUTBOUND_PORT};
 use crate::roles::message::Order;
+use crate::web;
 
 /// Sockets of one address of the config.
 struct Held {
@@ -43,6 +44,13 @@ impl Sockets {
             let bound = TcpListener::bind(address).map_err(|error| EngineError::Admin { address, error })?;
             Ok(vec![bound])
         })?;
+        for port in web::sockets::wanted(config) {
+            match self.bind_one(port.address, |_| web::sockets::bind(port)) {
+                // The gate tells of it.
+                Err(error) if !config.http.is_written => tracing::debug!(%error, "left to the gate"),
+                bound => bound?,
+            }
+        }
         Ok(self.0.len() - before)
     }
 

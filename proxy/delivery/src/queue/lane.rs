@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use route::Backend;
 use smtp::dialogue::Sent;
-use smtp::{ForwardPath, No, Reply};
+use smtp::fields::FieldScanner;
+use smtp::{Extension, ForwardPath, No, Reply};
 use spool::{Claim, Deferral, Entry, Settlement, SpoolError};
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Duration, Instant, timeout};
 
-use crate::open::{Client, OpenError, OpenLeg, OpenRequest};
+use crate::open::{Client, OpenError, OpenLeg, OpenRequest, TlsWish};
 use crate::queue::settings::WayOut;
 use crate::queue::transaction::{Lost, Outcome, Server, offer};
 use crate::queue::{Queue, Said};
@@ -20,6 +21,8 @@ const MESSAGES_PER_CONNECTION: u32 = 100;
 const MESSAGES_WHEN_CROWDED: u32 = 20;
 /// A throttled destination keeps its connection for at most this long without a message.
 const THROTTLED: Duration = Duration::from_secs(5);
+/// Octets of a message in which its header is looked for a field.
+const HEADER: usize = 256 * 1024;
 /// For QUIT to go out; nobody waits for its answer.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -33,12 +36,19 @@ struct Kept {
 
 impl Kept {
     /// Whether a message of this client, or of nobody, may go over it as it is.
-    fn serves(&self, backend: &Arc<Backend>, has_client: bool) -> bool {
+    fn serves(&self, backend: &Arc<Backend>, has_client: bool, wish: TlsWish) -> bool {
         let far = &self.leg.far;
+        let does_for_tls = match wish {
+            TlsWish::Regardless => true,
+            TlsWish::AsPolicySays => !far.is_regardless(),
+            // Of the world's servers only one that was opened for it is known to be good enough.
+            TlsWish::Required => far.is_proved() && far.capabilities().has(Extension::RequireTls),
+        };
         Arc::ptr_eq(far.backend(), backend)
             && far.is_settled()
             && far.leg().client_address == "none"
             && (self.for_client || !has_client)
+            && does_for_tls
             && self.carried < MESSAGES_PER_CONNECTION
     }
 
@@ -63,7 +73,9 @@ impl Kept {
 enum NoOffer {
     /// The destination cannot be reached: it is not the message's fault.
     Unreached(Reply),
-    /// Where the message goes cannot be found out, for good or for now: it is the domain's.
+    /// TLS with it is weaker than its policy demands.
+    TooWeak(Reply),
+    /// Where the message goes cannot be found out, for good or for now: it is the domain's; or it can never go there as it is.
     NoWay(Reply),
 }
 
@@ -114,7 +126,15 @@ impl Lane {
         };
         let way = self.queue.way_out();
         let entry = opened.entry.clone();
-        match self.open(&*way, &entry).await {
+        let wish = match entry.envelope.mail.requiretls {
+            true => TlsWish::Required,
+            false => TlsWish::AsPolicySays,
+        };
+        let mut leg = self.open(&*way, &entry, wish).await;
+        if matches!(leg, Err(NoOffer::TooWeak(_))) && goes_regardless(&self.queue, &claim).await {
+            leg = self.open(&*way, &entry, TlsWish::Regardless).await;
+        }
+        match leg {
             Ok(mut kept) => {
                 self.queue.sends(&self.destination);
                 let offered = offer(&mut kept.leg, &entry, opened.content).await;
@@ -122,7 +142,9 @@ impl Lane {
                 self.offered(&claim, &entry, opened.attempts, kept, offered).await;
             }
             // The message waits on as it was: nobody has looked at it.
-            Err(NoOffer::Unreached(words)) => self.queue.failed(&self.destination, words),
+            Err(NoOffer::Unreached(words) | NoOffer::TooWeak(words)) => {
+                self.queue.failed(&self.destination, words);
+            }
             Err(NoOffer::NoWay(reply)) => {
                 self.queue.said(&self.destination, Said::Deferred);
                 let outcome = Outcome::of_all(&entry.recipients, &reply);
@@ -184,11 +206,11 @@ impl Lane {
     }
 
     /// The connection that is open, if it will do; else a new one.
-    async fn open(&mut self, way: &dyn WayOut, entry: &Entry) -> Result<Kept, NoOffer> {
+    async fn open(&mut self, way: &dyn WayOut, entry: &Entry, wish: TlsWish) -> Result<Kept, NoOffer> {
         let backend = backend_of(way, entry).await?;
         let kept = self.kept.take();
         if let Some(kept) = kept {
-            if kept.serves(&backend, entry.client.is_some()) {
+            if kept.serves(&backend, entry.client.is_some(), wish) {
                 return Ok(kept);
             }
             kept.quit().await;
@@ -207,18 +229,35 @@ impl Lane {
             submission: false,
             client,
             may_be_pooled: false,
+            tls: wish,
         };
-        let opened = way.opener().open(&request).await;
-        let leg = opened.map_err(|error| NoOffer::Unreached(words_of(error, entry)))?;
+        let leg = way.opener().open(&request).await.map_err(|error| no_offer(error, entry))?;
         Ok(Kept { leg, for_client, carried: 0 })
     }
 }
 
+/// Whether its sender wants it delivered whatever the recipient's domain demands of TLS (RFC 8689 §5).
+async fn goes_regardless(queue: &Queue, claim: &Claim) -> bool {
+    let Ok(mut opened) = queue.spool().open_entry(claim.id()).await else { return false };
+    let (mut scanner, mut scanned) = (FieldScanner::new(""), 0);
+    while let Ok(Some(piece)) = opened.content.next().await {
+        scanner.scan(&piece);
+        scanned += piece.len();
+        if scanned >= HEADER {
+            break;
+        }
+    }
+    scanner.finish().tls_not_required
+}
+
 /// The server's own words where it had any.
-fn words_of(error: OpenError, entry: &Entry) -> Reply {
+fn no_offer(error: OpenError, entry: &Entry) -> NoOffer {
+    let reply = || error.no().reply(entry.transaction);
     match error {
-        OpenError::Refused(reply) => reply,
-        other => No::ServerUnreachable(other.to_string().into()).reply(entry.transaction),
+        OpenError::Refused(reply) => NoOffer::Unreached(reply),
+        OpenError::FarTooWeak(_) => NoOffer::TooWeak(reply()),
+        OpenError::NoRequireTls | OpenError::Unproved(_) => NoOffer::NoWay(reply()),
+        _ => NoOffer::Unreached(reply()),
     }
 }
 

@@ -91,6 +91,7 @@ impl World {
             recorder: Arc::new(NoRecord),
             clock: Arc::clone(&shared),
             pool: Pool::default(),
+            tally: None,
         };
         let backends = vec![
             backend("hidden", &["hidden.test", "other.test"], &[FIRST, SECOND]),

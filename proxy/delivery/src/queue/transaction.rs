@@ -4,7 +4,6 @@ use record::Leg;
 use smtp::dialogue::{OutOfStep, Sent};
 use smtp::{Extension, Mail, No, Proof, RecipientSet, Reply};
 use spool::{ContentReader, Entry};
-use tls::Ladder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Duration, timeout};
 
@@ -157,9 +156,7 @@ fn lacking(mail: &Mail, far: &Far<Proven>) -> Option<No> {
     if let Some((_, lacks)) = needs.iter().find(|(needed, extension)| *needed && !offered.has(*extension)) {
         return Some(No::LacksExtension(*lacks));
     }
-    let policy = far.backend().tls();
-    let proved = far.tls().facts().is_some() && (policy.ladder == Ladder::Verify || !policy.pins.is_empty());
-    (mail.requiretls && !proved).then_some(No::LacksExtension(Extension::RequireTls))
+    (mail.requiretls && !far.is_proved()).then_some(No::LacksExtension(Extension::RequireTls))
 }
 
 struct Talk<'a> {

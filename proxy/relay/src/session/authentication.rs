@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use delivery::{Answered, Far, Proven, timeouts};
+use delivery::{Answered, Far, Proven, TlsWish, timeouts};
 use record::SessionEnd;
 use route::Backend;
 use smtp::dialogue::Sent;
@@ -149,7 +149,7 @@ impl Session {
         let Some(backend) = backend.or_else(|| self.common.submission_backends().next()).cloned() else {
             return self.finish(Some(No::ServerUnavailable), SessionEnd::Ended("no server for AUTH".into()));
         };
-        let leg = self.common.open_leg(&backend, true, false);
+        let leg = self.common.open_leg(&backend, true, false, TlsWish::AsPolicySays);
         one.deadline = self.common.now + timeouts::ALL_SERVERS * 2;
         one.stage = Stage::Opening(leg, format!("AUTH {} {message}", one.mechanism));
         Self { phase: Phase::Authenticating(Box::new(one)), ..self }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use delivery::TlsWish;
 use record::{Abuse, SessionEnd, TlsFacts, TlsOutcome};
 use route::{Banner, offer_of};
 use smtp::command::CommandError;
@@ -38,11 +39,11 @@ impl Session {
             Arrival::Outbound(_) => Some(common.probe()),
             Arrival::Inbound(backend) => {
                 let backend = Arc::clone(backend);
-                Some(common.open_leg(&backend, submission, false))
+                Some(common.open_leg(&backend, submission, false, TlsWish::AsPolicySays))
             }
             Arrival::Here { .. } if submission => {
                 let backend = common.sole_submission_backend().cloned();
-                backend.map(|backend| common.open_leg(&backend, true, false))
+                backend.map(|backend| common.open_leg(&backend, true, false, TlsWish::AsPolicySays))
             }
             Arrival::Here { .. } => None,
         };
@@ -314,8 +315,13 @@ impl Common {
         if self.is_submission() {
             self.offer_authentication(&mut offer);
         } else {
-            let here = matches!(self.arrival, Arrival::Here { .. });
-            if here && self.is_encrypted() && settings.routing.keeps_requiretls() {
+            // Towards the world it is kept recipient by recipient: only a server that is proved and keeps it has the mail.
+            let is_kept = match self.arrival {
+                Arrival::Here { may_relay } => may_relay || settings.routing.keeps_requiretls(),
+                Arrival::Outbound(_) => true,
+                Arrival::Inbound(_) => false,
+            };
+            if is_kept && self.is_encrypted() {
                 offer.insert(Extension::RequireTls);
             }
             offer.insert(Extension::Limits);

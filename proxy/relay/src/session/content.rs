@@ -279,6 +279,8 @@ impl Session {
             .or_else(|| fields.too_many_cuts.then_some(No::ForgedFields))
             .or_else(|| (fields.received >= received::MAX_HOPS).then_some(No::TooManyHops))
             .or_else(|| looping().then_some(No::Loop));
+        // REQUIRETLS in the envelope goes before it (RFC 8689 §4.1).
+        let goes_regardless = fields.tls_not_required && !awaiting.envelope().mail.requiretls;
         let cuts = Cuts { hiding: fields.cuts_hiding_inside(), always: fields.cuts };
         let ended = self.common.now;
         let Some(no) = no else {
@@ -293,6 +295,7 @@ impl Session {
                 key,
                 recalled,
                 ended,
+                goes_regardless,
             });
         };
         if matches!(no, No::Content(_)) {
@@ -301,9 +304,18 @@ impl Session {
         self.common.errors += 1;
         // Of content that was refused for its size nothing is left but its length.
         let body = Body::of_length(length);
-        let signatures = "".into();
-        let whole =
-            Whole { awaiting, carried, body, share, cuts, signatures, key: None, recalled: None, ended };
+        let whole = Whole {
+            awaiting,
+            carried,
+            body,
+            share,
+            cuts,
+            signatures: "".into(),
+            key: None,
+            recalled: None,
+            ended,
+            goes_regardless,
+        };
         self.refuse_whole(whole, &no, Verdict::Refused, None)
     }
 

@@ -65,7 +65,7 @@ impl Naming {
             Self { open, carried, owed: VecDeque::new(), unlocated, unlisted, refused: false, named: 0 };
         let server = common.legs.first().filter(|_| common.has_sole_server());
         if let Some(backend) = server.map(|own| Arc::clone(own.far.backend())) {
-            let mut group = Group::connect(backend, common);
+            let mut group = Group::connect(backend, naming.open.envelope(), common);
             group.say_mail(naming.open.envelope(), common);
             naming.carried.groups.push(group);
             naming.owed.push_back(Owed { recipient: None, reply: None });
@@ -200,7 +200,7 @@ impl Naming {
         let at = match groups.iter().position(|group| Arc::ptr_eq(&group.backend, backend)) {
             Some(at) => at,
             None => {
-                groups.push(Group::connect(Arc::clone(backend), common));
+                groups.push(Group::connect(Arc::clone(backend), self.open.envelope(), common));
                 groups.len() - 1
             }
         };

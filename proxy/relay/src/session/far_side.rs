@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use delivery::{NotProven, ProbeRequest, Probed, Shown, timeouts};
+use delivery::{NotProven, ProbeRequest, Probed, Proved, Shown, TlsWish, timeouts};
 use record::SessionEnd;
 use route::Backend;
 use smtp::address::Host;
@@ -90,14 +90,19 @@ impl Common {
 
     /// The far side, if it is one of this backend's servers and safe enough for it. One that is not safe enough is left:
     /// the domain's own servers are asked by name.
-    pub(super) fn prove_far_side(&mut self, backend: &Arc<Backend>) -> Option<OwnLeg> {
+    pub(super) fn prove_far_side(&mut self, backend: &Arc<Backend>, wish: TlsWish) -> Option<OwnLeg> {
         let Unproven { id, probed, met } = self.far_side.unproven.take()?;
         if self.now.saturating_duration_since(met) > timeouts::STALE {
             self.act(Action::Close(id, true));
             return None;
         }
-        match probed.prove(backend).map_err(|why| *why) {
-            Ok(far) => Some(OwnLeg { id, far: Box::new(far), idle_since: self.now }),
+        match probed.prove(backend, wish).map_err(|why| *why) {
+            Ok(Proved { far, sessions }) => {
+                if !sessions.is_empty() {
+                    self.act(Action::Tell(sessions));
+                }
+                Some(OwnLeg { id, far: Box::new(far), idle_since: self.now })
+            }
             // It may be the server of a domain that is named later.
             Err((probed, NotProven::Elsewhere)) => {
                 self.far_side.unproven = Some(Unproven { id, probed, met });
@@ -153,7 +158,7 @@ impl Session {
         let phase = Phase::Idle(ready);
         let mut session = Self { common: self.common, phase };
         if let Some(backend) = sole {
-            match session.common.prove_far_side(&backend) {
+            match session.common.prove_far_side(&backend, TlsWish::AsPolicySays) {
                 Some(own) => session.common.legs.push(own),
                 None => {
                     let what =

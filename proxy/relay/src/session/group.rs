@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use delivery::{Answered, Far, Proven, timeouts};
-use record::{FarProof, TlsOutcome};
+use delivery::{Answered, Far, Proven, TlsWish, timeouts};
 use route::{ADDED_FIELDS, Backend, Standing};
 use smtp::command::{BodyType, Envelope};
 use smtp::dialogue::Sent;
@@ -58,9 +57,9 @@ pub(super) enum MailState {
 
 impl Group {
     /// A group on the client's own connection, on a pooled or a new one.
-    pub(super) fn connect(backend: Arc<Backend>, common: &mut Common) -> Self {
-        let submission = common.is_submission();
-        let own = common.take_leg(&backend).or_else(|| common.prove_far_side(&backend));
+    pub(super) fn connect(backend: Arc<Backend>, envelope: &Envelope, common: &mut Common) -> Self {
+        let (submission, wish) = (common.is_submission(), wish_of(envelope));
+        let own = common.take_leg(&backend, wish).or_else(|| common.prove_far_side(&backend, wish));
         let leg = match own {
             Some(own) => GroupLeg::Live(LiveLeg {
                 id: own.id,
@@ -68,7 +67,7 @@ impl Group {
                 mail: MailState::Unsaid,
                 last_spoke: own.idle_since,
             }),
-            None => GroupLeg::Opening(common.open_leg(&backend, submission, !submission)),
+            None => GroupLeg::Opening(common.open_leg(&backend, submission, !submission, wish)),
         };
         Self {
             backend,
@@ -196,7 +195,7 @@ impl Group {
         if may_replace && in_time && !self.replaced {
             self.replaced = true;
             self.deadline = common.now + timeouts::ALL_SERVERS * 2;
-            self.leg = GroupLeg::Opening(common.open_leg(&self.backend, false, false));
+            self.leg = GroupLeg::Opening(common.open_leg(&self.backend, false, false, wish_of(envelope)));
             return Vec::new();
         }
         self.leg = GroupLeg::Gone(no.clone());
@@ -212,6 +211,17 @@ impl Group {
         away && known && !common.is_submission()
     }
 
+    /// Whether the message may turn out to be one that goes whatever its recipients' domain demands of TLS: its header says so
+    /// (RFC 8689 §5), and has not come yet. If it does not, the whole message is refused.
+    fn may_go_regardless(&self, no: &No, envelope: &Envelope, common: &Common) -> bool {
+        let is_domains =
+            |server: &Arc<route::Server>| server.far_tls().is_some_and(|far| far.is_domains_word());
+        matches!(no, No::FarTooWeak(_))
+            && self.backend.servers().iter().any(is_domains)
+            && !envelope.mail.requiretls
+            && !common.is_submission()
+    }
+
     /// The server is away: what it said of the recipient before, or what the administrator's list says, is its answer. The
     /// message is kept for it, if what MAIL asks for can be kept, too (law 4).
     fn answer_without_server(
@@ -221,6 +231,11 @@ impl Group {
         envelope: &Envelope,
         common: &Common,
     ) -> Reply {
+        if self.may_go_regardless(no, envelope, common) {
+            self.accepted.insert(index);
+            let id = TransactionId { session: common.id, number: common.transactions };
+            return Answer::RecipientOk.reply(id);
+        }
         let rcpt = envelope.recipients.get(index).filter(|_| self.can_do_without(no, common));
         let Some(rcpt) = rcpt else { return no.reply(common.id) };
         let remembered = self.backend.remembered().unwrap_or_default();
@@ -351,9 +366,14 @@ fn remember(backend: &Backend, envelope: &Envelope, index: usize, reply: &Reply,
     }
 }
 
+/// What a message wants of TLS, as far as its envelope says.
+pub(super) fn wish_of(envelope: &Envelope) -> TlsWish {
+    if envelope.mail.requiretls { TlsWish::Required } else { TlsWish::AsPolicySays }
+}
+
 /// Why this server cannot take the message although another could (DECISIONS 2).
-fn lacking(far: &Far<Proven>, envelope: &Envelope) -> Option<No> {
-    missing(far.capabilities(), is_proved(far), envelope)
+pub(super) fn lacking(far: &Far<Proven>, envelope: &Envelope) -> Option<No> {
+    missing(far.capabilities(), far.is_proved(), envelope)
 }
 
 /// What MAIL asks for and these offers do not have.
@@ -374,9 +394,4 @@ fn missing(offers: &Capabilities, is_proved: bool, envelope: &Envelope) -> Optio
     }
     let limit = offers.max_size?.saturating_sub(ADDED_FIELDS);
     mail.size.is_some_and(|size| size > limit).then_some(No::TooLarge { limit })
-}
-
-/// REQUIRETLS asks for a proved next hop (RFC 8689 §4.2.1).
-fn is_proved(far: &Far<Proven>) -> bool {
-    matches!(far.tls(), TlsOutcome::Established { proof: FarProof::Verified | FarProof::Pinned, .. })
 }

@@ -40,6 +40,8 @@ pub(super) struct Whole {
     pub(super) recalled: Option<Recalled>,
     /// When its last octet came.
     pub(super) ended: Instant,
+    /// `TLS-Required: No` (RFC 8689 §5).
+    pub(super) goes_regardless: bool,
 }
 
 /// What is left out of the content when it is passed on (DECISIONS 13).

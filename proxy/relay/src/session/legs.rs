@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use delivery::{Far, OpenRequest, Proven};
+use delivery::{Far, OpenRequest, Proven, TlsWish};
 use record::SessionEnd;
 use route::Backend;
-use smtp::No;
+use smtp::{Extension, No};
 use tokio::time::Instant;
 
 use super::{Action, Arrival, Common, LegId, Phase, Session};
@@ -167,6 +167,7 @@ impl Common {
         backend: &Arc<Backend>,
         submission: bool,
         may_be_pooled: bool,
+        tls: TlsWish,
     ) -> LegId {
         let leg = self.new_leg();
         let request = OpenRequest {
@@ -175,6 +176,7 @@ impl Common {
             submission,
             client: Some(self.client.clone()),
             may_be_pooled,
+            tls,
         };
         self.act(Action::Open(leg, Box::new(request)));
         leg
@@ -186,6 +188,11 @@ impl Common {
             self.act(Action::Release(id, far));
             return;
         }
+        // It was for the one message that wanted it.
+        if far.is_regardless() {
+            self.act(Action::Close(id, true));
+            return;
+        }
         let mut out = Vec::new();
         far.reset(&mut out);
         if !out.is_empty() {
@@ -195,8 +202,13 @@ impl Common {
     }
 
     /// This client's own connection to a backend, if there is one that is not stale.
-    pub(super) fn take_leg(&mut self, backend: &Arc<Backend>) -> Option<OwnLeg> {
-        let at = self.legs.iter().position(|own| Arc::ptr_eq(own.far.backend(), backend))?;
+    pub(super) fn take_leg(&mut self, backend: &Arc<Backend>, wish: TlsWish) -> Option<OwnLeg> {
+        let does = |own: &OwnLeg| {
+            let far = &own.far;
+            wish != TlsWish::Required || (far.is_proved() && far.capabilities().has(Extension::RequireTls))
+        };
+        let mut legs = self.legs.iter();
+        let at = legs.position(|own| Arc::ptr_eq(own.far.backend(), backend) && does(own))?;
         let own = self.legs.swap_remove(at);
         let stale = self.now.saturating_duration_since(own.idle_since) > delivery::timeouts::STALE;
         if stale && !self.is_submission() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use delivery::{Answered, ContentWriter, Delivered, Far, Outgoing, Proven, timeouts};
+use delivery::{Answered, ContentWriter, Delivered, Far, Outgoing, Proven, TlsWish, timeouts};
 use record::{GroupOutcome, Leg};
 use route::{Backend, denies_mailbox};
 use smtp::command::Envelope;
@@ -11,7 +11,7 @@ use smtp::{Extension, No, RecipientSet, Refusal, Reply, TransactionId};
 use spool::{Folder, Spooled};
 use tokio::time::Instant;
 
-use super::group::{Group, GroupLeg, LiveLeg, MailState};
+use super::group::{Group, GroupLeg, LiveLeg, MailState, lacking, wish_of};
 use super::settle::Context;
 use super::{Action, Common, LegId};
 use crate::body::{Body, PIECE, Place};
@@ -29,6 +29,10 @@ pub(super) struct Sending {
     pub(super) progress: Progress,
     /// A connection was opened again for it already.
     replayed: bool,
+    /// What its message wants of TLS.
+    wish: TlsWish,
+    /// Its recipients were taken without a word of the server's.
+    unasked: bool,
     deadline: Instant,
     /// The connection that was used last.
     leg: Option<Leg>,
@@ -59,6 +63,8 @@ pub(super) enum Progress {
     Refused(Option<LiveLeg>, Reply),
     /// The connection failed before the content was whole: the server cannot have it.
     Failed(No),
+    /// TLS with the server is weaker than its domain demands, and the message does not say that this is of no matter.
+    TooWeak(No),
     /// The connection failed after the content was whole: nobody knows whether the server has it.
     Unknown(No),
     /// It goes to no server, but to the disk, for this reason.
@@ -86,6 +92,8 @@ impl Sending {
             outgoing,
             progress,
             replayed: false,
+            wish: TlsWish::AsPolicySays,
+            unasked: false,
             deadline,
             leg: None,
             spoiled: false,
@@ -104,6 +112,7 @@ impl Sending {
     ) -> Self {
         let Group { backend, leg, accepted, .. } = group;
         let mut sending = Self::new(Some(backend), accepted, outgoing, Progress::SpoolFailed, common.now);
+        sending.wish = wish_of(context.envelope);
         match leg {
             GroupLeg::Live(live) if sending.is_fresh(&live, common) && is_whole => {
                 sending.send(live, context, common);
@@ -120,6 +129,12 @@ impl Sending {
                 sending.deadline = common.now + timeouts::ALL_SERVERS * 2;
                 sending.progress = Progress::Opening(leg);
             }
+            GroupLeg::Gone(No::FarTooWeak(why)) if context.goes_regardless => {
+                sending.wish = TlsWish::Regardless;
+                sending.unasked = true;
+                sending.reopen(No::FarTooWeak(why), common);
+            }
+            GroupLeg::Gone(no @ No::FarTooWeak(_)) => sending.progress = Progress::TooWeak(no),
             GroupLeg::Gone(no) => sending.reopen(no, common),
         }
         sending
@@ -130,9 +145,11 @@ impl Sending {
         backend: Arc<Backend>,
         recipients: RecipientSet,
         outgoing: Arc<Outgoing>,
+        context: &Context<'_>,
         common: &mut Common,
     ) -> Self {
         let mut sending = Self::new(Some(backend), recipients, outgoing, Progress::SpoolFailed, common.now);
+        sending.wish = wish_of(context.envelope);
         sending.reopen(No::ServerUnavailable, common);
         sending
     }
@@ -172,7 +189,7 @@ impl Sending {
         // An authenticated session cannot be opened again: the password is not kept.
         let may_open = !self.replayed && !common.is_submission();
         let backend = self.backend.clone().filter(|_| may_open);
-        let leg = backend.map(|backend| common.open_leg(&backend, false, false));
+        let leg = backend.map(|backend| common.open_leg(&backend, false, false, self.wish));
         self.replayed = true;
         self.deadline = common.now + timeouts::ALL_SERVERS * 2;
         self.progress = leg.map_or(Progress::Failed(no), Progress::Opening);
@@ -188,6 +205,11 @@ impl Sending {
 
     pub(super) fn opened(&mut self, id: LegId, far: Far<Proven>, context: &Context<'_>, common: &mut Common) {
         let live = LiveLeg { id, far: Box::new(far), mail: MailState::Unsaid, last_spoke: common.now };
+        if let Some(no) = lacking(&live.far, context.envelope).filter(|_| self.unasked) {
+            common.act(Action::Close(id, true));
+            self.progress = Progress::Refused(None, no.reply("-"));
+            return;
+        }
         self.name(live, Vec::new(), context, common);
     }
 
@@ -313,7 +335,10 @@ impl Sending {
                 }
             }
             (Progress::Replaying(live, awaited), Answered::Reply(Sent::Mail | Sent::Rcpt(_), reply)) => {
-                if !reply.code().is_positive() {
+                if !reply.code().is_positive() && self.unasked {
+                    common.act(Action::Close(live.id, true));
+                    Progress::Refused(None, reply)
+                } else if !reply.code().is_positive() {
                     common.act(Action::Close(live.id, true));
                     Progress::Failed(No::ServerChangedItsMind)
                 } else if awaited == 1 {
@@ -454,7 +479,9 @@ impl Sending {
     pub(super) fn refusal(&self, id: TransactionId) -> Option<Refusal> {
         match &self.progress {
             Progress::Refused(_, reply) => Refusal::new(reply.with_note(&id.to_string())),
-            Progress::Failed(no) | Progress::Unknown(no) | Progress::Held(no) => Some(no.refusal(id)),
+            Progress::Failed(no) | Progress::TooWeak(no) | Progress::Unknown(no) | Progress::Held(no) => {
+                Some(no.refusal(id))
+            }
             _ => None,
         }
     }
@@ -481,7 +508,7 @@ impl Sending {
             Progress::Refused(_, reply) => {
                 GroupOutcome::Refused { leg: self.leg.clone(), reply: reply.clone() }
             }
-            Progress::Failed(no) | Progress::Unknown(no) | Progress::Held(no) => {
+            Progress::Failed(no) | Progress::TooWeak(no) | Progress::Unknown(no) | Progress::Held(no) => {
                 GroupOutcome::Refused { leg: self.leg.clone(), reply: no.reply("-") }
             }
             Progress::Spooled(spooled) => {

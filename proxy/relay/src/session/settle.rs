@@ -44,13 +44,16 @@ pub(super) struct Settling {
     not_spooled: No,
     /// The evidence that this is such a next try.
     recalled: Option<Recalled>,
+    /// `TLS-Required: No` (RFC 8689 §5).
+    goes_regardless: bool,
     verdict: Verdict,
     opinion: Option<Box<Opinion>>,
 }
 
 impl Settling {
     pub(super) fn begin(whole: Whole, judgement: Option<Judgement>, common: &mut Common) -> Self {
-        let Whole { awaiting, carried, body, share, cuts, signatures, key, recalled, ended } = whole;
+        let Whole { awaiting, carried, body, share, cuts, signatures, key, recalled, ended, goes_regardless } =
+            whole;
         let Carried { began, groups, own, told } = carried;
         let wants = |group: &Group| recalled.is_none() && !group.accepted.is_empty();
         let (wanted, unwanted): (Vec<_>, Vec<_>) = groups.into_iter().partition(wants);
@@ -68,6 +71,7 @@ impl Settling {
             key,
             not_spooled: No::StorageFailed,
             recalled,
+            goes_regardless,
             opinion: None,
         };
         for group in wanted {
@@ -132,8 +136,12 @@ impl Settling {
             Treatment::Deliver(_) => true,
         });
         let mut others = others.into_iter();
-        let context =
-            Context { id: self.awaiting.id(), envelope: self.awaiting.envelope(), body: &self.body };
+        let context = Context {
+            id: self.awaiting.id(),
+            envelope: self.awaiting.envelope(),
+            body: &self.body,
+            goes_regardless: self.goes_regardless,
+        };
         match others.next() {
             None => group.give_back(common),
             Some((_, recipients, outgoing)) => {
@@ -143,7 +151,13 @@ impl Settling {
             }
         }
         for (_, recipients, outgoing) in others {
-            self.sendings.push(Sending::on_another(Arc::clone(&backend), recipients, outgoing, common));
+            self.sendings.push(Sending::on_another(
+                Arc::clone(&backend),
+                recipients,
+                outgoing,
+                &context,
+                common,
+            ));
         }
     }
 
@@ -207,8 +221,12 @@ impl Settling {
     }
 
     fn on(&mut self, leg: LegId) -> Option<(&mut Sending, Context<'_>)> {
-        let context =
-            Context { id: self.awaiting.id(), envelope: self.awaiting.envelope(), body: &self.body };
+        let context = Context {
+            id: self.awaiting.id(),
+            envelope: self.awaiting.envelope(),
+            body: &self.body,
+            goes_regardless: self.goes_regardless,
+        };
         self.sendings.iter_mut().find(|sending| sending.leg() == Some(leg)).map(|sending| (sending, context))
     }
 
@@ -328,6 +346,8 @@ pub(super) struct Context<'a> {
     pub(super) id: TransactionId,
     pub(super) envelope: &'a Envelope,
     pub(super) body: &'a Body,
+    /// `TLS-Required: No` (RFC 8689 §5).
+    pub(super) goes_regardless: bool,
 }
 
 /// What is to become of the message, once every server has had its say.

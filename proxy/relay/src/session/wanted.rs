@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use delivery::{Client, Far, OpenRequest, ProbeRequest, Proven, Shown};
-use record::{Direction, Event, Protocol, TlsOutcome};
+use record::{Direction, Event, Protocol, TlsOutcome, TlsSession};
 use route::Backend;
 use smtp::address::Host;
 use smtp::{Envelope, Mailbox, RecipientSet, Reply, TransactionId};
@@ -69,6 +69,8 @@ pub enum Action {
     Forget,
     /// Tell the recorder.
     Record(Event),
+    /// Tell whoever keeps it what TLS with the far side came to.
+    Tell(Vec<TlsSession>),
     /// A server has the message and the client is told so in what was just written: if that cannot be written, its next
     /// try is to be known by this.
     Promised(ReceiptKey, Reply),

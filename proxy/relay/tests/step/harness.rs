@@ -284,6 +284,7 @@ impl Play {
             Action::LookUp(_, mailbox) => self.due.push_back(Due::LookUp(mailbox)),
             Action::StartTls(_) => panic!("TLS is not offered"),
             Action::Probe(..) | Action::Locate(_) | Action::Sign(_) => panic!("nothing goes out"),
+            Action::Tell(_) => {}
             Action::Finish => self.is_finished = true,
         }
     }

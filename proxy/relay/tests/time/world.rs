@@ -184,6 +184,7 @@ impl World {
             recorder: Arc::<Record>::clone(&record),
             clock: Arc::new(clock),
             pool: Pool::default(),
+            tally: None,
         };
         let recorder = Arc::<Record>::clone(&record);
         let driver = Driver {

@@ -26,6 +26,18 @@ impl Lookup for Fake {
         self.asked.lock().unwrap().push(host.clone());
         self.addresses.get(host).cloned().unwrap_or(Err(GONE))
     }
+
+    async fn tlsa(&self, _: &Domain, _: u16) -> Result<Answer<dns::Tlsa>, DnsError> {
+        Err(GONE)
+    }
+
+    async fn alias(&self, _: &Domain) -> Result<Proof, DnsError> {
+        Err(GONE)
+    }
+
+    async fn text(&self, _: &Domain) -> Result<Answer<dns::Text>, DnsError> {
+        Err(GONE)
+    }
 }
 
 fn name(text: &str) -> Domain {

@@ -110,7 +110,7 @@ fn policies(authority: &Authority, server: &Identity) -> Vec<LegPolicy> {
             ] {
                 for roots in [authority.roots(), Roots::none()] {
                     let (name, pins) = (name.map(str::to_owned), pins.clone());
-                    policies.push(LegPolicy { ladder, name, also: None, roots, pins });
+                    policies.push(LegPolicy { ladder, name, roots, pins, ..LegPolicy::default() });
                 }
             }
         }

@@ -64,6 +64,7 @@ pub(super) fn proven(backend: &Arc<Backend>, extensions: &[&str]) -> Far<Proven>
         tls: TlsOutcome::Plain,
         client_address: "none",
         reused: false,
+        policy: "".into(),
     };
     match far_side(extensions).prove(backend, leg) {
         Ok(far) => far,

@@ -1,0 +1,100 @@
+//! What is known of the certificates that Postern orders, and of the records that belong to its keys.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+/// How ordering goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertifyingState {
+    /// The CA's directory; `None`: nothing is ordered.
+    pub directory: Option<String>,
+    /// Why nothing is ordered though the config wants it; what to do is in it.
+    pub hindrance: Option<String>,
+    /// The certificates that are ordered.
+    pub orders: Vec<OrderState>,
+    /// Names that are not asked for.
+    pub not_asked: Vec<LeftOutState>,
+    /// Hosts whose mail is taken, and their TLSA records.
+    pub tlsa: Vec<TlsaState>,
+    /// From when on the next key may serve, in seconds since 1970; `None`: its records are not seen everywhere.
+    pub next_key_ready: Option<u64>,
+    /// The public web server's ports.
+    pub web: Vec<WebState>,
+}
+
+/// A certificate, or the want of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderState {
+    /// What it is called: `mail`, or the policy host's name.
+    pub id: String,
+    /// The names that it should have.
+    pub names: Vec<String>,
+    /// The end of what there is, in seconds since 1970.
+    pub expires: Option<u64>,
+    /// When it is renewed, in seconds since 1970.
+    pub renews: Option<u64>,
+    /// When the CA is asked again after a failure, in seconds since 1970.
+    pub again: Option<u64>,
+    /// What went wrong last.
+    pub problem: Option<String>,
+    /// What to do about it; empty if nothing.
+    pub advice: String,
+    /// Whether an order is open.
+    pub under_way: bool,
+    /// How many orders have ended since the start.
+    pub attempts: u64,
+    /// Names that the CA would not validate.
+    pub left_out: Vec<LeftOutState>,
+}
+
+/// A name without a certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOutState {
+    /// The name.
+    pub name: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// A host whose mail is taken, and what of its keys is published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TlsaState {
+    /// The host.
+    pub host: String,
+    /// The records to publish at `_25._tcp.HOST`, the present key's first.
+    pub publish: Vec<String>,
+    /// What is published, as far as it is known.
+    pub published: Vec<String>,
+    /// How the two go together.
+    pub state: TlsaMatch,
+    /// In words, with what to do.
+    pub words: String,
+}
+
+/// How published TLSA records go with the certificate that is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TlsaMatch {
+    /// There are none, or they are not signed: nobody looks at them.
+    Nothing,
+    /// They match, and the next key's is among them.
+    Right,
+    /// They match, and the next key's is missing.
+    NextMissing,
+    /// They do not match: whoever verifies by DANE does not deliver.
+    Wrong,
+    /// They could not be looked up.
+    Unclear,
+}
+
+/// A port of the public web server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebState {
+    /// Where, as bound.
+    pub address: SocketAddr,
+    /// Whether TLS comes first.
+    pub tls: bool,
+    /// Why it does not listen; `None` if it does.
+    pub problem: Option<String>,
+}
