@@ -6,14 +6,18 @@
 //! JSON, which no other site's form can send.
 
 mod answers;
+mod block;
 mod certificates;
 mod chart;
 mod desk;
 mod guard;
 mod judging;
+mod learning;
 mod page;
 mod quarantine;
 mod queue;
+mod reports;
+mod senders;
 mod tables;
 mod told;
 mod waiting;
@@ -117,6 +121,18 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/quarantine/{verb}", post(quarantine::button))
         .route("/api/v1/quarantine", get(quarantine::list))
         .route("/api/v1/quarantine/{id}", get(quarantine::message).post(quarantine::order))
+        .route("/block", get(block::page))
+        .route("/block/{verb}", post(block::button))
+        .route("/api/v1/block", get(block::list))
+        .route("/api/v1/block/{verb}", post(block::order))
+        .route("/reports", get(reports::page))
+        .route("/reports/{verb}", post(reports::button))
+        .route("/api/v1/reports", get(reports::list))
+        .route("/api/v1/reports/{verb}", post(reports::order))
+        .route("/senders", get(senders::page))
+        .route("/senders/{verb}", post(senders::button))
+        .route("/api/v1/senders", get(senders::list))
+        .route("/api/v1/senders/{verb}", post(senders::order))
         .route("/api/v1/certificates", get(certificates::list))
         .route("/api/v1/certificates/renew", post(certificates::renew))
         .route("/api/v1/backup/store", post(answers::write_store_down))

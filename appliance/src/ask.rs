@@ -1,21 +1,27 @@
-//! `postern status`, `trace`, `queue`, `quarantine`, `certs`, `dns`, `scan` and `learn`: they ask the running Postern and tell its
-//! answer; the last three work without one, too.
+//! `postern status`, `trace`, `queue`, `quarantine`, `block`, `reports`, `senders`, `certs`, `dns`, `scan` and `learn`: they ask the
+//! running Postern and tell its answer; the last three work without one, too.
 
+mod block;
 mod certs;
 mod dns;
 mod learn;
 mod quarantine;
 mod queue;
+mod reports;
 mod scan;
+mod senders;
 mod words;
 
+pub use block::block;
 pub use certs::certs;
 pub(crate) use certs::{day, troubles, zone_line};
 pub use dns::dns;
 pub use learn::learn;
 pub use quarantine::quarantine;
 pub use queue::queue;
+pub use reports::reports;
 pub use scan::scan;
+pub use senders::senders;
 
 use std::net::SocketAddr;
 use std::path::Path;

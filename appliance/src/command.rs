@@ -11,6 +11,10 @@ use ipnet::IpNet;
 use crate::config::parse_duration;
 use crate::roles::Account;
 
+mod held;
+
+pub use held::{BlockAction, QuarantineAction, QuarantineList, ReportsAction, SendersAction};
+
 /// Where the config is if nothing else is said.
 pub const DEFAULT_CONFIG: &str = "/etc/postern/postern.toml";
 
@@ -59,6 +63,15 @@ pub enum Command {
     /// Look at what verdicts hold; let it go, or throw it away.
     #[command(subcommand)]
     Quarantine(QuarantineAction),
+    /// Look at senders from whom nothing is wanted; add some, or let them write again.
+    #[command(subcommand)]
+    Block(BlockAction),
+    /// Look at users' reports that are held; say who is right.
+    #[command(subcommand)]
+    Reports(ReportsAction),
+    /// Look at who sends from here; let send who was stopped, or stop somebody.
+    #[command(subcommand)]
+    Senders(SendersAction),
     /// Look at certificates, order them anew, see which TLSA records belong to them.
     #[command(subcommand)]
     Certs(CertsAction),
@@ -271,41 +284,6 @@ pub enum CertsAction {
     },
     /// Print the TLSA records of the present key and the next one, and what is published.
     Tlsa,
-}
-
-/// `postern quarantine`
-#[derive(Clone, Debug, Subcommand)]
-pub enum QuarantineAction {
-    /// List messages, the oldest first, and why each is held.
-    List(QuarantineList),
-    /// Tell all that is known of one message.
-    Show {
-        /// As `list` names it.
-        id: String,
-    },
-    /// Deliver, and learn as wanted mail.
-    Release {
-        /// As `list` names them.
-        #[arg(required = true, value_name = "ID")]
-        ids: Vec<String>,
-    },
-    /// Throw away.
-    Remove {
-        /// As `list` names them.
-        #[arg(required = true, value_name = "ID")]
-        ids: Vec<String>,
-    },
-}
-
-/// `postern quarantine list`
-#[derive(Clone, Debug, Default, Args)]
-pub struct QuarantineList {
-    /// Only for recipients in this domain, or for this backend.
-    #[arg(long, value_name = "D")]
-    pub domain: Option<String>,
-    /// At most so many [default: 100, at most 1000].
-    #[arg(long, value_name = "N")]
-    pub last: Option<usize>,
 }
 
 /// `postern dns`

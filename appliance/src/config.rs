@@ -30,7 +30,7 @@ use std::path::Path;
 pub use attachments::{Attachment, Attachments};
 pub use choices::{
     Action, Arm, Banner, Challenge, ClientAddress, ExceptionTls, HostedMode, MinimumTls, Mode, OnFailure,
-    OnInnerVerification, PlainText, Source, TlsPolicy,
+    OnInnerVerification, PlainText, SendersAction, Source, TlsPolicy,
 };
 pub use inactive::Inactive;
 pub use network::{Host, ServerAddress};
@@ -39,7 +39,7 @@ pub use problem::{ConfigError, Problem};
 pub use resolved::{
     Acme, Admin, Backend, CertificateFiles, Clamd, Config, Directory, DkimSigning, DnsList, DnsUpdate,
     ExternalAccount, Http, Judge, Limits, Listener, Log, Network, OnFailures, Outbound, Queue, Recipients,
-    Relay, Resolver, StoreEngine, Throttle, Tls, Tsig,
+    Relay, Resolver, Rule, Senders, StoreEngine, Throttle, Tls, Tsig,
 };
 pub use secret::Secret;
 pub(crate) use units::duration as parse_duration;

@@ -18,6 +18,7 @@ use crate::config::{self, Config};
 use crate::recorder::Recording;
 use crate::report::ListenerState;
 use crate::roles::Roles;
+use crate::web::Policy;
 use crate::{output, service};
 
 mod arming;
@@ -174,7 +175,7 @@ impl Engine {
             &relay,
             Arc::clone(&clock),
             told,
-            Arc::new(policy),
+            policies(&base),
             base.zones(),
         );
         certifying.open_ports(config, &roles)?;
@@ -312,9 +313,10 @@ impl Engine {
     }
 }
 
-/// The MTA-STS policy of a domain, for the public web server. There are none in this version.
-fn policy(_: &smtp::Domain) -> Option<String> {
-    None
+/// The MTA-STS policies of the present config, for the public web server.
+fn policies(base: &Base) -> Policy {
+    let zones = Arc::clone(base.zones());
+    Arc::new(move |domain| zones.policy(domain))
 }
 
 /// The sockets of all listeners but those at `known` addresses.

@@ -2,15 +2,19 @@
 //! commands `status` and `trace`, which read the same values back.
 
 mod certifying;
+mod learning;
 mod live;
 mod queue;
+mod reports;
 mod scan;
+mod senders;
 mod state;
 mod status;
 mod story;
 mod zone;
 
 pub use certifying::{CertifyingState, LeftOutState, OrderState, TlsaMatch, TlsaState, WebState};
+pub use learning::{BlockedSender, LearningDay, LearningState, ReliabilityBin};
 pub use live::{
     ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health,
     ListenerState, Live, RecipientsState, RoleState, RolesState, ServerState, Strain, StrainState,
@@ -19,9 +23,11 @@ pub use live::{
 pub use queue::{
     AGES, FolderCount, QueueDestination, QueueDomain, QueueState, QueuedMessage, QueuedRecipient,
 };
+pub use reports::HeldReport;
 pub use scan::{
     CheckResult, LearnOrder, Lesson, NotJudging, Otherwise, ScanOrder, Scanned, Share, Taught, Why,
 };
+pub use senders::SenderState;
 pub use state::{Level, State};
 pub use status::{Count, NetworkCount, NotReached, Period, Status, TlsCount, Totals};
 pub use story::{

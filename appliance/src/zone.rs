@@ -102,6 +102,12 @@ impl Facts {
         }
     }
 
+    /// The MTA-STS policy that is hosted for a domain.
+    pub(crate) fn policy(&self, domain: &str) -> Option<String> {
+        let domain = self.domains.iter().find(|one| one.name.eq_ignore_ascii_case(domain))?;
+        Some(domain.policy.as_ref()?.text())
+    }
+
     /// Whether a domain, or Postern's own name, is among those that there are records for.
     pub(crate) fn knows(&self, domain: &str) -> bool {
         domain == self.hostname || self.all().any(|known| known == domain)

@@ -2,12 +2,15 @@
 //! that fail, keys that are wrong, sessions that go on and a Postern that is killed in the middle.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use postern_tests::certificate::client_tls;
+use postern_tests::child;
 use postern_tests::nameserver::{KEY, KNOT, NameServer, Signing, Zone};
 use postern_tests::needs;
 use postern_tests::needs::Need;
@@ -91,6 +94,15 @@ fn reason(list: &Value, name: &str) -> String {
     left_out.or_else(|| find(&certifying["not_asked"])).unwrap_or_default()
 }
 
+/// What a sender gets that looks for a domain's MTA-STS policy, and believes this authority.
+fn policy(root: &Path, server: SocketAddr, domain: &str) -> String {
+    let (host, port) = (format!("mta-sts.{domain}"), server.port());
+    let mut curl = Command::new("curl");
+    curl.args(["-sf", "--cacert"]).arg(root).args(["--resolve", &format!("{host}:{port}:{}", server.ip())]);
+    curl.arg(format!("https://{host}:{port}/.well-known/mta-sts.txt"));
+    child::run(&curl, LIMIT).output
+}
+
 fn fingerprint(postern: &Postern, name: &str) -> String {
     let list = listed(postern);
     let certificates = list["certificates"].as_array().into_iter().flatten();
@@ -109,6 +121,11 @@ fn http_01_brings_certificates_for_every_name_that_leads_here_and_they_survive_a
         becomes_believed(&postern, &pebble, &root, name);
     }
     assert!(!is_believed(&postern, &root, "elsewhere.bench.test"));
+    for (domain, answer) in
+        [("bench.test", "version: STSv1\r\nmode: testing\r\nmx: mx.postern.test\r\n"), ("elsewhere.test", "")]
+    {
+        assert!(policy(&root, pebble.tls(), domain).starts_with(answer), "{domain}");
+    }
     let list = listed(&postern);
     assert!(reason(&list, "elsewhere.bench.test").contains("192.0.2.1"), "{list}");
     let sources: Vec<_> = list["certificates"].as_array().into_iter().flatten().collect();

@@ -193,3 +193,37 @@ fn a_report_from_inside_is_taken_and_one_that_names_nothing_is_answered() {
         "{answer}"
     );
 }
+
+#[test]
+fn a_recipient_with_a_rule_of_its_own_gets_what_is_held_for_the_other() {
+    needs!(POSTFIX);
+    let hidden = Postfix::start(&postfix::Options::default());
+    let rule = "[[judge.rules]]\nrecipients = [\"c@bench.test\"]\naction = \"observe\"\n";
+    let postern = start(&hidden, &format!("{HOLD_ALL}{rule}"));
+    let mail = Mail::new("a@source.test", &["b@bench.test", "c@bench.test"], "Dinner at eight?\n");
+    let result = deliver(Client::Wire, postern.smtp(), &mail, &How::default());
+    assert!(result.accepted, "{}", result.output);
+    let stored = hidden.mailbox().wait_for_message(mail.message_id());
+    assert!(stored.added.contains("X-Original-To: c@bench.test"), "{}", stored.added);
+    assert!(String::from_utf8_lossy(&stored.whole).contains("X-Postern-Verdict: quarantine;"));
+    let list = postern.ask(&["quarantine", "list"]).output;
+    assert!(held(&postern).len() == 1 && list.contains("to <b@bench.test>"), "{list}");
+}
+
+#[test]
+fn a_sender_that_a_person_blocks_is_refused_from_the_next_message_on_and_no_more_once_it_is_let_go() {
+    needs!(POSTFIX);
+    let hidden = Postfix::start(&postfix::Options::default());
+    let mut postern = start(&hidden, HOLD_ALL);
+    assert!(send(&postern, "Dinner at eight?\n").1);
+    let ids = held(&postern);
+    let blocked = postern.ask(&["quarantine", "block", &ids[0]]);
+    assert!(blocked.success, "{}", blocked.output);
+    assert!(held(&postern).is_empty());
+    postern.restart(Signal::SIGKILL);
+    let (_, accepted, output) = send(&postern, "Dinner at nine?\n");
+    assert!(!accepted && output.contains("its sender is blocked here"), "{output}");
+    assert!(postern.ask(&["block", "list"]).output.contains("a@source.test since "));
+    assert!(postern.ask(&["block", "remove", "a@source.test"]).success);
+    assert!(send(&postern, "Dinner at ten?\n").1);
+}

@@ -30,6 +30,7 @@ mod signing;
 mod smuggling;
 mod soak;
 mod submission;
+mod taken_over;
 mod through;
 mod tls;
 mod viruses;

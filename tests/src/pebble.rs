@@ -140,6 +140,11 @@ impl Pebble {
         self.plain
     }
 
+    /// The public web server with TLS, as the CA expects it.
+    pub fn tls(&self) -> SocketAddr {
+        self.tls
+    }
+
     /// The root of what it issues, in a file.
     pub fn root(&self) -> PathBuf {
         let root = self.curl(&format!("https://{}/roots/0", self.management), &[]);

@@ -2,7 +2,8 @@
 
 use maud::{Markup, html};
 
-use crate::report::{Period, Totals};
+use super::learning::Point;
+use crate::report::{LearningDay, Period, ReliabilityBin, Totals};
 
 /// Units of the drawing; the page stretches it.
 const HEIGHT: u64 = 100;
@@ -49,6 +50,104 @@ fn bar(x: usize, step: &Totals, highest: u64) -> Markup {
                 @let y = { top = top.saturating_sub(height); top };
                 rect class=(class) x=(x) y=(y) width=(BAR) height=(height) {}
             }
+        }
+    }
+}
+
+/// Verdicts day by day: passed, on top of them what was tagged or deferred, and what was held or refused.
+pub(super) fn verdicts(days: &[LearningDay]) -> Markup {
+    let steps: Vec<Totals> = days.iter().map(by_class).collect();
+    let highest = steps.iter().map(all).max().unwrap_or_default();
+    let sum = |of: fn(&Totals) -> u64| steps.iter().map(of).sum::<u64>();
+    let (passed, marked, held) = (sum(|one| one.accepted), sum(|one| one.deferred), sum(|one| one.refused));
+    let words = format!(
+        "Verdicts of {} days: {passed} passed, {marked} tagged or deferred, {held} held or refused; at most {highest} a day.",
+        days.len()
+    );
+    let width = steps.len() * STEP;
+    html! {
+        figure.chart {
+            figcaption { span { "Verdicts by day" } span.peak { @if highest > 0 { "peak " (highest) } } }
+            svg viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(words) {
+                line.base x1="0" x2=(width) y1=(HEIGHT) y2=(HEIGHT) {}
+                @for (at, step) in steps.iter().enumerate() { (bar(at * STEP, step, highest.max(1))) }
+            }
+            div.axis aria-hidden="true" { span { (days.len()) " d ago" } span { "today" } }
+        }
+    }
+}
+
+fn by_class(day: &LearningDay) -> Totals {
+    let mut totals = Totals::default();
+    for count in &day.verdicts {
+        match count.what.as_str() {
+            "pass" => totals.accepted += count.count,
+            "tag" | "defer" => totals.deferred += count.count,
+            _ => totals.refused += count.count,
+        }
+    }
+    totals
+}
+
+/// How much of ham would have been lost and of spam missed, week by week; the whole height is the worst of it.
+pub(super) fn curve(points: &[Point]) -> Markup {
+    let both = || points.iter().flat_map(|point| [point.ham_lost, point.spam_missed]).flatten();
+    let highest = both().fold(0.01, f64::max);
+    let last = |of: fn(&Point) -> Option<f64>| {
+        points
+            .iter()
+            .rev()
+            .find_map(of)
+            .map_or_else(|| "not known".to_owned(), |share| format!("{:.1} %", share * 100.0))
+    };
+    let (ham, spam) = (last(|point| point.ham_lost), last(|point| point.spam_missed));
+    let words = format!("Learning curve: at last {ham} of the ham lost and {spam} of the spam missed.");
+    let width = points.len().saturating_sub(1).max(1) * STEP;
+    html! {
+        figure.chart {
+            figcaption { span { "Learning curve: mistakes of a week" } span.peak { "top " (format!("{:.1} %", highest * 100.0)) } }
+            svg viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(words) {
+                line.base x1="0" x2=(width) y1=(HEIGHT) y2=(HEIGHT) {}
+                (polyline("deferred", points, highest, |point| point.ham_lost))
+                (polyline("refused", points, highest, |point| point.spam_missed))
+            }
+            div.axis aria-hidden="true" { span { (points.len()) " d ago" } span { "today" } }
+        }
+    }
+}
+
+fn polyline(class: &str, points: &[Point], highest: f64, of: fn(&Point) -> Option<f64>) -> Markup {
+    let place = |(at, point): (usize, &Point)| {
+        of(point).map(|share| format!("{},{:.1}", at * STEP, place(share / highest)))
+    };
+    let places: Vec<String> = points.iter().enumerate().filter_map(place).collect();
+    html! { polyline class=(class) points=(places.join(" ")) {} }
+}
+
+/// From the bottom up.
+fn place(share: f64) -> f64 {
+    100.0 - 100.0 * share.clamp(0.0, 1.0)
+}
+
+/// What share of mail was spam, by the probability that it was given: on the diagonal it is as probable as it says.
+pub(super) fn reliability(bins: &[ReliabilityBin]) -> Markup {
+    let filled: Vec<&ReliabilityBin> = bins.iter().filter(|bin| bin.messages > 0).collect();
+    let said = filled
+        .iter()
+        .map(|bin| format!("of 100 by {}, {} of {} were spam", bin.percent_from + 5, bin.spam, bin.messages));
+    let words = format!("Reliability: {}.", said.collect::<Vec<_>>().join("; "));
+    let top = HEIGHT;
+    html! {
+        figure.chart {
+            figcaption { span { "Reliability: spam by its probability" } span.peak { (bins.iter().map(|bin| bin.messages).sum::<u64>()) " messages" } }
+            svg viewBox=(format!("0 0 100 {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(words) {
+                line.base x1="0" x2="100" y1=(top) y2="0" {}
+                @for bin in &filled {
+                    @let height = bin.spam.saturating_mul(HEIGHT) / bin.messages.max(1);
+                    rect.spam x=(bin.percent_from + 1) y=(top - height.min(top)) width="8" height=(height.max(1)) {}
+                }
+            }
+            div.axis aria-hidden="true" { span { "0 %" } span { "100 %" } }
         }
     }
 }

@@ -103,6 +103,7 @@ impl Desk {
             authority: self.live.authority(),
             verifying: self.live.verifying(),
             queue: self.live.queue(),
+            learning: self.live.learning(),
             roles: self.live.roles(),
             without_tls,
             not_reached,

@@ -2,7 +2,7 @@
 
 use maud::{DOCTYPE, Markup, html};
 
-use super::{certificates, chart, tables, waiting};
+use super::{certificates, chart, learning, tables, waiting};
 use crate::config::{duration_in_words, size_in_words};
 use crate::report::{Level, Period, SessionStory, State, Status, TransactionStory};
 
@@ -70,6 +70,7 @@ pub(super) fn front(status: &Status, transactions: &[TransactionStory], sessions
         (tables::backends(&status.backends))
         (waiting::summary(&status.queue, status.now))
         (tables::verdicts(&days.verdicts))
+        (learning::section(&status.learning))
         (tables::transactions(transactions))
         (tables::tls("client-tls", "TLS with clients", &days.client_tls))
         (tables::tls("server-tls", "TLS with servers", &days.server_tls))

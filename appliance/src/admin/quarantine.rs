@@ -14,7 +14,7 @@ use super::desk::Desk;
 use super::page::Frame;
 use super::queue::{self, Done, Listed, Wanted, Whom};
 use super::waiting;
-use crate::report::QueuedMessage;
+use crate::report::{NotJudging, QueuedMessage};
 
 const NOT_HELD: No = No(StatusCode::NOT_FOUND, "no such message in the quarantine, or no longer");
 
@@ -65,13 +65,51 @@ pub(super) async fn order(
 }
 
 async fn carry_out(desk: &Desk, verb: &str, ids: Vec<String>) -> Result<Done, No> {
-    if !["release", "remove"].contains(&verb) {
-        return Err(No(StatusCode::NOT_FOUND, "an order is release or remove"));
+    if !["release", "remove", "report", "block"].contains(&verb) {
+        return Err(No(StatusCode::NOT_FOUND, "an order is release, remove, report or block"));
     }
+    let mut messages = Vec::new();
     for id in &ids {
-        held(desk, id).await?;
+        messages.push(held(desk, id).await?);
     }
-    queue::carry_out(desk, verb, &Whom::named(ids)).await
+    if verb == "release" {
+        return queue::carry_out(desk, verb, &Whom::named(ids)).await;
+    }
+    if verb == "block" {
+        for message in &messages {
+            block(desk, message).await?;
+        }
+    }
+    if verb != "remove" {
+        let transactions = messages.iter().filter_map(|message| message.transaction.parse().ok());
+        transactions.for_each(|transaction| desk.live().was_reported(transaction));
+    }
+    queue::carry_out(desk, "remove", &Whom::named(ids)).await
+}
+
+/// Nothing more from the sender of a message.
+async fn block(desk: &Desk, message: &QueuedMessage) -> Result<(), No> {
+    if !may_be_blocked(message) {
+        return Err(No(
+            StatusCode::CONFLICT,
+            "it has no sender who could be blocked: it comes from nobody, or from here",
+        ));
+    }
+    match desk.live().block(message.from.clone()).await {
+        Ok(_) => Ok(()),
+        Err(NotJudging::Failed(_)) => {
+            Err(No(StatusCode::INTERNAL_SERVER_ERROR, "it is not stored; the log says why"))
+        }
+        Err(_) => Err(No(
+            StatusCode::CONFLICT,
+            "the sender cannot be blocked: the list is full, or nothing is judged",
+        )),
+    }
+}
+
+/// Whether there is a sender from outside.
+pub(super) fn may_be_blocked(message: &QueuedMessage) -> bool {
+    !message.from.is_empty() && !["inside", "authenticated"].contains(&message.sender.as_str())
 }
 
 pub(super) async fn page(

@@ -135,6 +135,12 @@ pub(super) struct Done {
     found: usize,
 }
 
+impl Done {
+    pub(super) fn changed(&self) -> usize {
+        self.changed
+    }
+}
+
 pub(super) async fn order(
     State(desk): Office,
     Path(verb): Path<String>,

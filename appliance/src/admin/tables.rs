@@ -307,7 +307,7 @@ pub(super) fn verdicts(verdicts: &[Count]) -> Markup {
                     }
                 }
             }
-            p.note { a href="/quarantine" { "What is held" } }
+            p.note { a href="/quarantine" { "What is held" } " · " a href="/reports" { "Reports that are held" } " · " a href="/senders" { "Who sends" } }
         },
     )
 }

@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use super::{Desk, serve};
 use crate::recorder::{Recording, samples};
 use crate::report::{
-    ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, CertifyingState,
-    Health, LearnOrder, Lesson, ListenerState, Live, NotJudging, OrderState, QueueState, RoleState,
-    RolesState, ScanOrder, Scanned, ServerState, Status, Strain, StrainState, TlsaMatch, TlsaState,
-    VerifyingState,
+    ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateSource, CertificateState,
+    CertifyingState, Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging,
+    OrderState, QueueState, RoleState, RolesState, ScanOrder, Scanned, SenderState, ServerState, Status,
+    Strain, StrainState, TlsaMatch, TlsaState, VerifyingState,
 };
 
 /// A CA that says no, and records that match.
@@ -136,6 +136,62 @@ impl Live for FakeEngine {
         Box::pin(async { Err(NotJudging::Off) })
     }
 
+    fn learning(&self) -> LearningState {
+        LearningState::default()
+    }
+
+    fn blocked(&self) -> Vec<BlockedSender> {
+        vec![BlockedSender { entry: "spam.example".to_owned(), since: 1_795_288_000 }]
+    }
+
+    fn block(&self, entry: String) -> Asking<bool> {
+        let done = if entry == "nonsense" { Err(NotJudging::Wrong("no address")) } else { Ok(true) };
+        Box::pin(std::future::ready(done))
+    }
+
+    fn unblock(&self, entry: String) -> Asking<bool> {
+        Box::pin(std::future::ready(Ok(entry == "spam.example")))
+    }
+
+    fn was_reported(&self, _: smtp::TransactionId) {}
+
+    fn senders(&self, _: usize) -> Vec<SenderState> {
+        vec![sender("ann@example.net", true), sender("news@example.net", false)]
+    }
+
+    fn suspects(&self) -> Vec<SenderState> {
+        Vec::new()
+    }
+
+    fn release_sender(&self, name: &str) -> bool {
+        name == "ann@example.net"
+    }
+
+    fn stop_sender(&self, _: &str) -> bool {
+        true
+    }
+
+    fn sender_of(&self, _: smtp::TransactionId) -> Option<String> {
+        None
+    }
+
+    fn held_reports(&self, _: usize) -> Asking<Vec<HeldReport>> {
+        let report = HeldReport {
+            id: "00c0ffee".to_owned(),
+            reporter: "<b>@example.net".to_owned(),
+            says: "ham".to_owned(),
+            transaction: "6GZZ106S00007.2".to_owned(),
+            at: 1_795_288_000,
+            weight: 1.0,
+            against: 2,
+        };
+        Box::pin(std::future::ready(Ok(vec![report])))
+    }
+
+    fn settle_report(&self, id: String, _: bool) -> Asking<bool> {
+        Box::pin(std::future::ready(Ok(id == "00c0ffee")))
+    }
+
     fn was_released(&self, _: smtp::TransactionId) {}
 
     fn write_store_down(&self) -> crate::report::Writing<'_> {
@@ -180,6 +236,24 @@ impl Live for FakeEngine {
     fn verifying(&self) -> Vec<VerifyingState> {
         let (server, destination) = ("198.51.100.25".parse().unwrap(), "192.0.2.9:25".parse().unwrap());
         vec![VerifyingState { server, destination, times: 4 }]
+    }
+}
+
+fn sender(name: &str, is_suspect: bool) -> SenderState {
+    let seen = vec!["nobody here had written to 90 of 91 recipients".to_owned()];
+    SenderState {
+        sender: name.to_owned(),
+        authenticated: true,
+        held: is_suspect,
+        since: is_suspect.then_some(1_795_288_000),
+        seen: if is_suspect { seen } else { Vec::new() },
+        last: 1_795_288_100,
+        messages_in_a_day: 30,
+        recipients_in_an_hour: 91,
+        recipients_in_a_day: 91,
+        strangers_in_a_day: 90,
+        refused_in_a_day: 4,
+        spam_probability: Some(0.97),
     }
 }
 

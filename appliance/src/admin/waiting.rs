@@ -277,11 +277,11 @@ pub(super) fn quarantine(
     frame.around(
         "All times are UTC",
         html! {
-            p.back { a href="/" { "Status" } " · " a href="/queue" { "Queue" } }
+            p.back { a href="/" { "Status" } " · " a href="/queue" { "Queue" } " · " a href="/reports" { "Reports" } " · " a href="/block" { "Blocked senders" } }
             (wide("held", "Quarantine", html! {
                 @if messages.is_empty() { (none("Nothing is held.")) }
                 @else {
-                    p.note { "The " (messages.len()) " oldest of " (found) ". Released is delivered, and learnt as wanted mail." }
+                    p.note { "The " (messages.len()) " oldest of " (found) ". Released is delivered, and learnt as wanted mail; what is spam is learnt as that." }
                     ul.plain { @for message in messages { li { (held(message)) } } }
                 }
                 @if state.disaster.is_some() { p.reason { "Disaster mode: nothing expires" } }
@@ -305,7 +305,20 @@ fn held(message: &QueuedMessage) -> Markup {
             a href=(format!("/transactions/{}", message.transaction)) { "why" }
             @if let Some(until) = message.until { " · stays until " (when_seconds(until)) }
         }
-        (buttons_at("/quarantine", &[("id", &message.id)], &[("release", "Release"), ("remove", "Remove")]))
+        (buttons_at("/quarantine", &[("id", &message.id)], orders(message)))
+    }
+}
+
+/// What a person can say of it.
+fn orders(message: &QueuedMessage) -> &'static [(&'static str, &'static str)] {
+    match super::quarantine::may_be_blocked(message) {
+        true => &[
+            ("release", "Release"),
+            ("report", "Spam: learn and remove"),
+            ("block", "Never from this sender again"),
+            ("remove", "Remove"),
+        ],
+        false => &[("release", "Release"), ("report", "Spam: learn and remove"), ("remove", "Remove")],
     }
 }
 

@@ -30,6 +30,8 @@ pub async fn quarantine(line: &CommandLine, action: &QuarantineAction) -> Exit {
         }
         QuarantineAction::Release { ids } => carry_out(line, "release", ids).await,
         QuarantineAction::Remove { ids } => carry_out(line, "remove", ids).await,
+        QuarantineAction::Report { ids } => carry_out(line, "report", ids).await,
+        QuarantineAction::Block { ids } => carry_out(line, "block", ids).await,
     };
     answered.unwrap_or_else(|exit| exit)
 }

@@ -151,6 +151,16 @@ pub enum OnInnerVerification {
     Splice,
 }
 
+/// What becomes of the mail of who looks taken over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SendersAction {
+    /// It goes out; the postmaster is told.
+    Observe,
+    /// It is held, too.
+    Enforce,
+}
+
 /// The oldest TLS version that is spoken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum MinimumTls {

@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::choices::{
     Action, Arm, Banner, Challenge, ClientAddress, ExceptionTls, HostedMode, ListAbout, MinimumTls, Mode,
-    OnFailure, OnInnerVerification, PlainText, Source, TlsPolicy,
+    OnFailure, OnInnerVerification, PlainText, SendersAction, Source, TlsPolicy,
 };
 use super::resolved::StoreEngine;
 
@@ -135,6 +135,38 @@ pub(super) struct RawOutbound {
     pub(super) on_inner_verification: Option<OnInnerVerification>,
     #[serde(default)]
     pub(super) dkim: RawDkim,
+    #[serde(default)]
+    pub(super) senders: RawSenders,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSenders {
+    pub(super) watch: Option<bool>,
+    pub(super) action: Option<RawSendersAction>,
+    pub(super) per_hour: Number,
+    pub(super) per_day: Number,
+    pub(super) exempt: Texts,
+}
+
+/// An action; the empty word stands for what `[judge] action` comes to.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum RawSendersAction {
+    #[serde(rename = "")]
+    Default,
+    Observe,
+    Enforce,
+}
+
+impl RawSendersAction {
+    pub(super) fn chosen(self) -> Option<SendersAction> {
+        match self {
+            Self::Default => None,
+            Self::Observe => Some(SendersAction::Observe),
+            Self::Enforce => Some(SendersAction::Enforce),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -276,6 +308,8 @@ pub(super) struct RawJudge {
     pub(super) report_spam: Text,
     pub(super) report_ham: Text,
     pub(super) quarantine_for: Text,
+    pub(super) trusted_sealers: Texts,
+    pub(super) rules: Option<Vec<Spanned<RawRule>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -292,6 +326,17 @@ pub(super) struct RawOnFailure {
     pub(super) auth: Option<OnFailure>,
     pub(super) virus: Option<OnFailure>,
     pub(super) content: Option<OnFailure>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRule {
+    pub(super) domains: Texts,
+    pub(super) recipients: Texts,
+    pub(super) tag: Option<Spanned<f64>>,
+    pub(super) quarantine: Option<Spanned<f64>>,
+    pub(super) reject: Option<Spanned<f64>>,
+    pub(super) action: Option<Action>,
 }
 
 #[derive(Debug, Deserialize)]

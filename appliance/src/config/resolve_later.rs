@@ -12,11 +12,11 @@ use super::choices::{Challenge, ExceptionTls, ListAbout, Mode, OnFailure, Source
 use super::network::{ServerAddress, domain_name};
 use super::raw::{
     Raw, RawAcme, RawChallenge, RawDkim, RawDnsUpdate, RawEngine, RawHttp, RawJudge, RawLog, RawOutbound,
-    RawQueue, RawResolver, RawSource, RawTsig, Text, Texts,
+    RawQueue, RawResolver, RawSenders, RawSendersAction, RawSource, RawTsig, Text, Texts,
 };
 use super::resolved::{
     Acme, Clamd, DkimSigning, DnsList, DnsUpdate, ExternalAccount, Http, Judge, Log, OnFailures, Outbound,
-    Queue, Relay, Resolver, StoreEngine, Throttle, Tsig,
+    Queue, Relay, Resolver, Rule, Senders, StoreEngine, Throttle, Tsig,
 };
 use super::resolver::{Reading, mail_address};
 
@@ -74,7 +74,34 @@ fn outbound(raw: &RawOutbound, mode: Mode, reading: &mut Reading<'_, '_>) -> Out
         on_inner_verification: raw.on_inner_verification.unwrap_or_default(),
         fix_bare_lf: reading.networks(&raw.fix_bare_lf),
         dkim: dkim(&raw.dkim, reading),
+        senders: senders(&raw.senders, reading),
     }
+}
+
+/// Recipients within an hour or a day, at most.
+const MOST_RECIPIENTS: i64 = 1_000_000;
+
+fn senders(raw: &RawSenders, reading: &mut Reading<'_, '_>) -> Senders {
+    // A user is whatever a server calls one: a word without an `@` may be a name, too.
+    let named = |text: &str| peer(text).or_else(|| user_name(text));
+    Senders {
+        watch: raw.watch.unwrap_or(true),
+        action: raw.action.and_then(RawSendersAction::chosen),
+        per_hour: reading.number(&raw.per_hour, 300, 0..=MOST_RECIPIENTS),
+        per_day: reading.number(&raw.per_day, 1500, 0..=MOST_RECIPIENTS),
+        exempt: reading.each(
+            &raw.exempt,
+            "a user, a mail address, a domain, a network or an IP address",
+            named,
+        ),
+    }
+}
+
+fn user_name(text: &str) -> Option<String> {
+    let sound = !text.is_empty()
+        && text.len() <= 320
+        && text.chars().all(|c| c.is_alphanumeric() || "._-+\\".contains(c));
+    sound.then(|| text.to_owned())
 }
 
 fn exceptions(raw: &RawOutbound, reading: &mut Reading<'_, '_>) -> Vec<(Domain, ExceptionTls)> {
@@ -179,12 +206,8 @@ fn judge(raw: &RawJudge, reading: &mut Reading<'_, '_>) -> Judge {
     let (tag, quarantine) =
         (probability(&raw.tag, 0.80, reading), probability(&raw.quarantine, 0.95, reading));
     let reject = probability(&raw.reject, 0.999, reading);
-    if !(tag <= quarantine && quarantine <= reject) {
-        let written = raw.reject.as_ref().or(raw.quarantine.as_ref()).or(raw.tag.as_ref());
-        let place = written.map(Spanned::span).unwrap_or_default();
-        let wrong = format!("tag {tag}, quarantine {quarantine} and reject {reject} are out of order");
-        reading.problems.add(&place, wrong, "tag <= quarantine <= reject");
-    }
+    let written = raw.reject.as_ref().or(raw.quarantine.as_ref()).or(raw.tag.as_ref());
+    in_order((tag, quarantine, reject), written.map(Spanned::span), reading);
     let failure = &raw.on_failure;
     Judge {
         enabled: raw.enabled.unwrap_or(true),
@@ -208,7 +231,53 @@ fn judge(raw: &RawJudge, reading: &mut Reading<'_, '_>) -> Judge {
         report_spam: report_address(&raw.report_spam, "spam@{hostname}", reading),
         report_ham: report_address(&raw.report_ham, "ham@{hostname}", reading),
         quarantine_for: reading.duration(&raw.quarantine_for, Duration::from_secs(30 * 86_400)),
+        trusted_sealers: reading.domains(&raw.trusted_sealers),
+        rules: rules(raw, (tag, quarantine, reject), reading),
     }
+}
+
+/// Tag, quarantine and reject.
+type Probabilities = (f64, f64, f64);
+
+fn in_order(
+    (tag, quarantine, reject): Probabilities,
+    written: Option<std::ops::Range<usize>>,
+    reading: &mut Reading<'_, '_>,
+) {
+    if !(tag <= quarantine && quarantine <= reject) {
+        let wrong = format!("tag {tag}, quarantine {quarantine} and reject {reject} are out of order");
+        reading.problems.add(&written.unwrap_or_default(), wrong, "tag <= quarantine <= reject");
+    }
+}
+
+/// What a rule does not say is as in [judge]. Whom two rules name nobody could tell apart.
+fn rules(raw: &RawJudge, of_all: Probabilities, reading: &mut Reading<'_, '_>) -> Vec<Rule> {
+    let mut rules: Vec<Rule> = Vec::new();
+    for one in raw.rules.iter().flatten() {
+        let (place, one) = (one.span(), one.get_ref());
+        let tag = probability(&one.tag, of_all.0, reading);
+        let quarantine = probability(&one.quarantine, of_all.1, reading);
+        let reject = probability(&one.reject, of_all.2, reading);
+        in_order((tag, quarantine, reject), Some(place.clone()), reading);
+        let domains = reading.domains(&one.domains);
+        let recipients = reading.each(&one.recipients, "a mail address", mail_address);
+        if domains.is_empty() && recipients.is_empty() {
+            reading.problems.add(&place, "is for nobody", "`domains` or `recipients`");
+        }
+        let known = |rule: &Rule| {
+            let same_domain = domains.iter().any(|domain| rule.domains.contains(domain));
+            same_domain
+                || recipients
+                    .iter()
+                    .any(|one| rule.recipients.iter().any(|other| other.eq_ignore_ascii_case(one)))
+        };
+        if rules.iter().any(known) {
+            reading.problems.add(&place, "names somebody whom another rule names", "one rule for each");
+        }
+        let action = one.action.or(raw.action).unwrap_or_default();
+        rules.push(Rule { domains, recipients, tag, quarantine, reject, action });
+    }
+    rules
 }
 
 const A_PEER: &str = "a mail address, a domain, a network or an IP address";

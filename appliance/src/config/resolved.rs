@@ -12,7 +12,7 @@ use smtp::Domain;
 use super::attachments::Attachments;
 use super::choices::{
     Action, Arm, Banner, Challenge, ClientAddress, ExceptionTls, HostedMode, MinimumTls, Mode, OnFailure,
-    OnInnerVerification, PlainText, Source, TlsPolicy,
+    OnInnerVerification, PlainText, SendersAction, Source, TlsPolicy,
 };
 use super::inactive::Inactive;
 use super::network::ServerAddress;
@@ -193,6 +193,33 @@ pub struct Outbound {
     pub fix_bare_lf: Vec<IpNet>,
     /// Signing.
     pub dkim: DkimSigning,
+    /// How those are watched who send from here.
+    pub senders: Senders,
+}
+
+/// `[outbound] senders`
+#[derive(Clone, Debug)]
+pub struct Senders {
+    /// Whether they are watched at all; only where mail is judged.
+    pub watch: bool,
+    /// What becomes of the mail of who looks taken over; `None`: held if `[judge] action` is `enforce`.
+    pub action: Option<SendersAction>,
+    /// Recipients within an hour that are no matter, from 0 (no limit) to a million.
+    pub per_hour: u32,
+    /// The same within a day.
+    pub per_day: u32,
+    /// Users, addresses, domains and networks that send in bulk by right.
+    pub exempt: Vec<String>,
+}
+
+impl Config {
+    /// Whether the mail of who looks taken over is held.
+    pub fn stops_senders(&self) -> bool {
+        match self.outbound.senders.action {
+            Some(action) => action == SendersAction::Enforce,
+            None => self.judge.action == Action::Enforce,
+        }
+    }
 }
 
 /// A smarthost with credentials.
@@ -298,6 +325,23 @@ pub struct Resolver {
     pub dnssec_trust_anchor: Option<PathBuf>,
 }
 
+/// `[[judge.rules]]`: for mail from the world to these.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Recipients' domains; a recipient's own rule goes before its domain's.
+    pub domains: Vec<Domain>,
+    /// Recipients.
+    pub recipients: Vec<String>,
+    /// As in [judge], which says what is not said here.
+    pub tag: f64,
+    /// From which it is held.
+    pub quarantine: f64,
+    /// From which it is refused.
+    pub reject: f64,
+    /// What verdicts do.
+    pub action: Action,
+}
+
 /// `[judge]`
 #[derive(Clone, Debug)]
 pub struct Judge {
@@ -335,6 +379,10 @@ pub struct Judge {
     pub report_ham: String,
     /// How long what is held waits for a person.
     pub quarantine_for: Duration,
+    /// Domains whose seals (ARC, RFC 8617) are believed: what passed DMARC with them passes here.
+    pub trusted_sealers: Vec<Domain>,
+    /// What is otherwise for some recipients.
+    pub rules: Vec<Rule>,
 }
 
 /// Where clamd listens.

@@ -39,6 +39,7 @@ fn status(level: Level, sentence: &str, advice: &str) -> Status {
         }],
         certifying: Default::default(),
         queue: Default::default(),
+        learning: crate::report::LearningState::default(),
         roles: RolesState {
             words: "separate processes".to_owned(),
             processes: vec![RoleState { role: "gate".to_owned(), pid: 7, restarts: 0, works: true }],

@@ -8,7 +8,7 @@ use acme::Certifier;
 use delivery::notification::Reporter;
 use delivery::{Network, Opener, Pool, ReportRate, Tcp};
 use intercept::Networks;
-use record::Clock;
+use record::{Clock, Event, Recorder};
 use relay::{
     CalledBefore, Driver, InboundPlain, InnerVerification, Limits, OwnAddresses, Reporting, Serving, Settings,
 };
@@ -248,13 +248,13 @@ impl Base {
             opener: Opener {
                 network,
                 hostname: config.hostname.to_string().into(),
-                recorder: Arc::clone(&self.recording) as _,
+                recorder: self.recorder(),
                 clock: Arc::clone(&self.clock),
                 pool: Pool::default(),
-                tally: None,
+                tally: Some(Arc::clone(&self.tls_reports) as _),
             },
             spool,
-            recorder: Arc::clone(&self.recording) as _,
+            recorder: self.recorder(),
             acceptor: Some(acceptor),
             destinations: Some(outbound.destinations),
             interception: outbound.interception,
@@ -263,6 +263,11 @@ impl Base {
             signer: None,
             spill: self.state_dir.join("spill"),
         })
+    }
+
+    /// Whoever watches senders hears of all that is recorded, too.
+    fn recorder(&self) -> Arc<dyn Recorder> {
+        Arc::new(Witness { recording: Arc::clone(&self.recording), court: Arc::clone(&self.court) })
     }
 
     /// `None` where judging is off.
@@ -275,7 +280,7 @@ impl Base {
             return Ok(None);
         }
         let (store, roles) = (self.remembering.store(), Arc::clone(&self.roles));
-        let open = || async { Court::open(&self.state_dir, store, roles, Arc::clone(&self.clock)) };
+        let open = || async { Court::open(&self.state_dir, store, roles, Arc::clone(&self.clock)).await };
         let court = self.court.get_or_try_init(open).await?;
         court.reports_go_to(&config.judge.report_spam, &config.judge.report_ham);
         Ok(Some(Arc::new(Sitting::new(config, Arc::clone(court), names))))
@@ -302,6 +307,21 @@ impl Base {
         submission.retain(|server| !is_own(config, server));
         let leg = leg(backend, tls, &self.roots, Arc::clone(&self.clock), (servers, submission))?;
         Ok(leg.with_recipients(self.remembering.recipients(backend, tls, &self.roots)?))
+    }
+}
+
+/// Records, and has the court hear of it.
+struct Witness {
+    recording: Arc<Recording>,
+    court: Arc<tokio::sync::OnceCell<Arc<Court>>>,
+}
+
+impl Recorder for Witness {
+    fn record(&self, event: Event) {
+        if let Some(court) = self.court.get() {
+            court.hears_of(&event);
+        }
+        self.recording.record(event);
     }
 }
 

@@ -17,9 +17,10 @@ use super::judging::Court;
 use super::remembering::Remembering;
 use super::zones::Zones;
 use crate::report::{
-    ArmingState, Asking, AuthorityState, BackendState, CertificateState, CertifyingState, Health, LearnOrder,
-    Lesson, ListenerState, Live, NotJudging, QueueState, RecipientsState, RolesState, ScanOrder, Scanned,
-    ServerState, StrainState, VerifyingState, Writing, ZoneQuestion, Zoning,
+    ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateState, CertifyingState,
+    Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging, QueueState,
+    RecipientsState, RolesState, ScanOrder, Scanned, SenderState, ServerState, StrainState, VerifyingState,
+    Writing, ZoneQuestion, Zoning,
 };
 use crate::roles::Roles;
 
@@ -118,6 +119,62 @@ impl Live for Present {
             sha256: hexadecimal(&Chain::new(&[authority.certificate()]).digest()),
             expires: authority.not_after().as_secs(),
         })
+    }
+
+    fn learning(&self) -> LearningState {
+        self.court.get().map(|court| court.learning()).unwrap_or_default()
+    }
+
+    fn blocked(&self) -> Vec<BlockedSender> {
+        self.court.get().map(|court| court.blocked()).unwrap_or_default()
+    }
+
+    fn block(&self, entry: String) -> Asking<bool> {
+        let court = self.court.get().cloned();
+        Box::pin(async move { court.ok_or(NotJudging::Off)?.block(&entry).await })
+    }
+
+    fn unblock(&self, entry: String) -> Asking<bool> {
+        let court = self.court.get().cloned();
+        Box::pin(async move { court.ok_or(NotJudging::Off)?.unblock(&entry).await })
+    }
+
+    fn was_reported(&self, transaction: smtp::TransactionId) {
+        if let Some(court) = self.court.get() {
+            court.was_reported(transaction);
+        }
+    }
+
+    fn senders(&self, most: usize) -> Vec<SenderState> {
+        let now = self.clock.now();
+        self.court.get().map(|court| court.accounts.list(most, now)).unwrap_or_default()
+    }
+
+    fn suspects(&self) -> Vec<SenderState> {
+        let now = self.clock.now();
+        self.court.get().map(|court| court.accounts.suspects(now)).unwrap_or_default()
+    }
+
+    fn release_sender(&self, name: &str) -> bool {
+        self.court.get().is_some_and(|court| court.accounts.release(name))
+    }
+
+    fn stop_sender(&self, name: &str) -> bool {
+        self.court.get().is_some_and(|court| court.accounts.stop(name, self.clock.now()))
+    }
+
+    fn sender_of(&self, transaction: smtp::TransactionId) -> Option<String> {
+        self.court.get()?.accounts.sender_of(transaction)
+    }
+
+    fn held_reports(&self, most: usize) -> Asking<Vec<HeldReport>> {
+        let court = self.court.get().cloned();
+        Box::pin(async move { court.ok_or(NotJudging::Off)?.held_reports(most).await })
+    }
+
+    fn settle_report(&self, id: String, accepts: bool) -> Asking<bool> {
+        let court = self.court.get().cloned();
+        Box::pin(async move { court.ok_or(NotJudging::Off)?.settle_report(&id, accepts).await })
     }
 
     fn was_released(&self, transaction: smtp::TransactionId) {

@@ -26,6 +26,12 @@ impl Zones {
         *now = Some((facts, names, associations.into()));
     }
 
+    /// The MTA-STS policy of a domain here, if one is hosted.
+    pub(super) fn policy(&self, domain: &smtp::Domain) -> Option<String> {
+        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        now.as_ref()?.0.policy(domain.as_str())
+    }
+
     /// From now on these are the records of the keys.
     pub(super) fn associations_are(&self, associations: Vec<Association>) {
         if let Some(now) = &mut *self.now.lock().unwrap_or_else(PoisonError::into_inner) {

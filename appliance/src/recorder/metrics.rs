@@ -44,6 +44,7 @@ pub struct Metrics {
     servers_up: Family<ServerLabels, Gauge>,
     certificates: CertificateMetrics,
     queue: QueueMetrics,
+    senders_taken_over: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -149,6 +150,7 @@ impl Metrics {
             servers_up: Family::default(),
             certificates: CertificateMetrics::default(),
             queue: QueueMetrics::default(),
+            senders_taken_over: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -192,6 +194,8 @@ impl Metrics {
         r.register("server_up", "1 if the server answered last time", self.servers_up.clone());
         self.certificates.register(r);
         self.queue.register(r);
+        let help = "Senders from here that look taken over";
+        r.register("senders_taken_over", help, self.senders_taken_over.clone());
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
@@ -299,6 +303,7 @@ impl Metrics {
         // Locked before the gauges are cleared, so that no other look sees them half filled.
         let registry = self.registry();
         self.queue.show(&queue, now);
+        self.senders_taken_over.set(i64::try_from(live.suspects().len()).unwrap_or(i64::MAX));
         self.servers_up.clear();
         for backend in live.backends() {
             for server in backend.servers {

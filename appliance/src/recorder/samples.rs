@@ -49,6 +49,7 @@ pub(crate) fn transaction(number: u32) -> Transaction {
         helo: "out.sender.example".into(),
         tls: tls("mx1.example.net"),
         authenticated: false,
+        direction: record::Direction::Inbound,
         reverse_path: "alice@sender.example".into(),
         recipients: vec![
             recipient("bob@example.net", reply(250, "ok")),

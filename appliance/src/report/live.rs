@@ -8,8 +8,11 @@ use serde::{Deserialize, Serialize};
 use store::StoreError;
 
 use super::certifying::CertifyingState;
+use super::learning::{BlockedSender, LearningState};
 use super::queue::QueueState;
+use super::reports::HeldReport;
 use super::scan::{LearnOrder, Lesson, NotJudging, ScanOrder, Scanned};
+use super::senders::SenderState;
 use super::zone::{NoZones, ZoneQuestion, ZoneReport};
 
 /// An answer that takes its time.
@@ -53,6 +56,30 @@ pub trait Live: Send + Sync + 'static {
     fn scan(&self, order: ScanOrder) -> Asking<Scanned>;
     /// Learns a message that somebody hands in.
     fn learn(&self, class: judge::Class, order: LearnOrder) -> Asking<Lesson>;
+    /// How the classifier does.
+    fn learning(&self) -> LearningState;
+    /// From whom a person wants nothing more.
+    fn blocked(&self) -> Vec<BlockedSender>;
+    /// Nothing more from an address or a domain. Whether it is new.
+    fn block(&self, entry: String) -> Asking<bool>;
+    /// It may write again. Whether it was blocked.
+    fn unblock(&self, entry: String) -> Asking<bool>;
+    /// A person says that what the quarantine holds is spam: whoever learns may learn from it.
+    fn was_reported(&self, transaction: smtp::TransactionId);
+    /// Who sends from here: those that look taken over, then those with most recipients; at most so many.
+    fn senders(&self, most: usize) -> Vec<SenderState>;
+    /// Those of them that look taken over; asked often.
+    fn suspects(&self) -> Vec<SenderState>;
+    /// A sender is itself again. Whether it was taken for somebody else.
+    fn release_sender(&self, name: &str) -> bool;
+    /// Nothing of a sender is to go out. Whether that can be: mail has to be judged for it.
+    fn stop_sender(&self, name: &str) -> bool;
+    /// Who sent a message, where that is known.
+    fn sender_of(&self, transaction: smtp::TransactionId) -> Option<String>;
+    /// Reports of users that wait for a person, the oldest first; at most so many.
+    fn held_reports(&self, most: usize) -> Asking<Vec<HeldReport>>;
+    /// A person's word about one of them: it is believed, or thrown away. Whether there is one of that name.
+    fn settle_report(&self, id: String, accepts: bool) -> Asking<bool>;
     /// The DNS records of the domains here, and what is published in their place.
     fn zones(&self, question: ZoneQuestion) -> Zoning;
     /// A person let this message out of the quarantine: whoever learns may learn from it.

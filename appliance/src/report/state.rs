@@ -10,6 +10,7 @@ use super::live::{
     StrainState,
 };
 use super::queue::QueueState;
+use super::senders::SenderState;
 use crate::config::duration_in_words;
 
 /// Below this somebody should look after a certificate.
@@ -52,6 +53,7 @@ impl State {
             .or_else(|| certificate(&certificates, now))
             .or_else(|| wrong_records(&certifying))
             .or_else(|| server_down(&backends))
+            .or_else(|| taken_over(&live.suspects()))
             .or_else(|| set_aside(&queue))
             .or_else(|| waits(&queue, now))
             .or_else(|| disaster(&queue))
@@ -185,6 +187,21 @@ fn why(queue: &QueueState) -> String {
         Some(one) => format!("{} is not reached: {}. `postern queue list` tells more.", one.name, one.reason),
         None => "`postern queue list` tells why each of them waits.".to_owned(),
     }
+}
+
+fn taken_over(suspects: &[SenderState]) -> Option<State> {
+    let first = suspects.first()?;
+    let others = match suspects.len() {
+        1 => String::new(),
+        more => format!(" and {} others", more - 1),
+    };
+    let held = if first.held { ", and what it sends is held" } else { "" };
+    let sentence = format!("Mail flows; {}{others} looks taken over{held}.", first.sender);
+    let advice = format!(
+        "{}. `postern senders list` tells more, `postern senders release` lets it send.",
+        first.seen.join("; ")
+    );
+    Some(new(Level::Attention, sentence, advice))
 }
 
 fn set_aside(queue: &QueueState) -> Option<State> {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::certifying::CertifyingState;
+use super::learning::LearningState;
 use super::live::{
     ArmingState, AuthorityState, BackendState, CertificateState, ListenerState, RolesState, StrainState,
     VerifyingState,
@@ -55,6 +56,9 @@ pub struct Status {
     /// What waits.
     #[serde(default)]
     pub queue: QueueState,
+    /// How the classifier does.
+    #[serde(default)]
+    pub learning: LearningState,
     /// The processes that Postern is made of.
     pub roles: RolesState,
     /// Client networks whose mail came without forward secrecy, most sessions first.

@@ -13,6 +13,8 @@ use smtp::ReversePath;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
+use crate::chain::{Chain, MAX_SETS, is_well_formed};
+use crate::iprev::{Iprev, iprev};
 use crate::result::{Authenticity, Dkim, Dmarc, Spf, Verdict};
 use crate::spf::{Hickory, Question, check_host};
 
@@ -91,8 +93,11 @@ impl Authenticator {
         message: &[u8],
         deadline: Instant,
     ) -> Authenticity {
-        let unknown =
-            |verdict| Authenticity { dkim: Vec::new(), dmarc: Dmarc { verdict, domain: "".into() } };
+        let unknown = |verdict| Authenticity {
+            dkim: Vec::new(),
+            dmarc: Dmarc { verdict, domain: "".into() },
+            arc: Chain::none(verdict),
+        };
         if message.len() > MAX_MESSAGE || header_length(message) > MAX_HEADER {
             return unknown(Verdict::None);
         }
@@ -108,13 +113,31 @@ impl Authenticator {
             let dmarc = self.mail_auth.verify_dmarc(question).await;
             let domain = dmarc.domain().into();
             let dmarc = Dmarc { verdict: dmarc_verdict(&dmarc.result()), domain };
-            Some(Authenticity { dkim: dkim.iter().take(MAX_SIGNATURES).map(signature).collect(), dmarc })
+            let sets = [&parsed.as_headers.len(), &parsed.ams_headers.len(), &parsed.aar_headers.len()];
+            let is_sound = sets.into_iter().all(|number| *number <= MAX_SETS) && is_well_formed(&parsed);
+            let arc = match is_sound {
+                true => Chain::of(&self.mail_auth.verify_arc(&parsed).await),
+                false => Chain::none(Verdict::Fail),
+            };
+            let dkim = dkim.iter().take(MAX_SIGNATURES).map(signature).collect();
+            Some(Authenticity { dkim, dmarc, arc })
         });
         match asked.await {
             Ok(Some(authenticity)) => authenticity,
             Ok(None) => unknown(Verdict::None),
             Err(_) => unknown(Verdict::TempError),
         }
+    }
+}
+
+impl Authenticator {
+    /// Whether the client's address has a name that has it. [`Verdict::TempError`] at the deadline.
+    pub async fn iprev(&self, client: IpAddr, deadline: Instant) -> Iprev {
+        let asked = timeout_at(deadline, async {
+            let _turn = self.turns.acquire().await;
+            iprev(&self.zone, client).await
+        });
+        asked.await.unwrap_or_else(|_| Iprev::of(Verdict::TempError))
     }
 }
 

@@ -1,9 +1,9 @@
-//! What others say of a message: whether its reverse-path is its sender's own. SPF (RFC 7208), DKIM (RFC 6376, 8463) and DMARC
-//! (RFC 9989), as values.
+//! What others say of a message: whether its reverse-path is its sender's own. SPF (RFC 7208), DKIM (RFC 6376, 8463), DMARC
+//! (RFC 9989), ARC (RFC 8617) and the name of an address (RFC 8601 §3), as values.
 //!
 //! - An [`Authenticator`] asks, through the name servers of the one resolver and with the same trust; behind it are [`mod@spf`] and
 //!   mail-auth, which asks by itself and reads the clock, and which no other crate sees.
-//! - [`Spf`], [`Dkim`] and [`Dmarc`] are what came out, each with the domain that it speaks for.
+//! - [`Spf`], [`Dkim`], [`Dmarc`], [`Chain`] and [`Iprev`] are what came out, each with the domain that it speaks for.
 //! - A [`clamd::Scanner`] has messages looked through for viruses.
 //! - A [`lists::List`] says what a DNS list holds of an address or a domain (RFC 5782).
 //! - [`signing`] has a domain stand behind what leaves.
@@ -18,7 +18,9 @@ pub mod lists;
 pub mod signing;
 
 mod authenticator;
+pub mod chain;
 mod error;
+mod iprev;
 mod rest;
 mod result;
 pub mod spf;
@@ -26,5 +28,7 @@ pub mod spf;
 pub use authenticator::{
     Authenticator, EVALUATIONS_AT_ONCE, MAX_HEADER, MAX_MESSAGE, MAX_SIGNATURES, Sender,
 };
+pub use chain::{Chain, Seal};
 pub use error::EvidenceError;
+pub use iprev::{Iprev, iprev};
 pub use result::{Authenticity, Dkim, Dmarc, Spf, Verdict, proves_sender};

@@ -2,6 +2,8 @@
 
 use smtp::{Domain, ReversePath};
 
+use crate::chain::Chain;
+
 /// A result as `Authentication-Results` names it (RFC 8601 §2.7). DKIM and DMARC never come to `SoftFail`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
@@ -72,6 +74,8 @@ pub struct Authenticity {
     pub dkim: Vec<Dkim>,
     /// What follows from them, and from SPF.
     pub dmarc: Dmarc,
+    /// What those found who passed it on.
+    pub arc: Chain,
 }
 
 /// Whether DMARC's result speaks for the reverse-path: what is authentic is `From`, so the reverse-path has to be of the same

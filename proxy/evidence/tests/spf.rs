@@ -3,12 +3,16 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 use evidence::Verdict;
 use evidence::spf::{Question, Record, Unknown, Zone, check_host};
 use yaml_rust2::{Yaml, YamlLoader};
+
+#[path = "suites/archive.rs"]
+mod archive;
+
+use archive::vectors;
 
 /// Records by name, in lower case.
 #[derive(Default)]
@@ -124,20 +128,6 @@ fn zone(data: &Yaml) -> Written {
         zone.records.insert(text(name).to_lowercase(), records);
     }
     zone
-}
-
-/// A folder of vectors: from `POSTERN_DATA`, else `shared/data` in a folder above.
-fn vectors() -> Option<tempfile::TempDir> {
-    let named = std::env::var_os("POSTERN_DATA").map(PathBuf::from);
-    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().map(|folder| folder.join("shared/data"));
-    let archive = named.into_iter().chain(above).map(|folder| folder.join("auth-vectors.tar.xz"));
-    let Some(archive) = archive.into_iter().find(|archive| archive.is_file()) else {
-        eprintln!("no auth-vectors.tar.xz in POSTERN_DATA or shared/data: the suite of SPF was not run");
-        return None;
-    };
-    let place = tempfile::tempdir().expect("a folder");
-    let unpacked = Command::new("tar").arg("-xJf").arg(archive).arg("-C").arg(place.path()).status();
-    unpacked.is_ok_and(|status| status.success()).then_some(place)
 }
 
 /// Of a suite, how many cases there are, and those that come out in no way that it allows.

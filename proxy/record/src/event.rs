@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use smtp::{Reply, TraceId, TransactionId};
 
-use crate::{Opinion, TlsOutcome, TlsSession, Verdict};
+use crate::{Direction, Opinion, TlsOutcome, TlsSession, Verdict};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -155,6 +155,8 @@ pub struct Transaction {
     pub tls: TlsOutcome,
     /// Whether the client authenticated.
     pub authenticated: bool,
+    /// Which way its mail goes.
+    pub direction: Direction,
     /// Reverse-path as received, empty for the null one.
     pub reverse_path: Box<str>,
     /// Each recipient and its outcome, in the client's order; at most the first hundred.

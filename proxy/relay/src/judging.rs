@@ -29,6 +29,8 @@ pub struct Case {
     pub tls: TlsOutcome,
     /// Whether the client authenticated.
     pub authenticated: bool,
+    /// As whom, in lower case; `None` where its mechanism does not tell.
+    pub user: Option<Box<str>>,
     /// The whole envelope.
     pub envelope: Envelope,
     /// The recipients that it was accepted for, by their index in the envelope.
@@ -73,6 +75,9 @@ pub type AtTheDoor = Pin<Box<dyn Future<Output = Option<No>> + Send>>;
 /// Judges mail (law 8: what fails in it is answered by a judgement, too).
 pub trait Judge: Send + Sync + 'static {
     /// Judges a message by `deadline`; the session waits little longer. Dropped when nobody waits any more.
+    ///
+    /// What a user submits goes on to the server and is judged on its way out (DECISIONS 9): of it this is asked only whether the
+    /// user may send, where [`Judging::submissions`] says so. Who has no opinion answers [`Judgement::unjudged`].
     fn judge(&self, case: Case, deadline: Instant) -> Judged;
 
     /// What a client from the world is told instead of having its mail taken, for where it comes from; by `deadline`, while it
@@ -101,6 +106,12 @@ pub struct Judgement {
 }
 
 impl Judgement {
+    /// Of a submission against whose user nothing speaks: it is judged on its way out.
+    pub fn unjudged(direction: Direction) -> Self {
+        let passed = Self::failed(OnFailure::Pass, direction, "", Duration::ZERO);
+        Self { verdict: Verdict::Unjudged, ..passed }
+    }
+
     /// Of a message that could not be judged.
     pub fn failed(on_failure: OnFailure, direction: Direction, trouble: &str, took: Duration) -> Self {
         let (verdict, fate) = match on_failure {
@@ -187,6 +198,8 @@ pub struct Judging {
     pub budget: Duration,
     /// What follows where there is no judgement within it.
     pub on_failure: OnFailure,
+    /// Whether the judge is asked about users who submit, too.
+    pub submissions: bool,
 }
 
 /// Addresses that no server has: what is written to them, Postern keeps and answers itself (DECISIONS 32).

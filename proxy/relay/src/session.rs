@@ -123,6 +123,8 @@ struct Common {
     client: Client,
     tls: TlsOutcome,
     authenticated: bool,
+    /// As whom, in lower case, where the mechanism tells.
+    user: Option<Box<str>>,
     began: Instant,
     wall: Duration,
     now: Instant,
@@ -206,6 +208,7 @@ impl Session {
             client,
             tls: TlsOutcome::Plain,
             authenticated: false,
+            user: None,
             began: now,
             wall,
             now,

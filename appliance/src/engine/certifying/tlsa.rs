@@ -8,6 +8,7 @@ use acme::roll::Seen;
 use acme::{Certifier, is_private, is_reserved};
 use dns::update::{Change, Content, Updater};
 use dns::{Answer, DnsError, Proof, Tlsa};
+use route::Lookup as _;
 use smtp::Domain;
 use tls::{Chain, Pin};
 

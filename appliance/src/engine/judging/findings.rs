@@ -1,7 +1,9 @@
-//! What SPF, DKIM and DMARC say: as checks with weights, as words for the classifier, and as the field that tells servers
+//! What SPF, DKIM, DMARC, ARC and the address's name say: as checks with weights, as words for the classifier, and as the field that tells servers
 //! (RFC 8601).
 
-use evidence::{Authenticator, Authenticity, MAX_MESSAGE, Sender, Spf, Verdict};
+use std::net::IpAddr;
+
+use evidence::{Authenticator, Authenticity, Iprev, MAX_MESSAGE, Sender, Spf, Verdict};
 use judge::Check;
 use tokio::time::Instant;
 
@@ -15,6 +17,11 @@ const MAX_DOMAIN: usize = 255;
 pub(super) struct Findings {
     pub(super) spf: Spf,
     pub(super) authenticity: Authenticity,
+    pub(super) iprev: Iprev,
+    /// Whose name `iprev` is of.
+    client: IpAddr,
+    /// The sealer by whose word DMARC counts as passed although it failed here.
+    vouched_by: Option<Box<str>>,
 }
 
 impl Findings {
@@ -23,12 +30,35 @@ impl Findings {
         authenticator: &Authenticator,
         sender: Sender<'_>,
         message: &[u8],
+        sealers: &[String],
         deadline: Instant,
     ) -> Self {
-        let spf = authenticator.spf(sender, deadline).await;
-        let message = message.get(..message.len().min(MAX_MESSAGE)).unwrap_or_default();
-        let authenticity = authenticator.authenticity(sender, &spf, message, deadline).await;
-        Self { spf, authenticity }
+        let by_message = async {
+            let spf = authenticator.spf(sender, deadline).await;
+            let message = message.get(..message.len().min(MAX_MESSAGE)).unwrap_or_default();
+            let authenticity = authenticator.authenticity(sender, &spf, message, deadline).await;
+            (spf, authenticity)
+        };
+        let ((spf, authenticity), iprev) =
+            tokio::join!(by_message, authenticator.iprev(sender.client, deadline));
+        let is_trusted = |domain: &str| {
+            let is_below = |sealer: &String| {
+                let rest = domain.strip_suffix(sealer.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            };
+            sealers.iter().any(is_below)
+        };
+        let failed = authenticity.dmarc.verdict == Verdict::Fail;
+        let vouched_by = authenticity.arc.vouched_by(is_trusted).filter(|_| failed).map(Into::into);
+        Self { spf, authenticity, iprev, client: sender.client, vouched_by }
+    }
+
+    /// What DMARC comes to, a trusted sealer's word included.
+    fn dmarc(&self) -> Verdict {
+        match &self.vouched_by {
+            Some(_) => Verdict::Pass,
+            None => self.authenticity.dmarc.verdict,
+        }
     }
 
     /// Whether somebody could not be asked.
@@ -39,8 +69,8 @@ impl Findings {
     /// The domains that stand behind the message: of the reverse-path by SPF, of the author by DMARC.
     pub(super) fn authenticated_domains(&self) -> impl Iterator<Item = &str> {
         let spf = Some(&*self.spf.domain).filter(|_| self.spf.verdict == Verdict::Pass);
-        let dmarc = &self.authenticity.dmarc;
-        spf.into_iter().chain(Some(&*dmarc.domain).filter(|_| dmarc.verdict == Verdict::Pass))
+        let author = Some(&*self.authenticity.dmarc.domain).filter(|_| self.dmarc() == Verdict::Pass);
+        spf.into_iter().chain(author)
     }
 
     /// The best of the signatures.
@@ -53,7 +83,11 @@ impl Findings {
     }
 
     pub(super) fn checks(&self) -> Vec<Check> {
-        let dmarc = self.authenticity.dmarc.verdict;
+        let dmarc = self.dmarc();
+        let said = match &self.vouched_by {
+            Some(sealer) => format!("fail here, and pass by the seal of {sealer}"),
+            None => dmarc.name().to_owned(),
+        };
         let weigh = |verdict, pass, fail, soft| match verdict {
             Verdict::Pass => pass,
             Verdict::Fail => fail,
@@ -65,17 +99,21 @@ impl Findings {
         vec![
             Check::weighing("spf", self.spf.verdict.name(), weigh(self.spf.verdict, -0.1, 0.8, 0.4)),
             Check::weighing("dkim", self.dkim().name(), weigh(self.dkim(), -0.2, 0.2, 0.0)),
-            Check::weighing("dmarc", dmarc.name(), weigh(dmarc, -0.3, 1.2, 0.0)),
+            Check::weighing("dmarc", said, weigh(dmarc, -0.3, 1.2, 0.0)),
+            // Anybody can seal, and many honest servers have no name: these are told, and the classifier weighs them.
+            Check::weighing("arc", self.authenticity.arc.verdict.name(), 0.0),
+            Check::weighing("iprev", self.iprev.verdict.name(), 0.0),
         ]
     }
 
     /// For the classifier.
     pub(super) fn words(&self) -> Vec<String> {
-        let dmarc = self.authenticity.dmarc.verdict;
         vec![
             format!("spf={}", self.spf.verdict.name()),
             format!("dkim={}", self.dkim().name()),
-            format!("dmarc={}", dmarc.name()),
+            format!("dmarc={}", self.dmarc().name()),
+            format!("arc={}", self.authenticity.arc.verdict.name()),
+            format!("iprev={}", self.iprev.verdict.name()),
         ]
     }
 
@@ -96,7 +134,25 @@ impl Findings {
         for signature in self.authenticity.dkim.iter().take(MAX_TOLD) {
             add("dkim", signature.verdict, "header.d", &signature.domain);
         }
-        add("dmarc", self.authenticity.dmarc.verdict, "header.from", &self.authenticity.dmarc.domain);
+        let author = &self.authenticity.dmarc.domain;
+        match self.vouched_by.as_deref().and_then(told) {
+            None => add("dmarc", self.authenticity.dmarc.verdict, "header.from", author),
+            Some(sealer) => {
+                field.push_str(&format!(";\r\n\tdmarc=pass reason=\"by the ARC seal of {sealer}\""));
+                if let Some(author) = told(author) {
+                    field.push_str(&format!(" header.from={author}"));
+                }
+            }
+        }
+        field.push_str(&format!(";\r\n\tarc={}", self.authenticity.arc.verdict.name()));
+        let address = match self.client.to_canonical() {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("\"{address}\""),
+        };
+        field.push_str(&format!(";\r\n\tiprev={} policy.iprev={address}", self.iprev.verdict.name()));
+        if let Some(name) = told(&self.iprev.name) {
+            field.push_str(&format!(" ({name})"));
+        }
         field.push_str("\r\n");
         field
     }
@@ -110,6 +166,23 @@ fn told(domain: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
+impl Findings {
+    /// Of SPF alone.
+    pub(super) fn by_spf(verdict: Verdict, domain: &str) -> Self {
+        let none = Verdict::None;
+        let dmarc = evidence::Dmarc { verdict: none, domain: "".into() };
+        let arc = evidence::Chain { verdict: none, seals: Vec::new() };
+        Self {
+            spf: Spf { verdict, domain: domain.into() },
+            authenticity: Authenticity { dkim: Vec::new(), dmarc, arc },
+            iprev: Iprev { verdict: none, name: "".into() },
+            client: IpAddr::from([192, 0, 2, 1]),
+            vouched_by: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use evidence::{Dkim, Dmarc};
 
@@ -118,7 +191,14 @@ mod tests {
     fn findings(verdict: Verdict, domain: &str) -> Findings {
         let dkim = vec![Dkim { verdict, domain: domain.into(), reason: None }];
         let dmarc = Dmarc { verdict, domain: domain.into() };
-        Findings { spf: Spf { verdict, domain: domain.into() }, authenticity: Authenticity { dkim, dmarc } }
+        let arc = evidence::Chain { verdict, seals: Vec::new() };
+        Findings {
+            spf: Spf { verdict, domain: domain.into() },
+            authenticity: Authenticity { dkim, dmarc, arc },
+            iprev: Iprev { verdict, name: domain.into() },
+            client: "192.0.2.1".parse().unwrap(),
+            vouched_by: None,
+        }
     }
 
     #[test]
@@ -127,13 +207,27 @@ mod tests {
         assert_eq!(
             field,
             "Authentication-Results: mx.example.net;\r\n\tspf=pass smtp.mailfrom=x.example;\r\n\t\
-             dkim=pass header.d=x.example;\r\n\tdmarc=pass header.from=x.example\r\n"
+             dkim=pass header.d=x.example;\r\n\tdmarc=pass header.from=x.example;\r\n\tarc=pass;\r\n\tiprev=pass policy.iprev=192.0.2.1 (x.example)\r\n"
         );
         let field = findings(Verdict::Fail, "x\r\nSubject: y").field("mx.example.net", true);
         assert_eq!(
             field,
-            "Authentication-Results: mx.example.net;\r\n\tspf=fail;\r\n\tdkim=fail;\r\n\tdmarc=fail\r\n"
+            "Authentication-Results: mx.example.net;\r\n\tspf=fail;\r\n\tdkim=fail;\r\n\tdmarc=fail;\r\n\tarc=fail;\r\n\t\
+             iprev=fail policy.iprev=192.0.2.1\r\n"
         );
+    }
+
+    #[test]
+    fn a_trusted_sealer_vouches_for_the_author() {
+        let mut findings = findings(Verdict::Fail, "x.example");
+        findings.vouched_by = Some("lists.example".into());
+        findings.client = "2001:db8::1".parse().unwrap();
+        let field = findings.field("mx.example.net", false);
+        let told = "dmarc=pass reason=\"by the ARC seal of lists.example\" header.from=x.example";
+        assert!(field.contains(told) && field.contains("policy.iprev=\"2001:db8::1\""), "{field}");
+        assert_eq!(findings.authenticated_domains().collect::<Vec<_>>(), ["x.example"]);
+        let dmarc = findings.checks().into_iter().find(|check| check.name == "dmarc").unwrap();
+        assert!(dmarc.weight < 0.0 && dmarc.result.contains("lists.example"), "{dmarc:?}");
     }
 
     #[test]

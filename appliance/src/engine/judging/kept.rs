@@ -10,10 +10,16 @@ use smtp::{TraceId, TransactionId};
 use store::{Change, Store, StoreError, Table};
 use tokio::sync::mpsc;
 
+use super::daily::Daily;
+use super::teach;
+
 /// By transaction: the time, and the features.
 const JUDGED: Table = Table("judged");
 /// By a hash of the `Message-ID`: the time, and the transaction.
 const BY_MESSAGE_ID: Table = Table("judged-ids");
+
+/// By transaction: the kind of message, for reports.
+const KINDS: Table = Table("judged-kinds");
 
 /// How long they are kept.
 const KEEP: Duration = Duration::from_secs(30 * 86_400);
@@ -31,6 +37,8 @@ pub(super) struct Judged {
     pub(super) transaction: TransactionId,
     pub(super) features: Features,
     pub(super) message_id: String,
+    /// Which others are like it ([`super::reports`]).
+    pub(super) kind: u64,
     /// What is taught at once.
     pub(super) lesson: AtOnce,
 }
@@ -56,7 +64,11 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    pub(super) fn start(store: Store, model: Arc<Model>, clock: Arc<dyn Clock>) -> Arc<Self> {
+    pub(super) fn start(
+        store: Store,
+        (model, daily): (Arc<Model>, Arc<Daily>),
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
         let (queue, mut judged) = mpsc::channel(QUEUE);
         let writing = store.clone();
         tokio::spawn(async move {
@@ -66,7 +78,7 @@ impl Kept {
                 tokio::select! {
                     one = judged.recv() => match one {
                         Some(one) => {
-                            take(&writing, &model, one, clock.now()).await;
+                            take(&writing, (&model, &daily), one, clock.now()).await;
                             number += 1;
                             if number > MOST {
                                 number -= forget(&writing, clock.now(), number - FEWER).await;
@@ -94,6 +106,12 @@ impl Kept {
         Features::from_bytes(value.get(8..)?).ok()
     }
 
+    /// Of what kind it was.
+    pub(super) async fn kind(&self, transaction: TransactionId) -> Option<u64> {
+        let value = self.get(KINDS, &key(transaction)).await?;
+        value.first_chunk().map(|kind| u64::from_be_bytes(*kind))
+    }
+
     /// The message of this `Message-ID`.
     pub(super) async fn by_message_id(&self, message_id: &str) -> Option<TransactionId> {
         let value = self.get(BY_MESSAGE_ID, &id_key(message_id)).await?;
@@ -111,11 +129,18 @@ impl Kept {
     }
 }
 
-async fn take(store: &Store, model: &Arc<Model>, judged: Judged, now: Duration) {
-    let Judged { transaction, features, message_id, lesson } = judged;
+async fn take(store: &Store, (model, daily): (&Arc<Model>, &Arc<Daily>), judged: Judged, now: Duration) {
+    let Judged { transaction, features, message_id, kind, lesson } = judged;
     let time = now.as_secs().to_be_bytes();
     let value = [&time[..], &features.to_bytes()].concat();
     let stored = store.apply(JUDGED, vec![Change::Put(key(transaction).into(), value.into())]).await;
+    let stored = match stored {
+        Ok(()) => {
+            let kind = Change::Put(key(transaction).into(), kind.to_be_bytes().into());
+            store.apply(KINDS, vec![kind]).await
+        }
+        other => other,
+    };
     let stored = match stored {
         Ok(()) if !message_id.is_empty() => {
             let value = [&time[..], &key(transaction)].concat();
@@ -126,7 +151,7 @@ async fn take(store: &Store, model: &Arc<Model>, judged: Judged, now: Duration) 
     if let Err(error) = stored {
         tracing::error!(%error, "a judged message is not kept for reports");
     }
-    let model = Arc::clone(model);
+    let (model, daily) = (Arc::clone(model), Arc::clone(daily));
     let learnt = tokio::task::spawn_blocking(move || {
         let (class, source) = match &lesson {
             AtOnce::Nothing => return Ok(()),
@@ -136,7 +161,8 @@ async fn take(store: &Store, model: &Arc<Model>, judged: Judged, now: Duration) 
             AtOnce::Outgoing => (Class::Ham, Source::Outgoing),
         };
         let whom = Whom::default();
-        model.learn(&Lesson { features: &features, class, source, weight: 1.0, whom, now }).map(drop)
+        let lesson = Lesson { features: &features, class, source, weight: 1.0, whom, now };
+        teach(&model, &daily, &lesson).map(drop)
     });
     if let Ok(Err(error)) = learnt.await {
         tracing::error!(%error, "what was learnt is not on disk");
@@ -180,7 +206,9 @@ async fn forget_messages(store: &Store, now: Duration, surplus: u64) -> Result<(
         let going = first.map_or(pairs.len(), |(place, _)| place);
         let oldest = pairs.get(going).map(|(_, value)| time_of(value));
         after = pairs.last().map(|(key, _)| key.clone());
-        let changes = pairs.into_iter().take(going).map(|(key, _)| Change::Remove(key)).collect();
+        let changes: Vec<Change> =
+            pairs.into_iter().take(going).map(|(key, _)| Change::Remove(key)).collect();
+        store.apply(KINDS, changes.clone()).await?;
         store.apply(JUDGED, changes).await?;
         number += going as u64;
         if let Some(oldest) = oldest {

@@ -7,14 +7,18 @@ use std::time::Duration;
 use judge::{Class, Learnt, Source};
 use record::Clock;
 use relay::Relay;
-use smtp::command::Envelope;
-use smtp::{ForwardPath, Reply, ReplyCode, ReversePath, TraceId, TransactionId};
-use spool::{Content, Entry, EntryId, Folder, Spool, SpoolError};
+use smtp::{ReversePath, TraceId, TransactionId};
+use spool::{Entry, EntryId, Folder, Spool, SpoolError};
+use tokio::time::Instant;
 
 use super::Court;
+use super::own_mail::{OwnMail, put_into_queue};
+use super::reports::Heard;
 
 /// How often the folders are looked at where nothing is said to have come: after a restart, and after a fault.
 const ROUND: Duration = Duration::from_secs(60);
+/// How often what is old of reports is forgotten.
+const SWEEP: Duration = Duration::from_secs(3600);
 /// Octets of a report that are looked through for the message that it is about.
 const MAX_REPORT: usize = 1 << 20;
 /// Octets of a header that are looked through for the field of Postern's own; it stands on top of what the sender wrote.
@@ -42,6 +46,8 @@ enum Used {
     Yes(Learnt),
     /// It names no message that is known.
     Unknown,
+    /// It waits for a person: it contradicts many others, or comes from who is seldom right.
+    Held,
     /// It went to both addresses.
     Both,
 }
@@ -54,14 +60,22 @@ impl Clerk {
 
     /// Works until the relay drains. What is left is found after the next start.
     pub(super) async fn work(self) {
+        let mut swept = Instant::now();
         while !self.relay.is_draining() {
             for id in self.spool.select(Some(Folder::Traps), None) {
                 self.clear_trap(id).await;
             }
-            let addresses = self.court.reports.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let addresses =
+                self.court.report_addresses.lock().unwrap_or_else(PoisonError::into_inner).clone();
             for id in self.spool.select(Some(Folder::Reports), None) {
                 if let Err(error) = self.take_report(id, &addresses).await {
                     tracing::error!(entry = %id, %error, "a report could not be dealt with");
+                }
+            }
+            if swept.elapsed() >= SWEEP {
+                swept = Instant::now();
+                if let Err(error) = self.court.reports.forget(self.clock.now()).await {
+                    tracing::error!(%error, "what is old of reports cannot be forgotten");
                 }
             }
             let _ = tokio::time::timeout(ROUND, self.court.own_mail.notified()).await;
@@ -85,7 +99,7 @@ impl Clerk {
         let mut opened = self.spool.open_entry(id).await.ok()?;
         let (transaction, client) = (opened.entry.transaction, opened.entry.client.clone());
         if let Some(features) = self.court.kept.features(transaction).await {
-            return self.court.learn_features(features, Class::Spam, Source::Trap, ("", "")).await;
+            return self.court.learn_features(features, Class::Spam, (Source::Trap, 1.0), ("", "")).await;
         }
         let mut message = Vec::new();
         while let Ok(Some(piece)) = opened.content.next().await {
@@ -104,7 +118,7 @@ impl Clerk {
             ..judge::Transport::default()
         };
         let features = judge::Features::of(&sifted.content, &transport);
-        self.court.learn_features(features, Class::Spam, Source::Trap, ("", "")).await
+        self.court.learn_features(features, Class::Spam, (Source::Trap, 1.0), ("", "")).await
     }
 
     /// Learns what it is about, or tells the reporter that it could not; then it has done its duty.
@@ -124,6 +138,10 @@ impl Clerk {
             Used::Yes(learnt) => {
                 tracing::info!(entry = %id, transaction = %entry.transaction, ?learnt, "a report was learnt");
             }
+            Used::Held => tracing::info!(
+                entry = %id, transaction = %entry.transaction,
+                "a report is held: `postern reports list`"
+            ),
             Used::Unknown | Used::Both => {
                 tracing::info!(entry = %id, transaction = %entry.transaction, "a report could not be used");
                 if let ReversePath::Mailbox(_) = &reporter {
@@ -151,37 +169,43 @@ impl Clerk {
         let reporter = entry.envelope.mail.reverse_path.as_str().to_lowercase();
         let domain = reporter.rsplit_once('@').map_or("", |(_, domain)| domain);
         for transaction in candidates(report) {
-            if let Some(learnt) = self.learn(transaction, class, (domain, &reporter)).await {
-                return Used::Yes(learnt);
+            if let Some(used) = self.hear(transaction, class, (domain, &reporter)).await {
+                return used;
             }
         }
         for message_id in message_ids(report) {
             if let Some(transaction) = self.court.kept.by_message_id(&message_id).await
-                && let Some(learnt) = self.learn(transaction, class, (domain, &reporter)).await
+                && let Some(used) = self.hear(transaction, class, (domain, &reporter)).await
             {
-                return Used::Yes(learnt);
+                return used;
             }
         }
         Used::Unknown
     }
 
-    async fn learn(&self, transaction: TransactionId, class: Class, whom: (&str, &str)) -> Option<Learnt> {
-        self.court.learn(transaction, class, Source::Report, whom).await
+    /// Learns what a reporter says of a message, as far as it is believed; `None` if nothing is known of the message.
+    async fn hear(&self, transaction: TransactionId, class: Class, whom: (&str, &str)) -> Option<Used> {
+        self.court.kept.features(transaction).await?;
+        let kind = self.court.kind_of(transaction).await;
+        let heard = self.court.reports.hear((kind, transaction), (whom.1, class), self.clock.now()).await;
+        let learn = match heard {
+            Ok(Heard::Held) => return Some(Used::Held),
+            Ok(Heard::Learn(learn)) => learn,
+            Err(error) => {
+                tracing::error!(%error, "what others said of a message is not known");
+                vec![(transaction, class, 1.0)]
+            }
+        };
+        let (own, others): (Vec<_>, Vec<_>) = learn.into_iter().partition(|(one, ..)| *one == transaction);
+        self.court.learn_all(&others).await;
+        let weight = own.first().map_or(1.0, |(.., weight)| *weight);
+        self.court.learn_weighing(transaction, class, (Source::Report, weight), whom).await.map(Used::Yes)
     }
 
     /// A short answer, which waits in the queue like any other mail and is never answered itself.
     async fn answer(&self, entry: &Entry, used: &Used) -> Result<(), SpoolError> {
-        let serving = self.relay.serving();
-        let (hostname, now) = (&serving.settings.hostname, self.clock.now());
-        let Some((envelope, domain)) = answer_envelope(&entry.envelope.mail.reverse_path) else {
-            return Ok(());
-        };
-        let backend = domain.as_ref().and_then(|domain| serving.settings.routing.backend_of(domain));
-        let backend: Box<str> = match (backend, &domain) {
-            (Some(backend), _) => backend.name().into(),
-            (None, Some(domain)) => domain.as_str().into(),
-            (None, None) => return Ok(()),
-        };
+        let now = self.clock.now();
+        let ReversePath::Mailbox(to) = &entry.envelope.mail.reverse_path else { return Ok(()) };
         let session = TraceId::new(u64::try_from(now.as_millis()).unwrap_or_default(), rand::random());
         let transaction = TransactionId { session, number: 1 };
         let why = match used {
@@ -191,39 +215,17 @@ impl Clerk {
                  its whole header: it has a field X-Postern-Verdict, by which it is known."
             }
         };
-        let to = entry.envelope.mail.reverse_path.as_str();
         let text = format!(
-            "From: Postern <postmaster@{hostname}>\r\nTo: <{to}>\r\nSubject: Your report could not be used\r\n\
-             Date: {}\r\nMessage-ID: <{transaction}@{hostname}>\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n\
-             Content-Type: text/plain; charset=us-ascii\r\n\r\nYour report ({}) could not be used.\r\n{}\r\n",
-            record::rfc5322_date(now),
+            "Your report ({}) could not be used.\n{}\n",
             entry.transaction,
-            why.replace(". ", ".\r\n"),
+            why.replace(". ", ".\n"),
         );
-        let own = Entry {
-            transaction,
-            recipients: [0].into_iter().collect(),
-            envelope,
-            client: None,
-            sender: spool::SenderProof::Unknown,
-            folder: Folder::Queue,
-            backend,
-            reason: Reply::new(ReplyCode::COMPLETED, None, "an answer to a report"),
-            received_at: now,
-        };
-        let stored = self.spool.store_own(own, Content::new().bytes(text.into_bytes())).await?;
-        tracing::info!(entry = %stored.id(), %transaction, about = %entry.transaction, "a reporter is told");
+        let subject = "Your report could not be used";
+        let mail = OwnMail { transaction, to, subject, text: &text, why: "an answer to a report" };
+        let Some(stored) = put_into_queue(&self.relay, &self.spool, now, &mail).await? else { return Ok(()) };
+        tracing::info!(entry = %stored, %transaction, about = %entry.transaction, "a reporter is told");
         Ok(())
     }
-}
-
-/// From nobody to the reporter.
-fn answer_envelope(reporter: &ReversePath) -> Option<(Envelope, Option<smtp::Domain>)> {
-    let ReversePath::Mailbox(mailbox) = reporter else { return None };
-    let text = format!("MAIL FROM:<>\r\nRCPT TO:<{mailbox}>\r\n");
-    let envelope = Envelope::read(text.as_bytes()).ok()?;
-    let path = ForwardPath::Mailbox(mailbox.clone());
-    Some((envelope, path.domain().cloned()))
 }
 
 /// Trace identifiers in a report, those in fields of Postern's own first: whatever else a message says of itself its sender has

@@ -88,7 +88,7 @@ impl Peers {
 
 #[cfg(test)]
 mod tests {
-    use evidence::{Authenticity, Dmarc, Spf, Verdict};
+    use evidence::Verdict;
 
     use super::*;
 
@@ -102,13 +102,7 @@ mod tests {
         let (client, sender) = ("198.51.100.1".parse().unwrap(), path("a@mail.friend.example"));
         assert_eq!(peers.names(client, &sender, ""), Some("friend.example".into()));
         assert_eq!(peers.proves(client, (&sender, ""), None), None);
-        let findings = |verdict, domain: &str| Findings {
-            spf: Spf { verdict, domain: domain.into() },
-            authenticity: Authenticity {
-                dkim: Vec::new(),
-                dmarc: Dmarc { verdict: Verdict::None, domain: "".into() },
-            },
-        };
+        let findings = Findings::by_spf;
         let pass = findings(Verdict::Pass, "mail.friend.example");
         assert_eq!(peers.proves(client, (&sender, ""), Some(&pass)), Some("friend.example".into()));
         let fail = findings(Verdict::Fail, "mail.friend.example");

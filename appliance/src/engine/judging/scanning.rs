@@ -61,6 +61,7 @@ impl Court {
             protocol: Protocol::Smtp,
             tls: TlsOutcome::Plain,
             authenticated: false,
+            user: None,
             recipients: (0..envelope.recipients.len()).collect(),
             envelope,
             trapped: false,
@@ -77,18 +78,23 @@ impl Court {
         order: LearnOrder,
     ) -> Result<Lesson, NotJudging> {
         let message = decoded(&order.message)?;
-        let features = match self.features_of_known(&message).await {
+        let known = verdict_field(&message);
+        let features = match known {
+            Some(transaction) => self.kept.features(transaction).await,
+            None => None,
+        };
+        let is_known = features.is_some();
+        let features = match features {
             Some(features) => features,
             None => self.features_of(&message).await?,
         };
-        let learnt = self.learn_features(features, class, Source::Administrator, ("", "")).await;
+        let learnt = self.learn_features(features, class, (Source::Administrator, 1.0), ("", "")).await;
+        if let Some(transaction) = known.filter(|_| is_known) {
+            self.was_decided(transaction, class).await;
+        }
         let learnt =
             learnt.ok_or_else(|| NotJudging::Failed("the lesson is not on disk: see the log".into()))?;
         Ok(learnt.into())
-    }
-
-    async fn features_of_known(&self, message: &[u8]) -> Option<Features> {
-        self.kept.features(verdict_field(message)?).await
     }
 
     async fn features_of(&self, message: &[u8]) -> Result<Features, NotJudging> {

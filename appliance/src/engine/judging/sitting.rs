@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use evidence::{Authenticator, Sender};
 use judge::{Check, Client, Features, Score, Thresholds, Transport, Whom};
-use record::{Direction, MAX_CHECKS, MAX_WORDS, Opinion, Verdict};
+use record::{Direction, MAX_CHECKS, MAX_WORDS, Opinion, Protocol, Verdict};
 use relay::{AtTheDoor, Case, Fate, Judged as Judging, Judgement, Mark, OnFailure, Own, OwnAddresses};
 use sha2::{Digest as _, Sha256};
 use sift::{Body, Content};
-use smtp::{ForwardPath, No, ReversePath};
+use smtp::{ForwardPath, No, ReversePath, TransactionId};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::accounts::{Conduct, Limits, came_by};
 use super::acquaintance::greylist::Greeting;
 use super::acquaintance::{Acquaintance, noted};
 use super::case_body::beginning;
@@ -22,6 +23,8 @@ use super::kept::{AtOnce, Judged};
 use super::lists::{self, Lists, Said};
 use super::peers::Peers;
 use super::phishing::{self, Known};
+use super::policies::Policies;
+use super::reports::kind;
 use super::viruses::{self, Viruses};
 use super::{Court, attachments};
 use crate::config::{self, Action, Config};
@@ -47,6 +50,7 @@ pub(super) struct Rules {
     hostname: Box<str>,
     authenticator: OnceCell<Authenticator>,
     pub(super) thresholds: Thresholds,
+    pub(super) policies: Policies,
     pub(super) budget: Duration,
     action: Action,
     on_failure: config::OnFailures,
@@ -55,6 +59,8 @@ pub(super) struct Rules {
     viruses: Option<Viruses>,
     lists: Arc<Lists>,
     attachments: config::Attachments,
+    /// Whose seals (ARC) are believed.
+    sealers: Vec<String>,
     /// Zero: everybody is taken at once.
     greylist: Duration,
     /// Domains of the backends, as somebody registered them.
@@ -65,15 +71,19 @@ pub(super) struct Rules {
 /// What was found out of a message.
 #[derive(Default)]
 pub(super) struct Found {
-    content: Option<Content>,
+    pub(super) content: Option<Content>,
     findings: Option<Findings>,
     virus: Option<Check>,
     lists: Vec<Check>,
     acquaintance: Acquaintance,
+    /// The submission that it came by, on its way out.
+    pub(super) came_by: Option<TransactionId>,
+    /// What is to be done for its sender's sake.
+    pub(super) conduct: Conduct,
     /// Of what was looked at, where somebody asks for it.
     digest: [u8; 32],
     /// Kinds of checks that failed, with what is to follow, and why.
-    failed: Vec<(config::OnFailure, String)>,
+    pub(super) failed: Vec<(config::OnFailure, String)>,
 }
 
 /// What was found out, what the checks say, the classifier's score, and all of it weighed.
@@ -93,6 +103,7 @@ impl Sitting {
             court: Arc::clone(&court),
             hostname: config.hostname.to_string().into(),
             authenticator: OnceCell::new(),
+            policies: Policies::new(judge),
             thresholds: Thresholds { tag: judge.tag, quarantine: judge.quarantine, reject: judge.reject },
             budget: judge.budget,
             action: judge.action,
@@ -102,12 +113,14 @@ impl Sitting {
             lists: Arc::new(Lists::new(&judge.dnsbl, names.clone())),
             own_domains: own_domains(config),
             attachments: judge.attachments.clone(),
+            sealers: judge.trusted_sealers.iter().map(|sealer| sealer.as_str().to_lowercase()).collect(),
             greylist: judge.greylist,
             names,
             viruses: judge.clamd.as_ref().map(Viruses::new),
             large: Semaphore::new(LARGE_AT_ONCE),
         });
         court.rules_are(&rules);
+        court.accounts.limits_are(Limits::new(config));
         Self(rules)
     }
 
@@ -122,7 +135,7 @@ impl Sitting {
             true => OnFailure::Defer,
             false => OnFailure::Pass,
         };
-        relay::Judging { budget: judge.budget, on_failure }
+        relay::Judging { budget: judge.budget, on_failure, submissions: config.outbound.senders.watch }
     }
 
     /// Whom Postern answers itself.
@@ -138,7 +151,12 @@ impl Sitting {
 impl relay::Judge for Sitting {
     fn judge(&self, case: Case, deadline: Instant) -> Judging {
         let rules = Arc::clone(&self.0);
-        Box::pin(async move { rules.judge(case, deadline).await })
+        Box::pin(async move {
+            match case.protocol {
+                Protocol::Submission | Protocol::Submissions => rules.submitted(&case),
+                Protocol::Smtp => rules.judge(case, deadline).await,
+            }
+        })
     }
 
     fn at_the_door(&self, client: IpAddr, deadline: Instant) -> AtTheDoor {
@@ -160,7 +178,8 @@ impl Rules {
     async fn judge(&self, case: Case, deadline: Instant) -> Judgement {
         let began = Instant::now();
         let _turn = self.court.under_way.begin(began, deadline);
-        let (found, checks, scored, weighed) = self.deliberate(&case, deadline).await;
+        let (mut found, checks, scored, mut weighed) = self.deliberate(&case, deadline).await;
+        self.look_at_sender(&case, &mut found, &mut weighed, scored.is_some());
         let verdict = verdict_of(weighed.verdict);
         let words = match &scored {
             Some((features, _)) if weighed.probability > WORTH_EXPLAINING => {
@@ -189,7 +208,11 @@ impl Rules {
             results: results.unwrap_or_default().into(),
             opinion,
         };
-        self.sentence(&mut judgement, &weighed, &found);
+        let by = |thresholds: &Thresholds| {
+            let score = scored.as_ref().map(|(_, score)| score);
+            verdict_of(judge::judge(score, &checks, thresholds).verdict)
+        };
+        self.policies.sentence(&case, &mut judgement, (&weighed, &found), by);
         self.greet(&case, &found, &mut judgement).await;
         if let Some(content) = &found.content {
             let told = (content, found.findings.as_ref());
@@ -255,6 +278,9 @@ impl Rules {
         };
         // A message that somebody hands in may have come from nowhere.
         let is_asked = case.direction == Direction::Inbound && !case.client.address.ip().is_unspecified();
+        if case.direction == Direction::Outbound {
+            found.came_by = came_by(&message, &self.hostname);
+        }
         if is_asked && !self.greylist.is_zero() {
             found.digest = Sha256::digest(&message).into();
         }
@@ -345,7 +371,7 @@ impl Rules {
             helo: &case.client.helo,
             reverse_path: &case.envelope.mail.reverse_path,
         };
-        Ok(Findings::gather(authenticator, sender, message, deadline).await)
+        Ok(Findings::gather(authenticator, sender, message, &self.sealers, deadline).await)
     }
 
     /// What needs no weighing: the test string, traps, the administrator's lists.
@@ -364,7 +390,8 @@ impl Rules {
         let author = author.map_or("", |author| author.mailbox.as_str());
         let (client, sender) = (case.client.address.ip(), &case.envelope.mail.reverse_path);
         if case.direction == Direction::Inbound {
-            if let Some(entry) = self.block.names(client, sender, author) {
+            let blocked = self.block.names(client, sender, author);
+            if let Some(entry) = blocked.or_else(|| self.court.blocked.names(sender, author)) {
                 demand("block", entry, judge::Verdict::Reject);
             } else if let Some(entry) = self.allow.proves(client, (sender, author), found.findings.as_ref())
                 && !case.trapped
@@ -403,39 +430,11 @@ impl Rules {
         clues.take(MAX_WORDS).map(|clue| (shortened(&clue.text), clue.weight)).collect()
     }
 
-    /// From what is known to what is done, as far as the config lets verdicts act.
-    fn sentence(&self, judgement: &mut Judgement, weighed: &judge::Judgement, found: &Found) {
-        let why = reason(weighed);
-        let (verdict, action) = (judgement.verdict, self.action);
-        let failed = found.failed.iter().find(|(follows, _)| *follows == config::OnFailure::Defer);
-        let word = match verdict {
-            Verdict::Pass => "pass",
-            Verdict::Tag => "tag",
-            _ => "quarantine",
-        };
-        let (fate, carried_out) = match (action, verdict) {
-            (Action::Enforce, Verdict::Reject) => (Fate::Refuse(No::NotWanted(why)), Verdict::Reject),
-            (Action::Enforce, _) if failed.is_some() => {
-                let why = failed.map_or("", |(_, why)| why.as_str());
-                judgement.verdict = Verdict::Defer;
-                (Fate::Refuse(No::NotJudged(why.into())), Verdict::Defer)
-            }
-            (Action::Enforce, Verdict::Quarantine) => (Fate::Hold(No::NotWanted(why)), Verdict::Quarantine),
-            (Action::Enforce, Verdict::Defer) => (Fate::Refuse(No::NotJudged(why)), Verdict::Defer),
-            (_, Verdict::Pass) => (Fate::Deliver(Mark::PASS), Verdict::Pass),
-            (Action::Observe, _) => (Fate::Deliver(Mark { word, spam_flag: false }), Verdict::Pass),
-            (Action::Tag | Action::Enforce, _) => {
-                (Fate::Deliver(Mark { word: "tag", spam_flag: true }), Verdict::Tag)
-            }
-        };
-        judgement.fate = fate;
-        judgement.opinion.carried_out = carried_out;
-    }
-
     /// Has a sender come again that nobody here knows, where mail of it would pass (DECISIONS 28).
     async fn greet(&self, case: &Case, found: &Found, judgement: &mut Judgement) {
         let applies = self.action == Action::Enforce && case.direction == Direction::Inbound && !case.trapped;
-        let passes = matches!(judgement.fate, Fate::Deliver(_));
+        // Where it passes for some alone, those would have it in the quarantine, who are to have it a moment later.
+        let passes = matches!(judgement.fate, Fate::Deliver(_)) && judgement.apart.is_empty();
         let Some(content) = found.content.as_ref().filter(|_| applies && passes && !self.greylist.is_zero())
         else {
             return;
@@ -473,8 +472,9 @@ impl Rules {
             (_, Direction::Outbound, _) => AtOnce::Nothing,
             (_, Direction::Inbound, _) => AtOnce::Own(score),
         };
+        let kind = found.content.as_ref().map(kind).unwrap_or_default();
         let message_id = found.content.map(|content| content.message_id).unwrap_or_default();
-        self.court.kept.keep(Judged { transaction: case.transaction, features, message_id, lesson });
+        self.court.kept.keep(Judged { transaction: case.transaction, features, message_id, kind, lesson });
     }
 }
 
@@ -504,7 +504,7 @@ pub(super) fn whom(case: &Case) -> (String, String) {
     }
 }
 
-fn verdict_of(verdict: judge::Verdict) -> Verdict {
+pub(super) fn verdict_of(verdict: judge::Verdict) -> Verdict {
     match verdict {
         judge::Verdict::Pass => Verdict::Pass,
         judge::Verdict::Tag => Verdict::Tag,
@@ -515,22 +515,7 @@ fn verdict_of(verdict: judge::Verdict) -> Verdict {
     }
 }
 
-/// For the sender: which kind of check it was, and no number by which the next run could be tuned.
-fn reason(weighed: &judge::Judgement) -> Box<str> {
-    let demanded = weighed.checks.iter().find(|check| {
-        check.demand.is_some_and(|demand| demand == weighed.verdict && demand != judge::Verdict::Pass)
-    });
-    match demanded.map(|check| &*check.name) {
-        Some("gtube") => "it holds the test string for spam".into(),
-        Some("attachment") => "it holds a kind of attachment that is not taken here".into(),
-        Some("virus") => "it holds a virus".into(),
-        Some("block") => "its sender is blocked here".into(),
-        Some("dmarc") => "its author's domain says that it is not theirs".into(),
-        Some(_) | None => "it looks like spam".into(),
-    }
-}
-
-fn told(check: &Check) -> record::Check {
+pub(super) fn told(check: &Check) -> record::Check {
     let demand = check.demand.map(verdict_of);
     record::Check {
         name: shortened(&check.name),

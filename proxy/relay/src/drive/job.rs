@@ -95,6 +95,7 @@ fn case(question: Question, file: Option<Arc<File>>) -> Case {
         protocol: question.protocol,
         tls: question.tls,
         authenticated: question.authenticated,
+        user: question.user,
         envelope: question.envelope,
         recipients: question.recipients,
         trapped: question.trapped,

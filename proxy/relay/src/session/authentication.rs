@@ -17,13 +17,49 @@ use tokio::time::Instant;
 use super::legs::OwnLeg;
 use super::{Action, Common, LegId, Phase, Session};
 
+/// Octets of a user name that are kept: no mail address is longer (RFC 5321 §4.5.3.1).
+const MAX_USER: usize = 320;
+
 /// AUTH under way.
 #[derive(Debug)]
 pub(super) struct Authenticating {
     ready: Ready,
     mechanism: Box<str>,
+    said: Said,
     stage: Stage,
     deadline: Instant,
+}
+
+/// What the client has said of itself. Only its first message is looked at: a later one may be a password.
+#[derive(Debug)]
+enum Said {
+    Nothing,
+    Something { user: Option<Box<str>> },
+}
+
+impl Said {
+    /// The same with one more message.
+    fn with(self, mechanism: &str, message: &str) -> Self {
+        match self {
+            Self::Nothing => {
+                let user = user_name(mechanism, message).map(|user| bounded(&user));
+                Self::Something { user }
+            }
+            something @ Self::Something { .. } => something,
+        }
+    }
+
+    fn user(self) -> Option<Box<str>> {
+        match self {
+            Self::Something { user } => user,
+            Self::Nothing => None,
+        }
+    }
+}
+
+/// In lower case.
+fn bounded(user: &str) -> Box<str> {
+    user.get(..user.floor_char_boundary(MAX_USER)).unwrap_or_default().to_lowercase().into()
 }
 
 #[derive(Debug)]
@@ -81,9 +117,13 @@ impl Session {
         let mut one = Authenticating {
             ready,
             mechanism: mechanism.into(),
+            said: Said::Nothing,
             stage: Stage::FirstMessage,
             deadline: self.common.now + timeouts::ENVELOPE,
         };
+        if let Some(initial) = initial {
+            one.said = one.said.with(mechanism, initial);
+        }
         if !self.common.legs.is_empty() {
             let own = self.common.legs.swap_remove(0);
             let line =
@@ -135,16 +175,17 @@ impl Session {
         self.common.await_command();
         let phase = std::mem::replace(&mut self.phase, Phase::Ended);
         let Phase::Authenticating(one) = phase else { return Self { phase, ..self } };
-        let Authenticating { ready, mechanism, stage, deadline } = *one;
+        let Authenticating { ready, mechanism, said, stage, deadline } = *one;
         let response = String::from_utf8(line).unwrap_or_default();
         let sound = response == "*" || is_base64(&response);
+        let said = said.with(&mechanism, &response);
         match stage {
             Stage::FirstMessage if response == "*" || !sound => {
                 let no = if sound { No::AuthCancelled } else { No::AuthMalformed };
                 Self { phase: Phase::Idle(ready), ..self }.refuse(&no)
             }
             Stage::FirstMessage => {
-                let one = Authenticating { ready, mechanism, stage: Stage::FirstMessage, deadline };
+                let one = Authenticating { ready, mechanism, said, stage: Stage::FirstMessage, deadline };
                 self.first_message(one, &response)
             }
             Stage::Client(own) => {
@@ -152,11 +193,11 @@ impl Session {
                 let response = if sound { &response } else { "*" };
                 let deadline = self.common.now + timeouts::ENVELOPE;
                 let stage = Stage::Server(self.common.say_to_server(own, response));
-                let one = Authenticating { ready, mechanism, stage, deadline };
+                let one = Authenticating { ready, mechanism, said, stage, deadline };
                 Self { phase: Phase::Authenticating(Box::new(one)), ..self }
             }
             stage => {
-                let one = Authenticating { ready, mechanism, stage, deadline };
+                let one = Authenticating { ready, mechanism, said, stage, deadline };
                 Self { phase: Phase::Authenticating(Box::new(one)), ..self }
             }
         }
@@ -166,7 +207,7 @@ impl Session {
     pub(super) fn authentication_reply(mut self, leg: LegId, mut input: &[u8]) -> Self {
         let phase = std::mem::replace(&mut self.phase, Phase::Ended);
         let Phase::Authenticating(one) = phase else { return Self { phase, ..self } };
-        let Authenticating { ready, mechanism, stage, deadline } = *one;
+        let Authenticating { ready, mechanism, said, stage, deadline } = *one;
         let mut out = Vec::new();
         let (answered, stage) = match stage {
             Stage::Server(mut own) => (own.far.read(&mut input, &mut out), Stage::Server(own)),
@@ -176,11 +217,11 @@ impl Session {
         };
         match (answered, stage) {
             (Ok(None), stage) => {
-                let one = Authenticating { ready, mechanism, stage, deadline };
+                let one = Authenticating { ready, mechanism, said, stage, deadline };
                 Self { phase: Phase::Authenticating(Box::new(one)), ..self }
             }
             (Ok(Some(Answered::Reply(Sent::Auth, reply))), Stage::Server(own)) => {
-                let one = Authenticating { ready, mechanism, stage: Stage::FirstMessage, deadline };
+                let one = Authenticating { ready, mechanism, said, stage: Stage::FirstMessage, deadline };
                 self.authentication_answer(one, own, &reply)
             }
             _ => {
@@ -201,6 +242,7 @@ impl Session {
         }
         if reply.code().is_positive() {
             common.authenticated = true;
+            common.user = one.said.user();
         } else {
             common.errors += 1;
         }
@@ -287,6 +329,8 @@ fn user_name(mechanism: &str, message: &str) -> Option<String> {
         scram if scram.starts_with("SCRAM-") => {
             message.split(',').find_map(|part| part.strip_prefix("n="))?
         }
+        // RFC 2195 §2: the name, a space, and the digest.
+        "CRAM-MD5" => message.rsplit_once(' ')?.0,
         _ => return None,
     };
     (!user.is_empty()).then(|| user.to_owned())
@@ -305,12 +349,23 @@ mod tests {
             ("XOAUTH2", "user=ann@a.example\x01auth=Bearer x\x01\x01"),
             ("OAUTHBEARER", "n,a=ann@a.example,\x01auth=Bearer x\x01\x01"),
             ("SCRAM-SHA-256", "n,,n=ann@a.example,r=abc"),
+            ("CRAM-MD5", "ann@a.example b913a602c7eda7a495b4e6e7334d3890"),
         ] {
             let user = user_name(mechanism, &STANDARD.encode(message));
             assert_eq!(user.as_deref(), Some("ann@a.example"), "{mechanism}");
         }
         assert_eq!(user_name("PLAIN", "!"), None);
         assert_eq!(user_name("GSSAPI", "YQ=="), None);
+    }
+
+    #[test]
+    fn only_the_first_message_tells_the_user_and_never_a_password() {
+        let say = |said: Said, message: &str| said.with("LOGIN", &STANDARD.encode(message));
+        let both = say(say(Said::Nothing, "Ann@a.example"), "secret");
+        assert_eq!(both.user().as_deref(), Some("ann@a.example"));
+        assert_eq!(say(say(Said::Nothing, ""), "secret").user(), None);
+        let long = say(Said::Nothing, &"a".repeat(2 * MAX_USER)).user().unwrap();
+        assert_eq!(long.len(), MAX_USER);
     }
 
     #[test]

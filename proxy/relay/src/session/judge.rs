@@ -16,7 +16,7 @@ use super::story::Story;
 use super::{Action, Common, LegId, Phase, Question, Session, SigningRequest};
 use crate::body::Body;
 use crate::budget::Share;
-use crate::judging::{Judgement, Own};
+use crate::judging::{Fate, Judgement, OnFailure, Own};
 use crate::kept::Kept;
 use crate::signing::SIGNING;
 
@@ -105,14 +105,18 @@ impl Whole {
     /// Whether anybody but Postern itself is to have it, for the first time.
     fn is_to_be_judged(&self, common: &Common) -> bool {
         let for_others = self.carried.own.len() < self.awaiting.accepted().len();
-        // What a user submits goes through the server, and is judged on its way out (DECISIONS 9).
-        common.settings.judging.is_some() && self.recalled.is_none() && for_others && !common.is_submission()
+        // What a user submits goes through the server, and is judged on its way out (DECISIONS 9): here it is asked only whether the
+        // user may send.
+        let is_asked = |judging: &crate::judging::Judging| judging.submissions || !common.is_submission();
+        common.settings.judging.as_ref().is_some_and(is_asked) && self.recalled.is_none() && for_others
     }
 
-    /// Whether somebody in the world is to have it.
-    fn is_to_be_signed(&self, common: &Common) -> bool {
+    /// Whether somebody in the world is to have it; a submission that is held goes there, once released, without its server.
+    fn is_to_be_signed(&self, judgement: Option<&Judgement>, common: &Common) -> bool {
         let leaves = |group: &Group| group.backend.world().is_some() && !group.accepted.is_empty();
-        common.settings.signs && self.recalled.is_none() && self.carried.groups.iter().any(leaves)
+        let is_held = judgement.is_some_and(|judgement| matches!(judgement.fate, Fate::Hold(_)));
+        let goes_out = self.carried.groups.iter().any(leaves) || (is_held && common.is_submission());
+        common.settings.signs && self.recalled.is_none() && goes_out
     }
 
     fn question(&mut self, deadline: Instant, common: &Common) -> Question {
@@ -123,6 +127,7 @@ impl Whole {
             protocol: common.protocol,
             tls: common.tls.clone(),
             authenticated: common.authenticated,
+            user: common.user.clone(),
             envelope: self.awaiting.envelope().clone(),
             recipients: self.awaiting.accepted().clone(),
             trapped: self.carried.own_of(Own::Trap).next().is_some(),
@@ -206,8 +211,8 @@ impl Session {
     }
 
     fn unjudged(self, whole: Whole, trouble: &str) -> Self {
-        let on_failure = self.common.settings.judging.as_ref().map(|judging| judging.on_failure);
-        let on_failure = on_failure.unwrap_or(crate::judging::OnFailure::Pass);
+        let judging = self.common.settings.judging.as_ref().filter(|_| !self.common.is_submission());
+        let on_failure = judging.map_or(OnFailure::Pass, |judging| judging.on_failure);
         let took = self.common.now.saturating_duration_since(whole.ended);
         let judgement = Judgement::failed(on_failure, self.common.direction(), trouble, took);
         self.carry_out(whole, judgement)
@@ -226,7 +231,7 @@ impl Session {
     }
 
     fn settle(mut self, mut whole: Whole, judgement: Option<Judgement>) -> Self {
-        if !whole.is_to_be_signed(&self.common) {
+        if !whole.is_to_be_signed(judgement.as_ref(), &self.common) {
             return self.send(whole, judgement);
         }
         self.common.act(Action::Sign(Box::new(SigningRequest {

@@ -22,6 +22,8 @@ use crate::kept::Part;
 pub(super) struct Sending {
     /// Whose servers; `None`: it is for Postern itself.
     pub(super) backend: Option<Arc<Backend>>,
+    /// What the queue is to find its servers by, where no backend says so.
+    towards: Option<Box<str>>,
     pub(super) recipients: RecipientSet,
     pub(super) outgoing: Arc<Outgoing>,
     pub(super) progress: Progress,
@@ -85,6 +87,7 @@ impl Sending {
     ) -> Self {
         Self {
             backend,
+            towards: None,
             recipients,
             outgoing,
             progress,
@@ -162,6 +165,17 @@ impl Sending {
         let mut sending = Self::new(backend, recipients, outgoing, Progress::Held(why), now);
         sending.kept_in = Some(folder);
         sending
+    }
+
+    /// The same, for servers that the queue finds by this name.
+    pub(super) fn towards(self, name: Box<str>) -> Self {
+        Self { towards: Some(name), ..self }
+    }
+
+    /// What the queue finds its servers by; what is for nobody else is for Postern itself, the `host`.
+    pub(super) fn destination<'a>(&'a self, host: &'a str) -> &'a str {
+        let backend = self.backend.as_ref().map(|backend| backend.name());
+        backend.or(self.towards.as_deref()).unwrap_or(host)
     }
 
     /// DECISIONS 3: a connection that was idle for long is not trusted with a message.

@@ -7,7 +7,7 @@ use delivery::{Far, Outgoing, Proven};
 use record::{Direction, Opinion, SessionEnd, Verdict};
 use smtp::command::Envelope;
 use smtp::receiver::Awaiting;
-use smtp::{No, Proof, RecipientSet, Refusal, Reply, ReversePath, TransactionId};
+use smtp::{ForwardPath, No, Proof, RecipientSet, Refusal, Reply, ReversePath, TransactionId};
 use spool::{Folder, Recalled, ReceiptKey, SenderProof};
 use tokio::time::{Duration, Instant};
 
@@ -84,7 +84,8 @@ impl Settling {
                 settling.keep_own(recipients, folder, &cuts, common);
             }
         }
-        settling.opinion = judgement.map(|judgement| Box::new(judgement.opinion));
+        let judged = judgement.filter(|judgement| judgement.verdict.is_judged());
+        settling.opinion = judged.map(|judgement| Box::new(judgement.opinion));
         settling
     }
 
@@ -100,6 +101,7 @@ impl Settling {
         let parts = parts_of(&group.accepted, judgement);
         let is_for_world = group.backend.world().is_some();
         let is_hidden = is_for_world && common.settings.hides;
+        let cuts_of_all = cuts;
         let cuts = if is_hidden { &cuts.hiding } else { &cuts.always };
         let is_inward = !is_for_world && common.direction() == Direction::Inbound;
         let (backend, named) = (Arc::clone(&group.backend), group.accepted.len());
@@ -116,6 +118,10 @@ impl Settling {
             others.push((treatment, recipients, Arc::new(outgoing)));
         }
         others.retain(|(treatment, recipients, outgoing)| match treatment {
+            Treatment::Hold(why) if common.is_submission() => {
+                self.hold_submission(recipients, (cuts_of_all, signatures), why, common);
+                false
+            }
             Treatment::Hold(why) => {
                 let held = Sending::held(
                     Some(Arc::clone(&backend)),
@@ -152,6 +158,35 @@ impl Settling {
                 &context,
                 common,
             ));
+        }
+    }
+
+    /// A user's message that is held. Its server would take it from nobody else when it is released: without the user's password,
+    /// which is not kept, each recipient's own server has to get it, and the world's get it as they get all mail.
+    fn hold_submission(
+        &mut self,
+        recipients: &RecipientSet,
+        (cuts, signatures): (&Cuts, &str),
+        why: &No,
+        common: &Common,
+    ) {
+        let mut places: Vec<(Box<str>, bool, RecipientSet)> = Vec::new();
+        for index in recipients.iter() {
+            let Some(rcpt) = self.awaiting.envelope().recipients.get(index) else { continue };
+            let (name, to_world) = place_of(&rcpt.forward_path, common);
+            match places.iter_mut().find(|(known, ..)| *known == name) {
+                Some((_, _, recipients)) => recipients.insert(index),
+                None => places.push((name, to_world, [index].into_iter().collect())),
+            }
+        }
+        for (name, to_world, recipients) in places {
+            let is_hidden = to_world && common.settings.hides;
+            let cuts = if is_hidden { cuts.hiding.clone() } else { cuts.always.clone() };
+            let mut added = if to_world { signatures.as_bytes().to_vec() } else { Vec::new() };
+            added.extend(self.received(to_world, &recipients, common));
+            let outgoing = Arc::new(Outgoing { added, cuts, length: self.body.len() });
+            let held = (Folder::Quarantine, why.clone());
+            self.sendings.push(Sending::held(None, recipients, outgoing, held, common.now).towards(name));
         }
     }
 
@@ -259,6 +294,23 @@ impl Treatment {
             Self::Deliver(mark) => *mark,
             Self::Hold(_) => Mark::QUARANTINE,
         }
+    }
+}
+
+/// The backend of a recipient, by its name, or the host in the world that the queue looks up, and whether it is that.
+fn place_of(path: &ForwardPath, common: &Common) -> (Box<str>, bool) {
+    let routing = &common.settings.routing;
+    let backend = match path {
+        ForwardPath::Mailbox(mailbox) => mailbox.domain().and_then(|domain| routing.backend_of(domain)),
+        ForwardPath::Postmaster(_) => routing.postmasters(),
+    };
+    match (backend, path) {
+        (Some(backend), _) => (backend.name().into(), false),
+        (None, ForwardPath::Mailbox(mailbox)) => {
+            let host = mailbox.to_string().rsplit_once('@').map(|(_, host)| host.to_lowercase());
+            (host.unwrap_or_default().into(), true)
+        }
+        (None, ForwardPath::Postmaster(_)) => (common.settings.hostname.clone(), false),
     }
 }
 
@@ -531,7 +583,7 @@ impl Settling {
                 tls: common.tls.clone(),
                 authenticated: common.authenticated,
                 sender: common.known_sender(),
-                backend: sending.backend.as_ref().map_or(&*common.settings.hostname, |one| one.name()).into(),
+                backend: sending.destination(&common.settings.hostname).into(),
                 folder: sending.folder(&reason),
                 reason: reason.clone(),
                 received: common.wall_now(),

@@ -69,6 +69,7 @@ impl Common {
             helo: self.client.helo.clone(),
             tls: self.tls.clone(),
             authenticated: self.authenticated,
+            direction: self.direction(),
             reverse_path: story.reverse_path.clone(),
             recipients: story.recipients.clone(),
             recipients_named: u32::try_from(story.named).unwrap_or(u32::MAX),

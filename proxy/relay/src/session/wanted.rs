@@ -128,6 +128,8 @@ pub struct Question {
     pub tls: TlsOutcome,
     /// Whether the client authenticated.
     pub authenticated: bool,
+    /// As whom, in lower case, where its mechanism tells.
+    pub user: Option<Box<str>>,
     /// The whole envelope.
     pub envelope: Envelope,
     /// The recipients that it was accepted for.

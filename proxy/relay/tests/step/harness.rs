@@ -163,10 +163,11 @@ impl Play {
             mends_lines_of: intercept::Networks::none(),
             hides: true,
             signs: false,
-            judging: stage
-                .judge
-                .is_some()
-                .then_some(Judging { budget: BUDGET, on_failure: stage.on_failure }),
+            judging: stage.judge.is_some().then_some(Judging {
+                budget: BUDGET,
+                on_failure: stage.on_failure,
+                submissions: false,
+            }),
             own: stage.own,
         };
         let budget = Budget::new(limits.in_flight);
