@@ -206,7 +206,7 @@ impl Certificate {
 /// # Panics
 ///
 /// If openssl cannot tell.
-pub fn tlsa(file: &std::path::Path, usage: u8, selector: u8, matching: u8) -> String {
+pub fn tlsa(file: &Path, usage: u8, selector: u8, matching: u8) -> String {
     let part = match selector {
         0 => "openssl x509 -in \"$1\" -outform der",
         _ => "openssl x509 -in \"$1\" -noout -pubkey | openssl pkey -pubin -outform der",
