@@ -85,6 +85,9 @@ pub(crate) enum Duty {
     Retired,
 }
 
+/// A record, by domain and selector.
+type Record = (Box<str>, Box<str>);
+
 /// All of them.
 pub(crate) struct Keys {
     folder: PathBuf,
@@ -93,7 +96,7 @@ pub(crate) struct Keys {
     /// Keys that are not there are not made.
     only_reads: bool,
     known: Mutex<HashMap<Box<str>, OfDomain>>,
-    seen: Mutex<HashMap<(Box<str>, Box<str>), Seen>>,
+    seen: Mutex<HashMap<Record, Seen>>,
 }
 
 impl Keys {

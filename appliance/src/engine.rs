@@ -183,13 +183,12 @@ impl Engine {
         let draining = Draining::start(config, &relay, Arc::clone(&clock), base.report_rate());
         let present = Arc::new(Present::new(
             Arc::clone(&relay),
-            Arc::clone(&certifying),
+            (Arc::clone(&certifying), Arc::clone(base.zones())),
             states(&listeners),
             Arc::clone(&arming),
             Arc::clone(&roles),
             (Arc::clone(&draining.queue), clock),
             (Arc::clone(base.court()), Arc::clone(base.remembering())),
-            Arc::clone(base.zones()),
         ));
         roles.attend(&relay);
         if let Some(court) = base.court().get() {

@@ -344,9 +344,9 @@ fn a_port_of_the_config_that_is_taken_is_an_error_that_says_what_to_do() {
     let state = format!("state_dir = {:?}", postern.beside("other-state"));
     let own = format!("state_dir = {:?}", postern.state());
     fs::write(&other, free_ports(&text.replace(&own, &state), &postern)).unwrap();
-    let mut command = std::process::Command::new(postern_tests::postern::program());
+    let mut command = Command::new(postern_tests::postern::program());
     command.arg("--config").arg(&other).arg("run");
-    let ended = postern_tests::child::run(&command, LIMIT);
+    let ended = child::run(&command, LIMIT);
     assert_eq!(ended.code, Some(3), "{}", ended.output);
     assert!(
         ended.output.contains(&address.to_string()) && ended.output.contains("[http]"),

@@ -41,13 +41,12 @@ pub(super) struct Present {
 impl Present {
     pub(super) fn new(
         relay: Arc<Relay>,
-        certifying: Arc<Certifying>,
+        (certifying, zones): (Arc<Certifying>, Arc<Zones>),
         listeners: Vec<ListenerState>,
         arming: Arc<Arming>,
         roles: Arc<Roles>,
         (queue, clock): (Arc<Queue>, Arc<dyn Clock>),
         (court, remembering): (Arc<OnceCell<Arc<Court>>>, Arc<Remembering>),
-        zones: Arc<Zones>,
     ) -> Self {
         let listeners = Mutex::new(listeners);
         Self { relay, certifying, listeners, arming, roles, queue, clock, court, remembering, zones }

@@ -87,14 +87,13 @@ impl TlsReports {
         if unwritten.counts.is_empty() {
             return;
         }
-        let put = |(section, policy): (&Section, &Box<str>)| {
-            Change::Put(key(section, ""), policy.as_bytes().into())
+        let put = |section: &Section, policy: &str| Change::Put(key(section, ""), policy.as_bytes().into());
+        let add = |section: &Section, failure: &str, count: u64| {
+            Change::Add(key(section, failure), i64::try_from(count).unwrap_or(i64::MAX))
         };
-        let add = |((section, failure), count): (&(Section, Box<str>), &u64)| {
-            Change::Add(key(section, failure), i64::try_from(*count).unwrap_or(i64::MAX))
-        };
-        let policies: Vec<_> = unwritten.policies.iter().map(put).collect();
-        let counts: Vec<_> = unwritten.counts.iter().map(add).collect();
+        let policies = unwritten.policies.iter().map(|(section, policy)| put(section, policy)).collect();
+        let counts = unwritten.counts.iter().map(|((section, failure), count)| add(section, failure, *count));
+        let counts: Vec<_> = counts.collect();
         let stored = match self.store.apply(POLICIES, policies).await {
             Ok(()) => self.store.apply(TALLY, counts).await,
             failed => failed,

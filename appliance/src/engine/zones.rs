@@ -11,8 +11,11 @@ use crate::zone::{self, Association, Facts, compare};
 /// What outlives a reload.
 pub(super) struct Zones {
     keys: Arc<Keys>,
-    now: Mutex<Option<(Arc<Facts>, Names, Arc<[Association]>)>>,
+    now: Mutex<Option<Now>>,
 }
+
+/// What there is to publish of the present config, and who is asked what is.
+type Now = (Arc<Facts>, Names, Arc<[Association]>);
 
 impl Zones {
     pub(super) fn new(keys: Arc<Keys>) -> Arc<Self> {
@@ -48,7 +51,7 @@ impl Zones {
         }
         let (keys, shared) = (Arc::clone(&self.keys), Arc::clone(&facts));
         let made = tokio::task::spawn_blocking(move || {
-            shared.records(&domains, &*keys, &associations).map_err(|error| error.to_string())
+            shared.records(&domains, &keys, &associations).map_err(|error| error.to_string())
         });
         let made = made.await.unwrap_or_else(|error| Err(error.to_string()));
         let mut report = made.map_err(NoZones::Failed)?;

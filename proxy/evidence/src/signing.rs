@@ -186,12 +186,15 @@ impl Authorship {
     }
 }
 
+type Signer<'a, K> = DkimSigner<Shared<'a, K>, Done>;
+
 /// A message that is being signed, with each key.
 pub struct Signing<'a> {
     /// Octets of the header section, the empty line behind it included.
     header: usize,
-    rsa: Vec<(DkimSigner<Shared<'a, RsaKey<Sha256>>, Done>, usize)>,
-    ed25519: Vec<(DkimSigner<Shared<'a, Ed25519Key>, Done>, usize)>,
+    /// Each with the place of its key among those that were named.
+    rsa: Vec<(Signer<'a, RsaKey<Sha256>>, usize)>,
+    ed25519: Vec<(Signer<'a, Ed25519Key>, usize)>,
 }
 
 impl<'a> Signing<'a> {
@@ -264,7 +267,7 @@ fn signer<'a, K: SigningKey>(
     domain: &str,
     selector: &str,
     fields: &[&'static str],
-) -> DkimSigner<Shared<'a, K>, Done> {
+) -> Signer<'a, K> {
     DkimSigner::from_key(Shared(key))
         .domain(domain)
         .selector(selector)

@@ -250,9 +250,9 @@ mod tests {
         assert_eq!(table.candidates(None, Some(address)).0[0].pin(), first.pin());
         assert_eq!(table.candidates(None, None).0[0].pin(), second.pin());
         let third = identity(&["a.example", "b.example"]);
-        identities.serve(vec![third.clone()]);
+        identities.serve(vec![third]);
         assert!(identities.knows(address), "rules stay where identities change");
-        identities.serve(vec![first.clone(), second.clone()]);
+        identities.serve(vec![first.clone(), second]);
         let shown = identities.shown_for("A.example");
         assert_eq!(shown.len(), 1, "of two with the same kind of key one serves");
         assert_eq!(&shown[0].certificates()[0], &first.chain()[0]);
