@@ -126,6 +126,11 @@ impl<'a> Problems<'a> {
     }
 
     /// Something is missing under `key`; `place` is where one would look for it.
+    /// Whether something is wrong with this key already.
+    pub(super) fn mentions(&self, key: &str) -> bool {
+        self.found.iter().any(|problem| problem.key == key)
+    }
+
     pub(super) fn add_missing(&mut self, place: &Range<usize>, key: &str, expected: impl Into<String>) {
         self.push(place, key.to_owned(), "is missing".to_owned(), expected.into(), None);
     }

@@ -173,7 +173,7 @@ impl RawSendersAction {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawException {
     pub(super) domain: Spanned<String>,
-    pub(super) tls: ExceptionTls,
+    pub(super) tls: Option<ExceptionTls>,
 }
 
 /// A source; the empty word stands for the mode's default.

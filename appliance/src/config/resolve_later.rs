@@ -106,13 +106,19 @@ fn user_name(text: &str) -> Option<String> {
 
 fn exceptions(raw: &RawOutbound, reading: &mut Reading<'_, '_>) -> Vec<(Domain, ExceptionTls)> {
     let mut exceptions: Vec<(Domain, ExceptionTls)> = Vec::new();
-    for exception in raw.exceptions.iter().flatten() {
+    for (at, exception) in raw.exceptions.iter().flatten().enumerate() {
         let Some(domain) = reading.domain(&Some(exception.domain.clone())) else { continue };
         if exceptions.iter().any(|(known, _)| *known == domain) {
             let place = exception.domain.span();
             reading.problems.add(&place, format!("{domain} has an exception already"), "each domain once");
         }
-        exceptions.push((domain, exception.tls));
+        let key = format!("outbound.exceptions[{at}].tls");
+        match exception.tls {
+            Some(tls) => exceptions.push((domain, tls)),
+            // A word that there is not was left out of what is read, and told.
+            None if reading.problems.mentions(&key) => {}
+            None => reading.problems.add_missing(&exception.domain.span(), &key, "`tls = \"encrypt\"`"),
+        }
     }
     exceptions
 }
