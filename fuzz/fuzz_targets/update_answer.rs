@@ -18,7 +18,8 @@ fuzz_target!(|input: &[u8]| {
     let id = u16::from_be_bytes(*id);
     if let Some(zone) = zone_in(input, id, &NAME) {
         let zone = zone.trim_end_matches('.').to_ascii_lowercase();
-        let whole = zone.is_empty() || *NAME.as_str() == *zone || NAME.as_str().ends_with(&format!(".{zone}"));
+        let whole =
+            zone.is_empty() || *NAME.as_str() == *zone || NAME.as_str().ends_with(&format!(".{zone}"));
         assert!(whole, "{zone}");
     }
     assert!(zone_in(input, id.wrapping_add(1), &NAME).is_none());

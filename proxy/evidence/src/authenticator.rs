@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use dns::Resolver;
-use mail_auth::dkim::Signature;
+use mail_auth::dkim::{Canonicalization, Signature};
 use mail_auth::dmarc::verify::DmarcParameters;
 use mail_auth::{
     AuthenticatedMessage, DkimOutput, DkimResult, DmarcResult, MessageAuthenticator, SpfOutput, SpfResult,
@@ -103,11 +103,17 @@ impl Authenticator {
         }
         let asked = timeout_at(deadline, async {
             let _turn = self.turns.acquire().await;
-            let mut parsed = AuthenticatedMessage::parse(message)?;
-            parsed.dkim_headers.retain(|header| is_bounded(&header.header));
-            parsed.dkim_headers.truncate(MAX_SIGNATURES);
-            parsed.errors.truncate(MAX_SIGNATURES);
-            let dkim = self.mail_auth.verify_dkim(&parsed).await;
+            let mut parsed = parse(message)?;
+            let relaxed = without_white_end(message).and_then(parse).map(|mut relaxed| {
+                parsed.dkim_headers.retain(|header| header.header.cb != Canonicalization::Relaxed);
+                relaxed.dkim_headers.retain(|header| header.header.cb == Canonicalization::Relaxed);
+                relaxed.errors.clear();
+                relaxed
+            });
+            let mut dkim = self.mail_auth.verify_dkim(&parsed).await;
+            if let Some(relaxed) = &relaxed {
+                dkim.extend(self.mail_auth.verify_dkim(relaxed).await);
+            }
             let output = SpfOutput::new(spf.domain.to_string()).with_result(spf_result(spf.verdict));
             let question = DmarcParameters::new(&parsed, &dkim, sender.domain(), &output);
             let dmarc = self.mail_auth.verify_dmarc(question).await;
@@ -116,7 +122,7 @@ impl Authenticator {
             let sets = [&parsed.as_headers.len(), &parsed.ams_headers.len(), &parsed.aar_headers.len()];
             let is_sound = sets.into_iter().all(|number| *number <= MAX_SETS) && is_well_formed(&parsed);
             let arc = match is_sound {
-                true => Chain::of(&self.mail_auth.verify_arc(&parsed).await),
+                true => Chain::of(&self.mail_auth.verify_arc(relaxed.as_ref().unwrap_or(&parsed)).await),
                 false => Chain::none(Verdict::Fail),
             };
             let dkim = dkim.iter().take(MAX_SIGNATURES).map(signature).collect();
@@ -149,6 +155,25 @@ impl fmt::Debug for Authenticator {
 
 fn header_length(message: &[u8]) -> usize {
     memchr::memmem::find(message, b"\r\n\r\n").unwrap_or(message.len())
+}
+
+/// With what is looked at of its signatures.
+fn parse(message: &[u8]) -> Option<AuthenticatedMessage<'_>> {
+    let mut parsed = AuthenticatedMessage::parse(message)?;
+    parsed.dkim_headers.retain(|header| is_bounded(&header.header));
+    parsed.dkim_headers.truncate(MAX_SIGNATURES);
+    parsed.errors.truncate(MAX_SIGNATURES);
+    Some(parsed)
+}
+
+/// The same for relaxed bodies (RFC 6376 §3.4.4), where a body ends in lines of spaces and tabs: mail-auth 0.13 keeps those as
+/// empty lines, and what others signed would not verify. ARC's bodies are relaxed with every sealer known.
+fn without_white_end(message: &[u8]) -> Option<&[u8]> {
+    let body = message.get(header_length(message) + 4..)?;
+    let is_text = |octet: &u8| !matches!(octet, b' ' | b'\t' | b'\r' | b'\n');
+    let length = body.iter().rposition(is_text).map_or(0, |last| last + 1);
+    let white = &body[length..];
+    white.iter().any(|octet| matches!(octet, b' ' | b'\t')).then(|| &message[..message.len() - white.len()])
 }
 
 fn is_bounded(signature: &Signature) -> bool {

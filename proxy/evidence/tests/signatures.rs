@@ -204,3 +204,24 @@ fn the_messages_of_rspamd_come_out_as_the_table_says() {
     }
     assert_eq!(std::fs::read_dir(place.join("dkim/rspamd")).expect("a folder").count(), OF_RSPAMD.len());
 }
+
+/// mail-auth alone says otherwise of the second and third.
+#[test]
+fn white_lines_at_the_end_of_a_relaxed_body_are_no_part_of_it() {
+    use evidence::signing::{Algorithm, DkimKey, Signing};
+    let pem = DkimKey::generate(Algorithm::Ed25519).expect("a key");
+    let key = DkimKey::from_pem("s", &pem).expect("a key");
+    let name = "s._domainkey.corp.example".to_owned();
+    let reader = Reader::new([(name, key.record().to_owned())].into_iter().collect());
+    let header = "From: a@corp.example\r\nSubject: x\r\n\r\n";
+    for body in ["text\r\n", "text\r\n \r\n", "text \t\r\n\t\r\n \r\n\r\n", " \r\n"] {
+        let message = format!("{header}{body}");
+        let pieces = std::iter::once(Ok(message.as_bytes()));
+        let signature =
+            Signing::new(&[&key], "corp.example", header.as_bytes()).sign(pieces).expect("it signs");
+        let read = reader.read(&format!("{signature}{message}"));
+        assert_eq!(read.dkim[0].verdict, Verdict::Pass, "{body:?}: {:?}", read.dkim);
+        let other = reader.read(&format!("{signature}{header}other{body}"));
+        assert_ne!(other.dkim[0].verdict, Verdict::Pass, "{body:?}");
+    }
+}
