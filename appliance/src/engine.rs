@@ -31,10 +31,12 @@ mod identity;
 mod judging;
 mod live;
 mod outbound;
+mod own_mail;
 mod probing;
 mod queue;
 mod remembering;
 mod senders;
+mod set_aside;
 mod signing;
 mod strain;
 mod tls_reports;
@@ -201,6 +203,12 @@ impl Engine {
         tokio::spawn(Arc::clone(base.remembering()).keep(Arc::clone(&relay)));
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(base.tls_reports()).keep(Arc::clone(&relay)));
+        tokio::spawn(set_aside::keep_telling(
+            Arc::clone(&relay),
+            Arc::clone(&draining.queue),
+            base.remembering().store(),
+            Arc::new(SystemClock),
+        ));
         tokio::spawn(signing::keep_keys(Arc::clone(&relay), Arc::clone(base.signing())));
         tokio::spawn(Arc::clone(&arming).keep());
         tokio::spawn(Arc::clone(&certifying).keep());

@@ -116,6 +116,12 @@ fn what_the_server_refuses_for_good_at_the_drain_waits_in_expired_for_a_person()
     assert!(status.contains("1 in expired"), "{status}");
     let story = traced(&postern, &id, &[" refused: ", " set aside"]);
     assert!(story.contains("550 5.1.1") && story.contains("gone away"), "{story}");
+    // The postmaster, who is behind the same server, is told by mail.
+    let notice = hidden.mailbox().wait_for_one();
+    let notice = String::from_utf8_lossy(&notice.content);
+    for words in ["Subject: A message could not be delivered", &ids(&list)[0], "5.1.1", "for bench.test"] {
+        assert!(notice.contains(words), "{words}: {notice}");
+    }
     drop(hidden);
     let hidden = Postfix::start(&postfix::Options { address: Some(address), ..Default::default() });
     told(&postern, &["release", "--all", "--folder", "expired"]);

@@ -15,7 +15,6 @@ mod kept;
 mod learning;
 mod lists;
 mod looks;
-mod own_mail;
 mod peers;
 mod phishing;
 mod policies;

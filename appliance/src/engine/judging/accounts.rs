@@ -1,4 +1,4 @@
-//! Who sends from here, and whether somebody else seems to do so in their name (issue 6, point 7).
+//! Who sends from here, and whether somebody else seems to do so in their name.
 //!
 //! A sender is the user who authenticated, or else the envelope's sender of mail that comes from inside. What a user submits is counted
 //! when it is submitted; when the server sends it on, it is known again by the `Received` field that Postern put on it then. All is

@@ -11,8 +11,8 @@ use smtp::{ReversePath, TraceId, TransactionId};
 use spool::{Entry, EntryId, Folder, Spool, SpoolError};
 use tokio::time::Instant;
 
+use super::super::own_mail::{OwnMail, put_into_queue};
 use super::Court;
-use super::own_mail::{OwnMail, put_into_queue};
 use super::reports::Heard;
 
 /// How often the folders are looked at where nothing is said to have come: after a restart, and after a fault.

@@ -41,7 +41,7 @@ impl Peers {
         self.network_of(client).or_else(|| self.sender(sender.as_str())).or_else(|| self.sender(author))
     }
 
-    /// The same, where it is proven that it is them: anybody can write an address (issue 6, point 6).
+    /// The same, where it is proven that it is them: anybody can write an address.
     pub(super) fn proves(
         &self,
         client: IpAddr,

@@ -10,7 +10,7 @@ use smtp::{Mailbox, TransactionId};
 use spool::{Folder, Spool};
 use tokio::time::Instant;
 
-use super::super::own_mail::{OwnMail, put_into_queue};
+use super::super::super::own_mail::{OwnMail, put_into_queue};
 use super::{Account, Accounts, Case, Limits, Record, State};
 
 /// How often what changed is stored: what a crash can lose of counts. A case is stored before its postmaster is told.
