@@ -17,7 +17,13 @@ pub fn start_quietly(json: bool) {
 }
 
 fn start_at(level: LevelFilter, json: bool) {
-    let filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    let mut filter = EnvFilter::builder().with_default_directive(level.into()).from_env_lossy();
+    // It prints whole answers of the DNS as warnings; what they mean for mail is told by who asked.
+    if std::env::var_os(EnvFilter::DEFAULT_ENV).is_none()
+        && let Ok(quiet) = "hickory_net=error".parse()
+    {
+        filter = filter.add_directive(quiet);
+    }
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines);
     // Fails only if there is a log already.
     let _ = if json { log.json().try_init() } else { log.with_ansi(stderr().is_terminal()).try_init() };

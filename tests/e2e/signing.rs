@@ -151,6 +151,7 @@ fn only_what_its_author_may_send_is_signed() {
         mail
     };
     let signed_before = "DKIM-Signature: v=1; a=rsa-sha256; d=hidden.test; s=own; c=relaxed/relaxed; h=From; bh=AAAA; b=AAAA\r\n";
+    let forwarded = "Received: from sender.test ([192.0.2.77])\r\n\tby mx.postern.test (Postern) with ESMTPS id 0000000000001.1;\r\n\tSat, 21 Nov 2026 19:10:05 +0000\r\n";
     for (from, more, expected) in [
         ("ann@hidden.test", "", 2),
         ("Ann <ann@HIDDEN.test>", "", 2),
@@ -158,6 +159,8 @@ fn only_what_its_author_may_send_is_signed() {
         // Another customer's domain, and two authors.
         ("ann@other.test", "", 0),
         ("ann@hidden.test, bob@other.test", "", 0),
+        // What came from outside and is forwarded may pretend to be from here.
+        ("ann@hidden.test", forwarded, 0),
         // It signs by itself; the signature on top is its own.
         ("ann@hidden.test", signed_before, 1),
     ] {

@@ -61,6 +61,7 @@ impl Present {
 /// One config's worth.
 pub(super) struct Signatures {
     keys: Arc<Keys>,
+    hostname: Box<str>,
     /// Whose mail is signed.
     domains: HashSet<Box<str>>,
     /// The domains of hidden servers: one customer's server signs nothing in the name of another's.
@@ -79,7 +80,8 @@ impl Signatures {
                 of_server.entry(server.address().ip().to_canonical()).or_default().extend(domains());
             }
         }
-        Self { keys, domains: domains(config).collect(), of_server, of_backends }
+        let hostname = config.hostname.as_str().into();
+        Self { keys, hostname, domains: domains(config).collect(), of_server, of_backends }
     }
 
     /// The domains that sign.
@@ -116,7 +118,8 @@ impl Signatures {
         let Authorship { domain: Some(domain), signed_by } = Authorship::of(&header) else {
             return Ok(String::new());
         };
-        if signed_by.contains(&domain) || !self.may_sign(message.client, &domain) {
+        let is_ours = self.may_sign(message.client, &domain) && !came_from_outside(&header, &self.hostname);
+        if signed_by.contains(&domain) || !is_ours {
             return Ok(String::new());
         }
         let keys = self.keys.signing(&domain).map_err(|error| error.to_string())?;
@@ -166,6 +169,18 @@ fn domains(config: &Config) -> impl Iterator<Item = Box<str>> {
 
 fn lower(domain: &str) -> Box<str> {
     domain.to_lowercase().into()
+}
+
+/// Whether a message came in through this Postern, without AUTH, before its server sent it on: forwarded mail may only pretend to be
+/// from here, and a signature would make it true. The field that counts is the uppermost of Postern's own, which nobody outside can
+/// put there.
+fn came_from_outside(header: &[u8], hostname: &str) -> bool {
+    let text = String::from_utf8_lossy(header).replace("\r\n\t", " ").replace("\r\n ", " ");
+    let by = format!("by {hostname} (Postern) with ");
+    let received = |line: &&str| line.get(..9).is_some_and(|name| name.eq_ignore_ascii_case("received:"));
+    let protocol = text.lines().filter(received).find_map(|line| line.split_once(&by)?.1.split(' ').next());
+    // RFC 3848: an `A` at the end says that the client authenticated.
+    protocol.is_some_and(|protocol| !protocol.ends_with('A'))
 }
 
 /// The header section with the empty line behind it; `None` if it is longer than anybody's.
@@ -249,5 +264,27 @@ async fn look_for_records(keys: &Keys, names: &Names, domain: &str) {
             Err(_) => Seen::Unknown,
         };
         keys.saw(domain, key.selector(), seen);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::came_from_outside;
+
+    #[test]
+    fn the_uppermost_field_of_ones_own_tells_where_a_message_came_from() {
+        let came = |header: &str| came_from_outside(header.as_bytes(), "mx.test");
+        let field = |protocol: &str| {
+            format!(
+                "Received: from x.test ([192.0.2.1])\r\n\tby mx.test (Postern) with {protocol} id 0000000000001.1\r\n"
+            )
+        };
+        assert!(!came("From: a@x.test\r\n\r\n"), "from within");
+        assert!(!came("Received: from x by y.test with ESMTP\r\n\r\n"));
+        assert!(came(&field("ESMTPS")) && came(&field("ESMTP")) && came(&field("UTF8SMTPS")));
+        assert!(!came(&field("ESMTPSA")) && !came(&field("UTF8SMTPSA")));
+        // What is below was there when the message came.
+        assert!(came(&format!("{}{}", field("ESMTPS"), field("ESMTPSA"))), "forged");
+        assert!(!came(&format!("X-A: by mx.test (Postern) with ESMTPS\r\n{}", field("ESMTPSA"))));
     }
 }
