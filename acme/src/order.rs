@@ -24,6 +24,9 @@ use crate::{AcmeError, Challenge};
 
 /// In each one at least one name is left out; what fails one by one is tried again another time.
 const ROUNDS: usize = 4;
+/// Further ones where the CA did not know its own nonce again and again (RFC 8555 §6.5): that says nothing of the order, and is no reason
+/// to wait as after a refusal.
+const NONCES: usize = 4;
 /// How long a CA may take to look from all its places at all names, or to issue.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Between looks at how far the CA is, at first; it grows to the second.
@@ -92,6 +95,10 @@ impl Journal<'_> {
     }
 }
 
+fn is_lost_nonce(error: &AcmeError) -> bool {
+    matches!(error, AcmeError::Refused { kind, .. } if kind == "badNonce")
+}
+
 impl Ordering<'_> {
     /// Orders one certificate for `names`. `worth` says of the names that are left whether they are worth a certificate.
     pub(crate) async fn carry_out(
@@ -105,7 +112,7 @@ impl Ordering<'_> {
         if let Some(ordered) = self.take_up(&names).await {
             return Ok(ordered);
         }
-        for _ in 0..ROUNDS {
+        for _ in 0..ROUNDS + NONCES {
             let mut order = match self.begin(&names, &key, replaces.clone()).await {
                 Ok(Began::Order(order)) => order,
                 Ok(Began::Rejected(rejected)) => {
@@ -115,11 +122,13 @@ impl Ordering<'_> {
                     }
                     continue;
                 }
+                Err(error) if is_lost_nonce(&error) => continue,
                 Err(error) => return Err(Failed { error: Some(error), left_out }),
             };
             match self.prove(&mut order, &names).await {
                 Ok(failed) if failed.is_empty() => match self.finish(&mut order, &names, &key).await {
                     Ok(chain) => return Ok(Ordered { chain, key, names, left_out }),
+                    Err(error) if is_lost_nonce(&error) => {}
                     Err(error) => return Err(Failed { error: Some(error), left_out }),
                 },
                 Ok(failed) => {
@@ -129,6 +138,7 @@ impl Ordering<'_> {
                         return Err(nothing(left_out));
                     }
                 }
+                Err(error) if is_lost_nonce(&error) => {}
                 Err(error) => return Err(Failed { error: Some(error), left_out }),
             }
         }

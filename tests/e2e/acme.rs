@@ -114,7 +114,7 @@ fn fingerprint(postern: &Postern, name: &str) -> String {
 fn http_01_brings_certificates_for_every_name_that_leads_here_and_they_survive_a_restart() {
     needs!(SINK, KNOT, PEBBLE);
     let (sink, names) = (Sink::start(&[]), NameServer::start(&zones()));
-    let pebble = Pebble::start(&pebble::Options { refused_nonces: 20, ..pebble::Options::default() });
+    let pebble = Pebble::start(&pebble::Options { refused_nonces: 10, ..pebble::Options::default() });
     let mut postern = Postern::start(&options(&sink, &names, pebble.acme("http-01", ""), pebble.http()));
     let root = pebble.root();
     for name in ["mx.postern.test", "mail.bench.test", "mta-sts.bench.test"] {
@@ -206,7 +206,7 @@ fn a_wrong_tsig_key_is_told_of_with_what_to_look_at() {
 fn a_renewal_keeps_the_key_and_disturbs_no_session() {
     needs!(SINK, KNOT, PEBBLE);
     let (sink, names) = (Sink::start(&[]), NameServer::start(&zones()));
-    let pebble = Pebble::start(&pebble::Options { refused_nonces: 20, ..pebble::Options::default() });
+    let pebble = Pebble::start(&pebble::Options { refused_nonces: 10, ..pebble::Options::default() });
     let postern = Postern::start(&options(&sink, &names, pebble.acme("http-01", ""), pebble.http()));
     let root = pebble.root();
     becomes_believed(&postern, &pebble, &root, "mx.postern.test");
