@@ -212,7 +212,9 @@ impl Wanted {
                 Some((scheme, address)) if scheme.eq_ignore_ascii_case("mailto") => {
                     // What follows a question mark asks for fields that nobody owes.
                     let address = address.split('?').next().unwrap_or_default();
-                    wanted.addresses.push(percent_decoded(address));
+                    // Decoded, it may hold anything: line ends would make fields and recipients of their own.
+                    let mailbox = percent_decoded(address).parse::<smtp::Mailbox>().ok();
+                    wanted.addresses.extend(mailbox.map(|mailbox| mailbox.to_string()));
                 }
                 Some((scheme, _)) if scheme.eq_ignore_ascii_case("https") => {
                     wanted.sites.push(uri.to_owned())
@@ -333,5 +335,19 @@ mod tests {
             assert_eq!(read(none), None, "{none:?}");
         }
         assert_eq!(percent_decoded("a%ZZ%4"), "a%ZZ%4");
+    }
+
+    #[test]
+    fn a_record_adds_no_field_and_no_recipient_to_its_report() {
+        for address in [
+            "a@x.test%0D%0ABcc:%20b@y.test",
+            "a@x.test%3E%0D%0ARCPT%20TO:%3Cb@y.test",
+            "a@x.test%00",
+            "a",
+            "",
+        ] {
+            let record = format!("v=TLSRPTv1; rua=mailto:{address}");
+            assert_eq!(Wanted::read([&*record].into_iter()), None, "{address}");
+        }
     }
 }
