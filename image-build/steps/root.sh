@@ -101,7 +101,7 @@ make_root() {
 seal_root() {
     step "root: EROFS and its hash tree"
     rm -f "$WORK"/root.erofs "$WORK"/root.verity
-    mkfs.erofs --quiet -zzstd,level=3 -C65536 --all-root -T"$SOURCE_DATE_EPOCH" -U"$(uuid root)" \
+    mkfs.erofs --quiet -zlz4hc,level=9 -C65536 --all-root -T"$SOURCE_DATE_EPOCH" -U"$(uuid root)" \
         "$WORK/root.erofs" "$WORK/root" >"$WORK/erofs.log" 2>&1 || { cat "$WORK/erofs.log" >&2; fail "mkfs.erofs"; }
     [ "$(stat -c %s "$WORK/root.erofs")" -le $((384 << 20)) ] || fail "the root is larger than its slot of 384 MiB"
     veritysetup format --salt="$(uuid salt | tr -d -)" --uuid="$(uuid verity)" --root-hash-file="$WORK/roothash" \
