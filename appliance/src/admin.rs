@@ -52,6 +52,8 @@ const MAX_HEADER: usize = 16 << 10;
 const MAX_BODY: usize = 256 << 10;
 /// A message that is handed in: as much as is looked at of any, in base64, and its envelope.
 const MAX_MESSAGE_BODY: usize = 12 << 20;
+/// Messages that are handed in at once: one takes its body, what is decoded of it and what is read in it. More wait.
+const MAX_MESSAGES: usize = 4;
 
 /// Serves until `stop` is done; open connections are then closed.
 pub async fn serve(listener: TcpListener, desk: Arc<Desk>, stop: impl Future<Output = ()> + Send) {
@@ -141,7 +143,8 @@ fn router(desk: Arc<Desk>) -> Router {
             Router::new()
                 .route("/api/v1/scan", post(judging::scan))
                 .route("/api/v1/learn/{class}", post(judging::learn))
-                .layer(DefaultBodyLimit::max(MAX_MESSAGE_BODY)),
+                .layer(DefaultBodyLimit::max(MAX_MESSAGE_BODY))
+                .layer(from_fn_with_state(Arc::new(Semaphore::new(MAX_MESSAGES)), judging::in_turn)),
         )
         .route("/interception-ca.pem", get(answers::authority))
         .route("/metrics", get(answers::metrics))

@@ -49,6 +49,7 @@ pub(crate) use certifying::ca_settings;
 pub use error::EngineError;
 use generation::Base;
 pub(crate) use generation::{leg, state_lock, tls_settings};
+pub(crate) use judging::Peers;
 use live::Present;
 use queue::Draining;
 use workers::{Bound, Workers};

@@ -9,6 +9,7 @@ mod crash;
 mod dns;
 mod dns_lists;
 mod evidence;
+mod forwarders;
 mod gateway;
 mod hostile;
 mod injection;
