@@ -9,7 +9,6 @@ use postern_tests::child;
 use postern_tests::nameserver::{KNOT, NameServer, Signing, Zone};
 use postern_tests::needs;
 use postern_tests::needs::{Need, POSTFIX};
-use postern_tests::ports;
 use postern_tests::postern::{Options, Postern};
 use postern_tests::postfix::{self, Postfix};
 
