@@ -10,12 +10,14 @@ mod block;
 mod certificates;
 mod chart;
 mod desk;
+mod domain_reports;
 mod guard;
 mod judging;
 mod learning;
 mod page;
 mod quarantine;
 mod queue;
+mod records;
 mod reports;
 mod senders;
 mod tables;
@@ -109,6 +111,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/api/v1/status", get(answers::status))
         .route("/api/v1/transactions", get(answers::transactions))
         .route("/api/v1/transactions/{id}", get(answers::transaction))
+        .route("/dns", get(records::page))
         .route("/api/v1/dns", get(zone::dns))
         .route("/api/v1/sessions", get(answers::sessions))
         .route("/api/v1/sessions/{id}", get(answers::session))
@@ -129,6 +132,8 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/reports/{verb}", post(reports::button))
         .route("/api/v1/reports", get(reports::list))
         .route("/api/v1/reports/{verb}", post(reports::order))
+        .route("/domain-reports", get(domain_reports::page))
+        .route("/api/v1/domain-reports", get(domain_reports::list))
         .route("/senders", get(senders::page))
         .route("/senders/{verb}", post(senders::button))
         .route("/api/v1/senders", get(senders::list))

@@ -20,7 +20,7 @@ pub(super) async fn dns(State(desk): Office, RawQuery(query): RawQuery) -> Respo
     }
 }
 
-fn question(query: &str) -> Option<ZoneQuestion> {
+pub(super) fn question(query: &str) -> Option<ZoneQuestion> {
     let mut question = ZoneQuestion::default();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match &*name {
