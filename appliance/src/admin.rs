@@ -13,6 +13,8 @@ mod desk;
 mod guard;
 mod judging;
 mod learning;
+mod lookup;
+mod messages;
 mod page;
 mod quarantine;
 mod queue;
@@ -107,11 +109,13 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/assets/postern.css", get(answers::style))
         .route("/assets/postern.js", get(answers::script))
         .route("/api/v1/status", get(answers::status))
-        .route("/api/v1/transactions", get(answers::transactions))
-        .route("/api/v1/transactions/{id}", get(answers::transaction))
+        .route("/messages", get(messages::page))
+        .route("/api/v1/transactions", get(lookup::list))
+        .route("/api/v1/transactions/{id}", get(lookup::one))
+        .route("/api/v1/trace", get(lookup::export))
         .route("/api/v1/dns", get(zone::dns))
-        .route("/api/v1/sessions", get(answers::sessions))
-        .route("/api/v1/sessions/{id}", get(answers::session))
+        .route("/api/v1/sessions", get(lookup::list_sessions))
+        .route("/api/v1/sessions/{id}", get(lookup::session))
         .route("/queue", get(queue::page))
         .route("/queue/{id}", get(queue::message_page).post(queue::button))
         .route("/api/v1/queue", get(queue::list))

@@ -10,6 +10,7 @@ mod queue;
 mod reports;
 mod scan;
 mod senders;
+mod trace;
 mod words;
 
 pub use block::block;
@@ -22,21 +23,19 @@ pub use queue::queue;
 pub use reports::reports;
 pub use scan::scan;
 pub use senders::senders;
+pub use trace::trace;
 
 use std::net::SocketAddr;
 use std::path::Path;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::client::{self, Answer, AskError, encoded};
-use crate::command::{CommandLine, DEFAULT_CONFIG, Exit, Trace};
+use crate::client::{self, Answer, AskError};
+use crate::command::{CommandLine, DEFAULT_CONFIG, Exit};
 use crate::config::{self, ConfigError};
 use crate::output;
-use crate::report::{SessionStory, Status, TransactionStory};
+use crate::report::Status;
 
-/// Entries of a list where nothing else is asked for.
-const DEFAULT_LAST: usize = 20;
 /// Where `demo` and an unconfigured Postern have their page.
 const DEFAULT_ADMIN: &str = "127.0.0.1:8080";
 
@@ -46,83 +45,6 @@ pub async fn status(line: &CommandLine) -> Exit {
         Ok(answer) => tell(line.json, &answer, |status: Status| words::status(&status)),
         Err(exit) => exit,
     }
-}
-
-/// A session as the API answers it.
-#[derive(Debug, Deserialize)]
-struct WholeSession {
-    session: Option<SessionStory>,
-    transactions: Vec<TransactionStory>,
-}
-
-/// `postern trace`
-pub async fn trace(line: &CommandLine, wanted: &Trace) -> Exit {
-    if wanted.id.is_none() {
-        return trace_list(line, wanted).await;
-    }
-    let path = path(wanted);
-    let answer = match ask(line, &path).await {
-        Ok(answer) => answer,
-        Err(exit) => return exit,
-    };
-    match wanted.id.as_deref() {
-        Some(id) if id.contains('.') => {
-            tell(line.json, &answer, |story: TransactionStory| words::story(&story))
-        }
-        Some(_) => tell(line.json, &answer, |whole: WholeSession| {
-            let session = whole.session.iter().flat_map(words::session);
-            session.chain(whole.transactions.iter().rev().flat_map(words::story)).collect()
-        }),
-        None => Exit::Wrong,
-    }
-}
-
-/// What was found by address or time.
-#[derive(Debug, Deserialize)]
-struct Found {
-    transactions: Vec<TransactionStory>,
-    /// Sessions that brought no mail: refused at the door, thrown out, or just gone (law 9).
-    sessions: Vec<SessionStory>,
-}
-
-async fn trace_list(line: &CommandLine, wanted: &Trace) -> Exit {
-    let mut parts = Vec::new();
-    // A session without mail has neither sender nor recipient.
-    let by_mail = wanted.from.is_some() || wanted.to.is_some();
-    for (name, fits_none) in [("transactions", false), ("sessions", by_mail)] {
-        let answer = match ask(line, &format!("/api/v1/{name}?{}", query(wanted))).await {
-            Ok(answer) if answer.status != 200 => return tell(line.json, &answer, |_: Found| Vec::new()),
-            Ok(_) if fits_none => b"[]".to_vec(),
-            Ok(answer) => answer.body,
-            Err(exit) => return exit,
-        };
-        parts.push(format!("\"{name}\":{}", String::from_utf8_lossy(&answer)));
-    }
-    let body = format!("{{{}}}", parts.join(",")).into_bytes();
-    let last = wanted.last.unwrap_or(DEFAULT_LAST);
-    tell(line.json, &Answer { status: 200, body }, |found: Found| {
-        words::list(&found.transactions, &found.sessions, last)
-    })
-}
-
-fn path(wanted: &Trace) -> String {
-    if let Some(id) = &wanted.id {
-        let kind = if id.contains('.') { "transactions" } else { "sessions" };
-        return format!("/api/v1/{kind}/{}", encoded(id));
-    }
-    format!("/api/v1/transactions?{}", query(wanted))
-}
-
-fn query(wanted: &Trace) -> String {
-    let parts = [
-        ("from", wanted.from.clone()),
-        ("to", wanted.to.clone()),
-        ("ip", wanted.ip.map(|ip| ip.to_string())),
-        ("since", wanted.since.clone()),
-        ("last", wanted.last.map(|last| last.to_string())),
-    ];
-    let given = parts.iter().filter_map(|(name, value)| Some(format!("{name}={}", encoded(value.as_ref()?))));
-    given.collect::<Vec<_>>().join("&")
 }
 
 async fn ask(line: &CommandLine, path: &str) -> Result<Answer, Exit> {
@@ -189,6 +111,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::admin::tests::{FakeEngine, start};
+    use crate::command::Trace;
     use crate::recorder::samples;
 
     /// A command line whose config points at `address`.

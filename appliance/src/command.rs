@@ -185,20 +185,38 @@ pub struct Check {
 #[derive(Clone, Debug, Default, Args)]
 pub struct Trace {
     /// A session (13 letters and digits) or a transaction (a dot and its number behind), as replies and logs name it.
-    #[arg(long, conflicts_with_all = ["from", "to", "ip", "since"])]
+    #[arg(long, conflicts_with_all = ["any", "from", "to", "subject", "ip", "verdict", "outcome", "since", "until", "export"])]
     pub id: Option<String>,
+    /// Part of any address, of the subject, of the Message-ID, of what the client calls itself, or of an identifier.
+    #[arg(long, value_name = "TEXT")]
+    pub any: Option<String>,
     /// Part of the sender's address.
     #[arg(long, value_name = "A")]
     pub from: Option<String>,
     /// Part of a recipient's address.
     #[arg(long, value_name = "A")]
     pub to: Option<String>,
+    /// Part of the subject.
+    #[arg(long, value_name = "TEXT")]
+    pub subject: Option<String>,
     /// The client's address.
     #[arg(long)]
     pub ip: Option<IpAddr>,
-    /// So long ago (`2h`), or a date (`2026-11-21T19:00:00Z`).
+    /// What was decided: `pass`, `tag`, `quarantine`, `reject`, `defer`, `discard`, `refused` or `unjudged`.
+    #[arg(long, value_name = "V")]
+    pub verdict: Option<String>,
+    /// How it ended: `accepted`, `spooled`, `deferred`, `refused` or `abandoned`.
+    #[arg(long, value_name = "O")]
+    pub outcome: Option<String>,
+    /// So long ago (`2h`), or a date (`2026-11-21`, `2026-11-21T19:00:00Z`).
     #[arg(long, value_name = "T")]
     pub since: Option<String>,
+    /// Before that, written as for `--since`.
+    #[arg(long, value_name = "T")]
+    pub until: Option<String>,
+    /// Everything that is kept, oldest first, as JSON, an entry in each line.
+    #[arg(long, conflicts_with_all = ["any", "from", "to", "subject", "ip", "verdict", "outcome", "since", "until", "last"])]
+    pub export: bool,
     /// At most so many transactions and sessions without mail, the latest [default: 20, at most 1000].
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,

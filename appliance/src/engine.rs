@@ -10,7 +10,7 @@ use relay::{Budget, Entrance, Relay};
 use spool::Spool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::admin::{self, Desk};
 use crate::command::{CommandLine, Demo, Exit};
@@ -19,8 +19,9 @@ use crate::recorder::Recording;
 use crate::report::ListenerState;
 use crate::roles::Roles;
 use crate::web::Policy;
-use crate::{output, service};
+use crate::{logging, output, service};
 
+mod alerts;
 mod arming;
 mod certifying;
 mod demo;
@@ -43,6 +44,7 @@ mod tls_reports;
 mod workers;
 mod zones;
 
+use alerts::Alerts;
 use arming::Arming;
 use certifying::Certifying;
 pub(crate) use certifying::ca_settings;
@@ -150,6 +152,8 @@ struct Engine {
     certifying: Arc<Certifying>,
     roles: Arc<Roles>,
     draining: Draining,
+    /// Where alerts go.
+    alert: watch::Sender<Vec<String>>,
 }
 
 impl Engine {
@@ -158,6 +162,8 @@ impl Engine {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (recording, _) = Recording::start(Arc::clone(&clock));
         let base = Base::prepare(config, Arc::clone(&recording), Arc::clone(&clock), Arc::clone(&roles))?;
+        send_log(config, base.roots(), Arc::clone(&clock));
+        keep_trace(config, &recording).await;
         let generation = base.generation(config, None).await?;
         let listeners = bind(config, &roles, &[])?;
         let addresses = Mutex::new(config.listeners.iter().map(|listener| listener.address).collect());
@@ -209,6 +215,16 @@ impl Engine {
             base.remembering().store(),
             Arc::new(SystemClock),
         ));
+        let (alert, to) = watch::channel(config.log.alerts.clone());
+        let alerts = Alerts::new(
+            &relay,
+            &draining.queue,
+            Arc::clone(&present) as _,
+            base.remembering().store(),
+            Arc::new(SystemClock),
+            to,
+        );
+        tokio::spawn(alerts.keep());
         tokio::spawn(signing::keep_keys(Arc::clone(&relay), Arc::clone(base.signing())));
         tokio::spawn(Arc::clone(&arming).keep());
         tokio::spawn(Arc::clone(&certifying).keep());
@@ -244,6 +260,7 @@ impl Engine {
             certifying,
             roles,
             draining,
+            alert,
         })
     }
 
@@ -272,6 +289,8 @@ impl Engine {
                 self.certifying.config_is(&config, generation.names.clone(), generation.own).await;
                 self.arming.config_is(&config, generation.names);
                 self.draining.config_is(&config);
+                self.recording.keep_subjects(config.trace.subjects);
+                self.alert.send_replace(config.log.alerts.clone());
                 if let Some(court) = self.base.court().get() {
                     court.employ_clerk(&self.relay);
                 }
@@ -279,7 +298,8 @@ impl Engine {
                     tracing::error!(%error, "a new listener cannot be had");
                 }
                 tracing::info!(
-                    "reloaded; listeners that are gone, state_dir and admin.listen change with a restart only"
+                    "reloaded; listeners that are gone, state_dir, the size and age of the trace and admin.listen change with a \
+                     restart only"
                 );
             }
             Err(error) => tracing::error!(%error, "not reloaded, the old config stays"),
@@ -314,9 +334,46 @@ impl Engine {
         if let Some(court) = self.base.court().get() {
             court.close().await;
         }
+        self.recording.close().await;
         let _ = self.stop_admin.send(());
         let workers = self.workers.into_inner().unwrap_or_else(PoisonError::into_inner);
         workers.into_iter().for_each(Workers::stop);
+    }
+}
+
+/// Nothing that is wrong with it keeps mail from flowing.
+fn send_log(config: &Config, roots: &tls::Roots, clock: Arc<dyn Clock>) {
+    let Some(server) = config.log.syslog.clone() else { return };
+    let roots = match &config.log.syslog_ca_file {
+        None => Ok(roots.clone()),
+        Some(path) => roots.with_file(path).map_err(|error| error.to_string()),
+    };
+    let sent = roots.and_then(|roots| {
+        let destination = logging::Destination { server, roots, hostname: config.hostname.to_string() };
+        logging::send(destination, clock).map_err(|error| error.to_string())
+    });
+    if let Err(error) = sent {
+        tracing::error!(%error, "the log is not sent to [log] syslog");
+    }
+}
+
+/// Mail goes on without a trace on disk; the log and the page say that there is none.
+async fn keep_trace(config: &Config, recording: &Arc<Recording>) {
+    recording.keep_subjects(config.trace.subjects);
+    if config.trace.keep.is_zero() {
+        return;
+    }
+    let folder = config.state_dir.join("trace");
+    let bounds = trace::Bounds { octets: config.trace.max_size, age: config.trace.keep };
+    let (opening, kept) = (folder.clone(), Arc::clone(recording));
+    let opened = tokio::task::spawn_blocking(move || -> Result<(), EngineError> {
+        generation::make_folder(&opening)?;
+        let trace =
+            trace::Trace::open(opening, bounds).map_err(|error| EngineError::Trace(error.to_string()))?;
+        kept.keep_on_disk(trace).map_err(|error| EngineError::Trace(error.to_string()))
+    });
+    if let Ok(Err(error)) = opened.await {
+        tracing::error!(%error, folder = %folder.display(), "what becomes of mail is kept in memory alone");
     }
 }
 

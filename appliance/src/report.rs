@@ -28,7 +28,7 @@ pub use scan::{
     CheckResult, LearnOrder, Lesson, NotJudging, Otherwise, ScanOrder, Scanned, Share, Taught, Why,
 };
 pub use senders::SenderState;
-pub use state::{Level, State};
+pub use state::{Level, Problem, State};
 pub use status::{Count, NetworkCount, NotReached, Period, Status, TlsCount, Totals};
 pub use story::{
     AfterwardsStory, CheckStory, GroupStory, LegStory, OpinionStory, RecipientStory, SessionStory, TlsStory,

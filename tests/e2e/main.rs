@@ -2,6 +2,7 @@
 
 mod absence;
 mod acme;
+mod alerts;
 mod arming;
 mod backup;
 mod client_address;

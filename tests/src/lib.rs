@@ -6,7 +6,7 @@
 //! - [`servers`]: the first three behind one face.
 //! - [`clients`]: swaks, msmtp, curl, nodemailer and Python's smtplib behind one function.
 //! - [`nameserver`]: a DNS with a root of its own, its zones signed, unsigned or broken.
-//! - [`clamd`]: the virus scanner.
+//! - [`clamd`]: the virus scanner; [`rsyslog`]: a server for logs.
 //! - [`scripted`], [`personalities`]: a fake server and a fake client that follow a script byte by byte.
 //! - [`tape`]: a fake server that writes down what it got and misbehaves at one step of the dialogue.
 //! - [`promises`]: senders that note every 250, a server that notes every delivery, and the account of both.
@@ -45,6 +45,7 @@ pub mod ports;
 pub mod postern;
 pub mod postfix;
 pub mod promises;
+pub mod rsyslog;
 pub mod scan;
 pub mod scratch;
 pub mod scripted;

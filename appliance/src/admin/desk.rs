@@ -8,7 +8,7 @@ use delivery::Queue;
 use ipnet::IpNet;
 
 use crate::recorder::{Kept, Recording};
-use crate::report::{Live, State, Status, Strain};
+use crate::report::{Live, Problem, State, Status, Strain};
 
 /// Networks, and servers that were not reached, in one answer.
 const TOP: usize = 20;
@@ -84,12 +84,17 @@ impl Desk {
         let (periods, without_tls, not_reached) = self.kept(|kept| {
             (kept.statistics.periods(now), kept.without_tls.top(TOP), kept.memory.not_reached(TOP))
         });
+        let mut problems = Problem::all(self.live(), now);
+        let state = State::of(&problems);
+        // The first one is the state itself.
+        problems.drain(..problems.len().min(1));
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             hostname: self.hostname.clone(),
             now: now.as_secs(),
             started: self.started.as_secs(),
-            state: State::of(self.live(), now),
+            state,
+            problems,
             sessions_now: self.live.sessions_now(),
             bytes_in_flight: self.live.bytes_in_flight(),
             strains: self.live.strains().into_iter().filter(|one| one.strain > Strain::None).collect(),

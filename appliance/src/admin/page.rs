@@ -4,7 +4,7 @@ use maud::{DOCTYPE, Markup, html};
 
 use super::{certificates, chart, learning, tables, waiting};
 use crate::config::{duration_in_words, size_in_words};
-use crate::report::{Level, Period, SessionStory, State, Status, TransactionStory};
+use crate::report::{Level, Period, Problem, SessionStory, State, Status, TransactionStory};
 
 /// What stands around every page.
 pub(super) struct Frame {
@@ -56,6 +56,7 @@ pub(super) fn front(status: &Status, transactions: &[TransactionStory], sessions
     let [hour, days] = &status.periods[..] else { return frame.around(&foot, html! {}) };
     let content = html! {
         (state(&status.state))
+        @if !status.problems.is_empty() { (also(&status.problems)) }
         (tiles(status, hour))
         section.wide id="flow" data-live aria-label="Messages over time" {
             h2 { "Messages" }
@@ -88,17 +89,42 @@ pub(super) fn front(status: &Status, transactions: &[TransactionStory], sessions
 }
 
 fn state(state: &State) -> Markup {
-    let (class, word) = match state.level {
-        Level::Good => ("good", "Good"),
-        Level::Attention => ("attention", "Attention"),
-        Level::Bad => ("bad", "Trouble"),
+    let word = match state.level {
+        Level::Good => "Good",
+        Level::Attention => "Attention",
+        Level::Bad => "Trouble",
     };
     html! {
-        section.state.(class) id="state" data-live role="status" {
+        section.state.(level_class(state.level)) id="state" data-live role="status" {
             span.level { (word) }
             h1 { (state.sentence) }
             @if !state.advice.is_empty() { p { (state.advice) } }
         }
+    }
+}
+
+/// What the one sentence leaves out.
+fn also(problems: &[Problem]) -> Markup {
+    html! {
+        section.wide id="also" data-live {
+            h2 { "What else wants to be looked after" }
+            ul.plain {
+                @for problem in problems {
+                    li.(level_class(problem.level)) {
+                        span.dot {} (problem.sentence)
+                        p.note { (problem.advice) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn level_class(level: Level) -> &'static str {
+    match level {
+        Level::Good => "good",
+        Level::Attention => "attention",
+        Level::Bad => "bad",
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) struct Raw {
     pub(super) resolver: Option<RawResolver>,
     pub(super) judge: Option<RawJudge>,
     pub(super) queue: Option<RawQueue>,
+    pub(super) trace: Option<RawTrace>,
     #[serde(default)]
     pub(super) limits: RawLimits,
     pub(super) http: Option<RawHttp>,
@@ -359,6 +360,14 @@ pub(super) struct RawQueue {
     pub(super) throttles: Option<Vec<RawThrottle>>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTrace {
+    pub(super) keep: Text,
+    pub(super) max_size: Text,
+    pub(super) subjects: Option<Spanned<bool>>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawThrottle {
@@ -397,6 +406,7 @@ pub(super) struct RawAdmin {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawLog {
     pub(super) syslog: Text,
+    pub(super) syslog_ca_file: Text,
     pub(super) alerts: Texts,
 }
 

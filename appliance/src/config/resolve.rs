@@ -21,7 +21,6 @@ const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr:
 
 /// `None` only if something without which nothing can be built is missing; that is among the problems then.
 pub(super) fn resolve(mut raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
-    let mut inactive = inactive::sections(&raw);
     let mut reading = Reading { problems };
     let hostname = match &raw.hostname {
         Some(_) => reading.domain(&raw.hostname),
@@ -57,6 +56,7 @@ pub(super) fn resolve(mut raw: Raw, problems: &mut Problems<'_>) -> Option<Confi
         resolver: later.resolver,
         judge: later.judge,
         queue: later.queue,
+        trace: later.trace,
         limits,
         http: later.http,
         admin,
@@ -71,8 +71,7 @@ pub(super) fn resolve(mut raw: Raw, problems: &mut Problems<'_>) -> Option<Confi
     for address in [&mut config.judge.report_spam, &mut config.judge.report_ham] {
         *address = address.replace("{hostname}", config.hostname.as_str());
     }
-    inactive.extend(inactive::keys(&raw, &config));
-    config.inactive = inactive;
+    config.inactive = inactive::keys(&raw, &config);
     Some(config)
 }
 

@@ -47,6 +47,8 @@ pub struct Config {
     pub judge: Judge,
     /// The queue.
     pub queue: Queue,
+    /// The trace.
+    pub trace: Trace,
     /// Limits.
     pub limits: Limits,
     /// The public HTTP listeners.
@@ -435,6 +437,17 @@ pub struct Queue {
     pub throttles: Vec<Throttle>,
 }
 
+/// `[trace]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// How long it is kept; zero: not on disk at all.
+    pub keep: Duration,
+    /// The most octets on disk.
+    pub max_size: u64,
+    /// Whether subjects are in it, in memory as on disk.
+    pub subjects: bool,
+}
+
 /// `[queue] throttles`
 #[derive(Clone, Debug)]
 pub struct Throttle {
@@ -488,8 +501,10 @@ pub struct Admin {
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// A syslog server as written (RFC 5425); empty: none.
-    pub syslog: String,
+    /// A syslog server (RFC 5425), `host:port`.
+    pub syslog: Option<String>,
+    /// An authority of one's own for it.
+    pub syslog_ca_file: Option<PathBuf>,
     /// Addresses and webhooks that alarms go to.
     pub alerts: Vec<String>,
 }

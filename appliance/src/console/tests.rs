@@ -23,6 +23,7 @@ fn status(level: Level, sentence: &str, advice: &str) -> Status {
         now: 0,
         started: 0,
         state: State { level, sentence: sentence.to_owned(), advice: advice.to_owned() },
+        problems: Vec::new(),
         sessions_now: 0,
         bytes_in_flight: 0,
         strains: Vec::new(),

@@ -82,6 +82,9 @@ pub enum EngineError {
     /// Two backends for one domain.
     #[error(transparent)]
     Routing(#[from] route::RoutingError),
+    /// The trace on disk cannot be kept.
+    #[error("the trace cannot be kept: {0}")]
+    Trace(String),
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),

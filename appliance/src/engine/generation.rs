@@ -130,6 +130,11 @@ impl Base {
         &self.tls_reports
     }
 
+    /// The authorities that are trusted where the config names none of its own.
+    pub(super) fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
     /// The DNS records of the present config.
     pub(super) fn zones(&self) -> &Arc<Zones> {
         &self.zones
@@ -467,6 +472,6 @@ pub(crate) fn state_lock(state_dir: &Path) -> Result<backup::StateLock, EngineEr
     Ok(lock)
 }
 
-fn make_folder(path: &Path) -> Result<(), EngineError> {
+pub(super) fn make_folder(path: &Path) -> Result<(), EngineError> {
     std::fs::create_dir_all(path).map_err(|error| EngineError::State { path: path.into(), error })
 }

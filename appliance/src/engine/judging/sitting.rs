@@ -193,6 +193,16 @@ impl Rules {
             probability: scored.as_ref().map(|_| weighed.probability),
             checks: weighed.checks.iter().take(MAX_CHECKS).map(told).collect(),
             words,
+            subject: found
+                .content
+                .as_ref()
+                .map(|content| record::named(&content.subject))
+                .unwrap_or_default(),
+            message_id: found
+                .content
+                .as_ref()
+                .map(|content| record::named(&content.message_id))
+                .unwrap_or_default(),
             trouble: found.troubles().join("; ").into(),
             took: began.elapsed(),
         };
