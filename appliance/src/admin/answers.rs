@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use smtp::{TraceId, TransactionId};
 
 use super::desk::Desk;
-use super::{page, told};
+use super::{asker, page, sight, told};
+use crate::access::Needs;
 use crate::config::parse_duration;
 use crate::recorder::Query;
 use crate::report::{self, SessionStory, Status, TransactionStory};
@@ -27,13 +28,21 @@ pub(super) type Office = State<Arc<Desk>>;
 /// An answer that is no: a status and a sentence.
 pub(super) struct No(pub(super) StatusCode, pub(super) &'static str);
 
+/// Its words, for whoever makes a page of it.
+#[derive(Clone, Copy)]
+pub(super) struct Named(pub(super) &'static str);
+
 impl IntoResponse for No {
     fn into_response(self) -> Response {
-        (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response()
+        let answer = Json(serde_json::json!({ "error": self.1 }));
+        (self.0, axum::Extension(Named(self.1)), answer).into_response()
     }
 }
 
 pub(super) async fn front(State(desk): Office) -> Response {
+    if !asker::may(Needs::SeeAll) {
+        return sight::front(&desk);
+    }
     let query = Query { last: 25, ..Query::default() };
     let (transactions, sessions) = desk.kept(|kept| {
         let turned_away = Query { last: 10, ..Query::default() };
@@ -59,9 +68,9 @@ fn found(desk: &Desk, id: &str) -> Option<TransactionStory> {
     let (transaction, afterwards) =
         desk.kept(|kept| (kept.memory.transaction(id), kept.memory.afterwards(id)));
     match transaction {
-        Some(entry) => Some(TransactionStory::from(&*entry).then(&afterwards)),
+        Some(entry) => sight::story(TransactionStory::from(&*entry).then(&afterwards)),
         None if afterwards.is_empty() => None,
-        None => Some(TransactionStory::without_beginning(id.to_string()).then(&afterwards)),
+        None => sight::story(TransactionStory::without_beginning(id.to_string()).then(&afterwards)),
     }
 }
 
@@ -118,8 +127,7 @@ pub(super) async fn transactions(
     Parameters(asked): Parameters<Asked>,
 ) -> Result<Json<Vec<TransactionStory>>, No> {
     let query = asked.query(desk.now())?;
-    let entries = desk.kept(|kept| kept.memory.transactions(&query));
-    Ok(Json(entries.iter().map(|entry| TransactionStory::from(&**entry)).collect()))
+    Ok(Json(sight::stories(&desk, &query)))
 }
 
 pub(super) async fn transaction(
@@ -195,7 +203,12 @@ pub(super) async fn healthz() -> &'static str {
 pub(super) async fn readyz(State(desk): Office) -> (StatusCode, String) {
     let ready = report::State::is_ready(desk.live());
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let words = if ready { "ready".to_owned() } else { desk.status().state.sentence };
+    let words = match ready {
+        true => "ready".to_owned(),
+        // Names of servers are not for everybody who can connect.
+        false if asker::may(Needs::SeeAll) || desk.is_on_loopback() => desk.status().state.sentence,
+        false => "not ready".to_owned(),
+    };
     (code, format!("{words}\n"))
 }
 

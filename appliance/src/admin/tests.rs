@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use super::{Desk, serve};
+use super::{Desk, Doors, serve};
+use crate::access::Access;
 use crate::recorder::{Recording, samples};
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateSource, CertificateState,
@@ -259,6 +260,38 @@ fn sender(name: &str, is_suspect: bool) -> SenderState {
 
 /// A server on a free port; it stops when the sender is dropped.
 pub(crate) async fn start(live: FakeEngine, fill: bool) -> (std::net::SocketAddr, oneshot::Sender<()>) {
+    let state = tempfile::tempdir().unwrap();
+    let access = Access::open(state.path(), Arc::new(SimulatedClock::starting_at(samples::BEGAN))).unwrap();
+    let (address, stop) = start_with(live, fill, Arc::new(access)).await;
+    // It goes when the test does.
+    tokio::spawn(async move {
+        let _state = state;
+        std::future::pending::<()>().await;
+    });
+    (address, stop)
+}
+
+/// The same with an entrance of the test's own.
+pub(crate) async fn start_with(
+    live: FakeEngine,
+    fill: bool,
+    access: Arc<Access>,
+) -> (std::net::SocketAddr, oneshot::Sender<()>) {
+    let (listener, desk) = desk(live, fill, access).await;
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        let doors = Doors { web: listener, terminal: None, commands: None };
+        serve(doors, desk, async {
+            let _ = stopped.await;
+        })
+        .await;
+    });
+    (address, stop)
+}
+
+/// What a server of a test answers from, and where.
+pub(super) async fn desk(live: FakeEngine, fill: bool, access: Arc<Access>) -> (TcpListener, Arc<Desk>) {
     let clock = SimulatedClock::starting_at(samples::BEGAN);
     let (recording, _keeper) = Recording::start(Arc::new(clock));
     if fill {
@@ -267,15 +300,16 @@ pub(crate) async fn start(live: FakeEngine, fill: bool) -> (std::net::SocketAddr
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let queue = super::queue_tests::queue(&recording, Arc::new(clock)).await;
-    let desk = Desk::new("mx1.example.net".to_owned(), address, Vec::new(), Arc::new(live), recording, queue);
-    let (stop, stopped) = oneshot::channel::<()>();
-    tokio::spawn(async move {
-        serve(listener, Arc::new(desk), async {
-            let _ = stopped.await;
-        })
-        .await;
-    });
-    (address, stop)
+    let desk = Desk::new(
+        "mx1.example.net".to_owned(),
+        address,
+        Vec::new(),
+        Arc::new(live),
+        recording,
+        queue,
+        access,
+    );
+    (listener, Arc::new(desk))
 }
 
 async fn fill_with_mail(recording: &Recording) {
