@@ -33,6 +33,7 @@ mod waiting;
 mod zone;
 
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,17 +45,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use asker::Came;
+use self::asker::Came;
+use crate::web::places::Places;
 pub use desk::Desk;
 pub use door::{FOLDER as DOOR, Terminal, command_socket, open_for_commands};
 pub(crate) use {tokens::Done as TokenDone, users::Done as UserDone};
 
 /// Connections at once: a page, some scrapers and commands, not a flood.
 const MAX_CONNECTIONS: usize = 64;
+/// Off loopback, of one client (a /64 of IPv6): nobody alone keeps all others out.
+const MAX_OF_CLIENT: usize = 16;
 /// Commands at once: whoever fills the places of the page must not keep them out.
 const MAX_COMMANDS: usize = 16;
 /// A client that sends its header slower holds a place for nothing. Also how long an idle connection is kept.
@@ -80,7 +83,9 @@ pub struct Doors {
 /// Serves until `stop` is done; open connections are then closed.
 pub async fn serve(doors: Doors, desk: Arc<Desk>, stop: impl Future<Output = ()> + Send) {
     let (router, _) = routes::all(&desk);
-    let places = [MAX_CONNECTIONS, MAX_COMMANDS].map(|most| Arc::new(Semaphore::new(most)));
+    let of_client = if doors.terminal.is_some() { MAX_OF_CLIENT } else { MAX_CONNECTIONS };
+    let places = Places::new(MAX_CONNECTIONS, of_client);
+    let commands = Places::new(MAX_COMMANDS, MAX_COMMANDS);
     // Dropped at the end, which ends what is still open.
     let mut connections = JoinSet::new();
     tokio::pin!(stop);
@@ -99,9 +104,16 @@ pub async fn serve(doors: Doors, desk: Arc<Desk>, stop: impl Future<Output = ()>
                 continue;
             }
         };
-        let place = Arc::clone(&places[usize::from(arrival.is_command())]).try_acquire_owned();
+        let place = match arrival.peer() {
+            Some(peer) if !desk.admits(peer) => {
+                debug!(%peer, "not in admin.networks");
+                continue;
+            }
+            Some(peer) => places.take(peer),
+            None => commands.take(Ipv4Addr::LOCALHOST.into()),
+        };
         match place {
-            Ok(place) if arrival.peer().is_none_or(|peer| desk.admits(peer)) => {
+            Some(place) => {
                 let (router, terminal) = (router.clone(), doors.terminal.clone());
                 connections.spawn(async move {
                     let _place = place;
@@ -111,8 +123,7 @@ pub async fn serve(doors: Doors, desk: Arc<Desk>, stop: impl Future<Output = ()>
                     }
                 });
             }
-            Ok(_) => debug!(peer = ?arrival.peer(), "not in admin.networks"),
-            Err(_) => debug!(peer = ?arrival.peer(), "too many connections to the status page"),
+            None => debug!(peer = ?arrival.peer(), "too many connections to the status page"),
         }
     }
 }
@@ -141,6 +152,8 @@ where
 
 #[cfg(test)]
 mod access_tests;
+#[cfg(test)]
+mod door_tests;
 #[cfg(test)]
 mod queue_tests;
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! header is bounded. Everything that is not one of the two paths is 404.
 
 mod answer;
-mod places;
+pub(crate) mod places;
 pub mod sockets;
 
 use std::net::SocketAddr;

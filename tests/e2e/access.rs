@@ -106,7 +106,7 @@ fn commands_work_for_root_and_for_nobody_else_and_people_log_in() {
 
 #[test]
 fn off_loopback_the_page_speaks_tls_with_the_certificate_of_the_gate() {
-    needs!(&[Need::Program("curl")]);
+    needs!(&[Need::Program("curl"), Need::Program("openssl")]);
     let port = ports::free().port();
     let mut postern = Postern::start(&Options {
         config: backend(&["bench.test"], ports::free(), ""),

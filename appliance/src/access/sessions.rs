@@ -38,6 +38,9 @@ pub(crate) struct Session {
     /// What each form of it carries.
     #[serde(skip)]
     pub(crate) token: String,
+    /// The secret of a second factor that was offered after its user gave the password.
+    #[serde(skip)]
+    pub(crate) offered: Option<String>,
     pub(crate) from: String,
     pub(crate) agent: String,
     pub(crate) began: u64,
@@ -75,6 +78,7 @@ impl Sessions {
             id: digest.label(),
             user,
             token: secret::secret(),
+            offered: None,
             from: client.address.to_canonical().to_string(),
             agent: client.agent.chars().filter(printable).take(MAX_AGENT).collect(),
             began: now.as_secs(),
@@ -98,6 +102,14 @@ impl Sessions {
             session.used = now.as_secs();
         }
         Some(session.clone())
+    }
+
+    /// Remembers what was offered in a session, in place of what was before.
+    pub(super) fn offers(&mut self, user: &UserName, id: &str, secret: Option<String>) {
+        let mut all = self.open.values_mut();
+        if let Some(session) = all.find(|session| session.user == *user && session.id == id) {
+            session.offered = secret;
+        }
     }
 
     /// The latest first.

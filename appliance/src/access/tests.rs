@@ -166,10 +166,15 @@ async fn many_at_once_do_not_get_around_it_and_do_not_take_all_the_memory() {
 async fn a_second_factor_is_asked_for_and_its_codes_count_once() {
     let house = House::with_ann().await;
     let ann: UserName = "ann".parse().unwrap();
-    let enrolment = house.access.offer_totp(&ann, "mx1.example.net");
-    assert!(house.access.enrol(&ann, &enrolment, "000000").await.is_err());
+    let opened = house.access.log_in(said("ann", PASSWORD, ""), &client(1)).await.unwrap().opened;
+    let session = || house.access.of_session(&opened.secret, true).unwrap().1;
+    assert!(house.access.offered(&session(), "mx1.example.net").is_none());
+    house.access.offer_totp(&session(), "mx1.example.net");
+    let enrolment = house.access.offered(&session(), "mx1.example.net").unwrap();
+    assert!(house.access.enrol(&session(), &enrolment, "000000").await.is_err());
     let code = shown(enrolment.secret(), house.access.now());
-    let recovery = house.access.enrol(&ann, &enrolment, &code).await.unwrap();
+    let recovery = house.access.enrol(&session(), &enrolment, &code).await.unwrap();
+    assert!(house.access.offered(&session(), "mx1.example.net").is_none());
     assert_eq!(recovery.len(), 10);
     let log_in = async |access: &Access, code: &str| {
         access.log_in(said("ann", PASSWORD, code), &client(1)).await.is_ok()

@@ -82,7 +82,7 @@ impl Enrolment {
         Self { secret, user: user.to_string(), hostname: hostname.to_owned() }
     }
 
-    /// From what the form carried along.
+    /// From what a session remembers.
     pub(super) fn again(secret: &str, user: &UserName, hostname: &str) -> Option<Self> {
         let is_secret = BASE32_NOPAD.decode(secret.as_bytes()).is_ok_and(|octets| octets.len() == SECRET);
         is_secret.then(|| Self {

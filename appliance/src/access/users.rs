@@ -186,23 +186,26 @@ impl Access {
         Ok(())
     }
 
-    /// Offers a second factor.
-    pub(crate) fn offer_totp(&self, name: &UserName, hostname: &str) -> Enrolment {
-        Enrolment::new(name, hostname)
+    /// Offers a second factor, in a session whose user has just given the password.
+    pub(crate) fn offer_totp(&self, session: &Session, hostname: &str) -> Enrolment {
+        let enrolment = Enrolment::new(&session.user, hostname);
+        self.sessions().offers(&session.user, &session.id, Some(enrolment.secret().to_owned()));
+        enrolment
     }
 
-    /// The offer that this secret is of.
-    pub(crate) fn offered(&self, secret: &str, name: &UserName, hostname: &str) -> Option<Enrolment> {
-        Enrolment::again(secret, name, hostname)
+    /// What was offered in this session.
+    pub(crate) fn offered(&self, session: &Session, hostname: &str) -> Option<Enrolment> {
+        Enrolment::again(session.offered.as_deref()?, &session.user, hostname)
     }
 
     /// Takes up an offer, if the code shows that an app has it; tells the recovery codes, once.
     pub(crate) async fn enrol(
         &self,
-        name: &UserName,
+        session: &Session,
         enrolment: &Enrolment,
         code: &str,
     ) -> Result<Vec<String>, AccessError> {
+        let name = &session.user;
         let mut totp = enrolment.totp();
         if !totp.takes(code.trim(), self.now()) {
             return Err(AccessError::WrongCode);
@@ -214,6 +217,7 @@ impl Access {
             Ok(())
         })
         .await?;
+        self.sessions().offers(name, &session.id, None);
         Ok(codes)
     }
 

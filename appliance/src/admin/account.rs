@@ -41,8 +41,6 @@ pub(super) struct Filled {
     #[serde(default)]
     code: String,
     #[serde(default)]
-    secret: Zeroizing<String>,
-    #[serde(default)]
     id: String,
 }
 
@@ -68,10 +66,10 @@ pub(super) async fn offer(
     Extension(came): Extension<Came>,
     Form(filled): Form<Filled>,
 ) -> Result<Response, No> {
-    let (name, _) = own()?;
+    let (name, session) = own()?;
     match desk.access().confirm(&name, filled.password, came.peer).await {
         Ok(()) => {
-            let enrolment = desk.access().offer_totp(&name, desk.hostname());
+            let enrolment = desk.access().offer_totp(&session, desk.hostname());
             shown(&desk, None, offered(&enrolment, None))
         }
         Err(error) => shown(&desk, Some(&error), html! {}),
@@ -80,10 +78,11 @@ pub(super) async fn offer(
 
 /// Takes it up: the code shows that an app has the secret. The recovery codes are shown once, here.
 pub(super) async fn enrol(State(desk): Office, Form(filled): Form<Filled>) -> Result<Response, No> {
-    const BROKEN: No = No(StatusCode::BAD_REQUEST, "this is no secret that was offered here");
-    let (name, _) = own()?;
-    let enrolment = desk.access().offered(&filled.secret, &name, desk.hostname()).ok_or(BROKEN)?;
-    match desk.access().enrol(&name, &enrolment, &filled.code).await {
+    const NOT_OFFERED: No =
+        No(StatusCode::CONFLICT, "no second factor was offered here; begin with the password");
+    let (_, session) = own()?;
+    let enrolment = desk.access().offered(&session, desk.hostname()).ok_or(NOT_OFFERED)?;
+    match desk.access().enrol(&session, &enrolment, &filled.code).await {
         Ok(codes) => {
             let mut response = shown(&desk, None, recovery(&codes))?;
             response.extensions_mut().insert(Did::new("second factor added"));
@@ -199,7 +198,6 @@ fn offered(enrolment: &Enrolment, error: Option<&AccessError>) -> Markup {
             p.note.record { (enrolment.uri()) }
             form.fields method="post" action="/account/totp/confirm" {
                 (form::token())
-                input type="hidden" name="secret" value=(enrolment.secret());
                 label { "Code " input name="code" autocomplete="one-time-code" inputmode="numeric" required maxlength="6"; }
                 button { "Use it from now on" }
             }

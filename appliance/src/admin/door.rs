@@ -89,10 +89,6 @@ impl Doors {
 }
 
 impl Arrival {
-    pub(super) fn is_command(&self) -> bool {
-        matches!(self, Self::Command(_))
-    }
-
     /// Where it comes from; not told of the command line.
     pub(super) fn peer(&self) -> Option<IpAddr> {
         match self {

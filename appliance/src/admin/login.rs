@@ -144,6 +144,7 @@ fn login(desk: &Desk, error: Option<&AccessError>) -> Markup {
                 h1 { "Log in" }
                 (problem(error))
                 form.fields method="post" action="/login" {
+                    (form::token())
                     label { "Name " input name="name" autocomplete="username" autocapitalize="none" required maxlength="64" autofocus; }
                     label { "Password " input type="password" name="password" autocomplete="current-password" required maxlength="256"; }
                     label {
@@ -176,6 +177,7 @@ fn first(desk: &Desk, error: Option<&AccessError>) -> Markup {
                 }
                 (problem(error))
                 form.fields method="post" action="/first" {
+                    (form::token())
                     label { "Code " input name="code" autocomplete="off" autocapitalize="characters" required maxlength="32" autofocus; }
                     label {
                         @if nobody_yet { "Name that you choose " } @else { "Name " }

@@ -262,7 +262,7 @@ fn sender(name: &str, is_suspect: bool) -> SenderState {
 pub(crate) async fn start(live: FakeEngine, fill: bool) -> (std::net::SocketAddr, oneshot::Sender<()>) {
     let state = tempfile::tempdir().unwrap();
     let access = Access::open(state.path(), Arc::new(SimulatedClock::starting_at(samples::BEGAN))).unwrap();
-    let (address, stop) = start_with(live, fill, Arc::new(access)).await;
+    let (address, stop) = start_guarded(live, fill, Arc::new(access)).await;
     // It goes when the test does.
     tokio::spawn(async move {
         let _state = state;
@@ -272,7 +272,7 @@ pub(crate) async fn start(live: FakeEngine, fill: bool) -> (std::net::SocketAddr
 }
 
 /// The same with an entrance of the test's own.
-pub(crate) async fn start_with(
+pub(crate) async fn start_guarded(
     live: FakeEngine,
     fill: bool,
     access: Arc<Access>,

@@ -93,6 +93,13 @@ fn when_mail_flows() {
 }
 
 #[test]
+fn when_nobody_can_log_in_yet() {
+    let status = Box::new(status(Level::Good, "Mail flows.", ""));
+    let text = shown(&facts(Service::Answers(status, Some("7KQ4-M2XD-0VRE-93TN".to_owned()))));
+    assert!(text.contains("Code        7KQ4-M2XD-0VRE-93TN makes you the page's administrator"), "{text}");
+}
+
+#[test]
 fn when_a_backend_is_down_and_a_role_is_not_ready() {
     let mut status = status(
         Level::Bad,
