@@ -1,6 +1,7 @@
-//! `postern status`, `trace`, `queue`, `quarantine`, `block`, `reports`, `senders`, `certs`, `dns`, `scan` and `learn`: they ask the
-//! running Postern and tell its answer; the last three work without one, too.
+//! `postern status`, `trace`, `queue`, `quarantine`, `block`, `reports`, `senders`, `certs`, `users`, `tokens`, `audit`, `dns`, `scan` and
+//! `learn`: they ask the running Postern and tell its answer; the last three work without one, too.
 
+mod access;
 mod block;
 mod certs;
 mod dns;
@@ -13,6 +14,7 @@ mod senders;
 mod trace;
 mod words;
 
+pub use access::{audit, tokens, users};
 pub use block::block;
 pub use certs::certs;
 pub(crate) use certs::{day, troubles, zone_line};
@@ -30,9 +32,9 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use crate::client::{self, Answer, AskError};
+use crate::client::{self, Answer, AskError, Running};
 use crate::command::{CommandLine, DEFAULT_CONFIG, Exit};
-use crate::config::{self, ConfigError};
+use crate::config;
 use crate::output;
 use crate::report::Status;
 
@@ -48,19 +50,25 @@ pub async fn status(line: &CommandLine) -> Exit {
 }
 
 async fn ask(line: &CommandLine, path: &str) -> Result<Answer, Exit> {
-    client::get(address(line)?, path).await.map_err(|error| unreachable(&error))
+    client::get(&running(line)?, path).await.map_err(|error| unreachable(&error))
 }
 
 /// Sends an order.
 async fn order(line: &CommandLine, path: &str, order: &serde_json::Value) -> Result<Answer, Exit> {
-    client::post(address(line)?, path, order).await.map_err(|error| unreachable(&error))
+    client::post(&running(line)?, path, order).await.map_err(|error| unreachable(&error))
 }
 
-fn address(line: &CommandLine) -> Result<SocketAddr, Exit> {
-    admin_address(line).map_err(|error| {
+/// From the config; without one from the defaults, so that `status` finds a `demo`.
+fn running(line: &CommandLine) -> Result<Running, Exit> {
+    if line.config.is_none() && !Path::new(DEFAULT_CONFIG).exists() {
+        let default = SocketAddr::from(([127, 0, 0, 1], 8080));
+        return Ok(Running::at(DEFAULT_ADMIN.parse().unwrap_or(default)));
+    }
+    let config = config::load(&line.config_file()).map_err(|error| {
         output::diagnosis(&error.to_string());
         Exit::Wrong
-    })
+    })?;
+    Ok(Running::of(&config))
 }
 
 fn unreachable(error: &AskError) -> Exit {
@@ -68,20 +76,17 @@ fn unreachable(error: &AskError) -> Exit {
     Exit::Unreachable
 }
 
-/// From the config; without one from the defaults, so that `status` finds a `demo`.
-fn admin_address(line: &CommandLine) -> Result<SocketAddr, ConfigError> {
-    if line.config.is_none() && !Path::new(DEFAULT_CONFIG).exists() {
-        return Ok(DEFAULT_ADMIN.parse().unwrap_or_else(|_| SocketAddr::from(([127, 0, 0, 1], 8080))));
-    }
-    config::load(&line.config_file()).map(|config| config.admin.listen)
-}
-
 /// Prints what was answered; an answer that says no is told as it came.
 fn tell<T: DeserializeOwned>(json: bool, answer: &Answer, words: impl FnOnce(T) -> Vec<String>) -> Exit {
     if answer.status != 200 {
         let said: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
         output::diagnosis(said["error"].as_str().unwrap_or("Postern did not understand the question"));
-        return if answer.status == 404 { Exit::No } else { Exit::Wrong };
+        return match answer.status {
+            404 => Exit::No,
+            // Whoever may not ask is as far from it as whoever does not reach it.
+            401 | 403 => Exit::Unreachable,
+            _ => Exit::Wrong,
+        };
     }
     match serde_json::from_slice::<serde_json::Value>(&answer.body) {
         Ok(value) if json => output::json(&value),
@@ -118,7 +123,7 @@ pub(crate) mod tests {
     pub(crate) fn line(address: SocketAddr, words: &[&str]) -> (tempfile::NamedTempFile, CommandLine) {
         let file = tempfile::NamedTempFile::new().unwrap();
         let config = format!(
-            "hostname = \"mx1.example.net\"\n[[backend]]\ndomains = [\"example.net\"]\nservers = [\"10.0.0.10\"]\n\
+            "hostname = \"mx1.example.net\"\nstate_dir = \"/nowhere/postern\"\n[[backend]]\ndomains = [\"example.net\"]\nservers = [\"10.0.0.10\"]\n\
              [admin]\nlisten = \"{address}\"\n"
         );
         std::fs::write(file.path(), config).unwrap();

@@ -11,8 +11,10 @@ use ipnet::IpNet;
 use crate::config::parse_duration;
 use crate::roles::Account;
 
+mod access;
 mod held;
 
+pub use access::{AuditList, TokensAction, UserWithRole, UsersAction};
 pub use held::{BlockAction, QuarantineAction, QuarantineList, ReportsAction, SendersAction};
 
 /// Where the config is if nothing else is said.
@@ -72,6 +74,14 @@ pub enum Command {
     /// Look at who sends from here; let send who was stopped, or stop somebody.
     #[command(subcommand)]
     Senders(SendersAction),
+    /// Look at who may log in to the page; add, change and remove them.
+    #[command(subcommand)]
+    Users(UsersAction),
+    /// Look at the API's tokens; make some, remove some.
+    #[command(subcommand)]
+    Tokens(TokensAction),
+    /// Tell who changed what.
+    Audit(AuditList),
     /// Look at certificates, order them anew, see which TLSA records belong to them.
     #[command(subcommand)]
     Certs(CertsAction),

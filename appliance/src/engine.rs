@@ -12,7 +12,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
-use crate::admin::{self, Desk};
+use crate::access::Access;
+use crate::admin::{self, Desk, Doors, Terminal};
 use crate::command::{CommandLine, Demo, Exit};
 use crate::config::{self, Config};
 use crate::recorder::Recording;
@@ -91,7 +92,7 @@ pub async fn demo(options: Demo, json: bool) -> Exit {
 
 async fn serve(config: Config, file: &Path, roles: Arc<Roles>) -> Result<(), EngineError> {
     let mut signals = Signals::new().map_err(EngineError::Signals)?;
-    let engine = Engine::start(&config, Arc::clone(&roles)).await?;
+    let engine = Engine::start(&config, Arc::clone(&roles), Entry::ByLogin).await?;
     service::ready("taking mail");
     tracing::info!(hostname = %config.hostname, "ready");
     while let Wish::Reload = signals.next(&roles).await {
@@ -158,12 +159,16 @@ struct Engine {
 
 impl Engine {
     /// Everything that can fail is tried before the first client is let in.
-    async fn start(config: &Config, roles: Arc<Roles>) -> Result<Self, EngineError> {
+    async fn start(config: &Config, roles: Arc<Roles>, entry: Entry) -> Result<Self, EngineError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (recording, _) = Recording::start(Arc::clone(&clock));
         let base = Base::prepare(config, Arc::clone(&recording), Arc::clone(&clock), Arc::clone(&roles))?;
         send_log(config, base.roots(), Arc::clone(&clock));
         keep_trace(config, &recording).await;
+        let access = Arc::new(match entry {
+            Entry::ByLogin => Access::load(&config.state_dir, Arc::clone(&clock))?,
+            Entry::Free => Access::open(&config.state_dir, Arc::clone(&clock))?,
+        });
         let generation = base.generation(config, None).await?;
         let listeners = bind(config, &roles, &[])?;
         let addresses = Mutex::new(config.listeners.iter().map(|listener| listener.address).collect());
@@ -240,9 +245,11 @@ impl Engine {
             Arc::clone(&present) as _,
             Arc::clone(&recording),
             Arc::clone(&draining.queue),
+            access,
         );
+        let doors = doors(config, admin, &certifying);
         let (stop_admin, stopped) = oneshot::channel();
-        tokio::spawn(admin::serve(admin, Arc::new(desk), async {
+        tokio::spawn(admin::serve(doors, Arc::new(desk), async {
             let _ = stopped.await;
         }));
         let workers = Mutex::new(vec![workers::start(&relay, listeners)?]);
@@ -375,6 +382,26 @@ async fn keep_trace(config: &Config, recording: &Arc<Recording>) {
     if let Ok(Err(error)) = opened.await {
         tracing::error!(%error, folder = %folder.display(), "what becomes of mail is kept in memory alone");
     }
+}
+
+/// Whether somebody has to log in to the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    ByLogin,
+    /// A demo, which is on loopback and has nothing to lose.
+    Free,
+}
+
+/// How the administrator's server is reached. Without a socket for the command line mail goes on.
+fn doors(config: &Config, web: TcpListener, certifying: &Arc<Certifying>) -> Doors {
+    let commands = admin::open_for_commands(&config.state_dir).inspect_err(|error| {
+        let path = admin::command_socket(&config.state_dir);
+        tracing::error!(path = %path.display(), %error, "commands cannot reach this Postern");
+    });
+    let certifying = Arc::clone(certifying);
+    let terminal =
+        (!config.admin.listen.ip().is_loopback()).then(|| Terminal::new(move || certifying.acceptor()));
+    Doors { web, terminal, commands: commands.ok() }
 }
 
 /// The MTA-STS policies of the present config, for the public web server.

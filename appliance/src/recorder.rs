@@ -25,7 +25,7 @@ pub use disk::{Disk, TraceEntry, TracedStory};
 pub use memory::Memory;
 pub use metrics::Metrics;
 pub use networks::WithoutTls;
-pub use query::Query;
+pub use query::{Query, See};
 pub use statistics::Statistics;
 
 /// Events that wait for the keeper; a few seconds of a busy machine.

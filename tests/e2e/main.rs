@@ -1,6 +1,7 @@
 //! The whole-system tests, a module per topic.
 
 mod absence;
+mod access;
 mod acme;
 mod alerts;
 mod arming;

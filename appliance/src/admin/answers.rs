@@ -9,7 +9,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
 use super::desk::Desk;
-use super::{lookup, page, told};
+use super::{asker, lookup, page, sight, told};
+use crate::access::Needs;
 use crate::recorder::Query;
 use crate::report::{self, Status};
 
@@ -18,13 +19,21 @@ pub(super) type Office = State<Arc<Desk>>;
 /// An answer that is no: a status and a sentence.
 pub(super) struct No(pub(super) StatusCode, pub(super) &'static str);
 
+/// Its words, for whoever makes a page of it.
+#[derive(Clone, Copy)]
+pub(super) struct Named(pub(super) &'static str);
+
 impl IntoResponse for No {
     fn into_response(self) -> Response {
-        (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response()
+        let answer = Json(serde_json::json!({ "error": self.1 }));
+        (self.0, axum::Extension(Named(self.1)), answer).into_response()
     }
 }
 
 pub(super) async fn front(State(desk): Office) -> Response {
+    if !asker::may(Needs::SeeAll) {
+        return sight::front(&desk).await;
+    }
     let query = Query { last: 25, ..Query::default() };
     let turned_away = Query { last: 10, ..Query::default() };
     let (transactions, sessions) =
@@ -88,7 +97,12 @@ pub(super) async fn healthz() -> &'static str {
 pub(super) async fn readyz(State(desk): Office) -> (StatusCode, String) {
     let ready = report::State::is_ready(desk.live());
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let words = if ready { "ready".to_owned() } else { desk.status().state.sentence };
+    let words = match ready {
+        true => "ready".to_owned(),
+        // Names of servers are not for everybody who can connect.
+        false if asker::may(Needs::SeeAll) || desk.is_on_loopback() => desk.status().state.sentence,
+        false => "not ready".to_owned(),
+    };
     (code, format!("{words}\n"))
 }
 

@@ -15,6 +15,8 @@ use trace::{Place, TraceError};
 
 use super::answers::{No, Office};
 use super::desk::Desk;
+use super::{asker, sight};
+use crate::access::Sight;
 use crate::client::encoded;
 use crate::config::parse_duration;
 use crate::recorder::{Disk, Query, TraceEntry};
@@ -49,12 +51,18 @@ async fn on_disk<T: Send + 'static>(
     }
 }
 
-/// Transactions that fit.
-pub(super) async fn transactions(desk: &Arc<Desk>, query: Query) -> Answer<TransactionStory> {
-    let wanted = query.clone();
-    match on_disk(desk, move |disk| disk.transactions(&wanted)).await {
+/// Transactions that fit and are seen by whoever asks.
+pub(super) async fn transactions(desk: &Arc<Desk>, mut query: Query) -> Answer<TransactionStory> {
+    let sight = asker::sight();
+    query.within = (sight != Sight::All).then(|| sight.domains());
+    let (wanted, whose) = (query.clone(), sight.clone());
+    let found = on_disk(desk, move |disk| disk.transactions(&wanted, &|story| sight::seen(&whose, story)));
+    match found.await {
         Some((found, reached)) => Answer { found, reached },
-        None => Answer { found: desk.kept(|kept| kept.memory.transactions(&query)), reached: None },
+        None => {
+            let see = |story| sight::seen(&sight, story);
+            Answer { found: desk.kept(|kept| kept.memory.transactions(&query, &see)), reached: None }
+        }
     }
 }
 
@@ -80,7 +88,8 @@ pub(super) async fn transaction(desk: &Arc<Desk>, id: &str) -> Option<Transactio
     match story {
         None if steps.is_empty() => None,
         story => {
-            Some(story.unwrap_or_else(|| TransactionStory::without_beginning(id.to_string())).then(steps))
+            let story = story.unwrap_or_else(|| TransactionStory::without_beginning(id.to_string()));
+            sight::story(story.then(steps))
         }
     }
 }
@@ -131,6 +140,7 @@ impl Asked {
             since: time(&self.since)?.unwrap_or_default(),
             until: time(&self.until)?.unwrap_or(Duration::MAX),
             before: self.before.map(Place),
+            within: None,
             last: self.last.unwrap_or(DEFAULT_LAST).min(MAX_LAST),
         })
     }

@@ -5,9 +5,11 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 
 use super::answers::{Office, html as answer};
+use super::asker;
 use super::lookup::{self, Asked};
 use super::page::Frame;
 use super::tables;
+use crate::access::Needs;
 use crate::recorder::Outcome;
 use crate::report::{SessionStory, TransactionStory};
 
@@ -25,7 +27,7 @@ pub(super) async fn page(State(desk): Office, Parameters(mut asked): Parameters<
         }
     };
     // Sessions without mail have neither sender nor verdict: they are told where nothing else is asked for.
-    let with_sessions = asked.is_about_clients();
+    let with_sessions = asked.is_about_clients() && asker::may(Needs::SeeAll);
     let transactions = lookup::transactions(&desk, query.clone()).await;
     let sessions = match with_sessions {
         true => lookup::sessions(&desk, query).await.found,

@@ -1,8 +1,13 @@
 //! The front page.
 
+use axum::response::Response;
 use maud::{DOCTYPE, Markup, html};
 
+use super::answers::html;
+use super::asker::{self, Who};
+use super::form;
 use super::{certificates, chart, learning, tables, waiting};
+use crate::access::Needs;
 use crate::config::{duration_in_words, size_in_words};
 use crate::report::{Level, Period, Problem, SessionStory, State, Status, TransactionStory};
 
@@ -29,7 +34,7 @@ impl Frame {
                 body {
                     header.top {
                         a.mark href="/" { (mark()) span { "Postern" } }
-                        span.host { (self.hostname) }
+                        div.who { span.host { (self.hostname) } (who()) }
                     }
                     main { (main) }
                     footer { (foot) }
@@ -37,6 +42,33 @@ impl Frame {
             }
         }
     }
+}
+
+/// Who is logged in, and what goes with it.
+fn who() -> Markup {
+    let Some(asker) = asker::asker() else { return html! {} };
+    let is_user = asker.user().is_some();
+    html! {
+        @if let Who::Anybody = asker.who {
+            strong { "Demo: whoever reaches this page is its administrator" }
+        }
+        @if asker.rights.suffice(Needs::Administer) { a href="/users" { "Users" } }
+        @if is_user {
+            a href="/account" { (asker.words()) }
+            (form::button("/logout", &[], "Log out"))
+        }
+    }
+}
+
+/// That something may not be, or cannot be done.
+pub(super) fn refusal(frame: &Frame, words: &str) -> Response {
+    html(frame.around(
+        "",
+        html! {
+            p.back { a href="/" { "Status" } }
+            section.state.bad { span.level { "No" } h1 { (words) "." } }
+        },
+    ))
 }
 
 /// The gate.

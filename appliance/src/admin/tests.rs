@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use super::{Desk, serve};
+use super::{Desk, Doors, serve};
+use crate::access::Access;
 use crate::recorder::{Recording, samples};
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateSource, CertificateState,
@@ -265,13 +266,58 @@ pub(crate) async fn start(live: FakeEngine, fill: bool) -> (std::net::SocketAddr
 async fn start_with(
     live: FakeEngine,
     fill: bool,
-    disk: Option<tempfile::TempDir>,
+    trace: Option<tempfile::TempDir>,
 ) -> (std::net::SocketAddr, oneshot::Sender<()>) {
+    let state = tempfile::tempdir().unwrap();
+    let access = Access::open(state.path(), Arc::new(SimulatedClock::starting_at(samples::BEGAN))).unwrap();
+    let (address, stop) = serve_desk(desk_with(live, fill, Arc::new(access), trace.as_ref()).await);
+    // They go when the test does.
+    tokio::spawn(async move {
+        let _folders = (state, trace);
+        std::future::pending::<()>().await;
+    });
+    (address, stop)
+}
+
+/// The same with an entrance of the test's own, and with a trace on disk or without.
+pub(crate) async fn start_guarded(
+    live: FakeEngine,
+    fill: bool,
+    access: Arc<Access>,
+    disk: Option<&tempfile::TempDir>,
+) -> (std::net::SocketAddr, oneshot::Sender<()>) {
+    serve_desk(desk_with(live, fill, access, disk).await)
+}
+
+fn serve_desk((listener, desk): (TcpListener, Arc<Desk>)) -> (std::net::SocketAddr, oneshot::Sender<()>) {
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    tokio::spawn(async move {
+        let doors = Doors { web: listener, terminal: None, commands: None };
+        serve(doors, desk, async {
+            let _ = stopped.await;
+        })
+        .await;
+    });
+    (address, stop)
+}
+
+/// What a server of a test answers from, and where.
+pub(super) async fn desk(live: FakeEngine, fill: bool, access: Arc<Access>) -> (TcpListener, Arc<Desk>) {
+    desk_with(live, fill, access, None).await
+}
+
+async fn desk_with(
+    live: FakeEngine,
+    fill: bool,
+    access: Arc<Access>,
+    disk: Option<&tempfile::TempDir>,
+) -> (TcpListener, Arc<Desk>) {
     let clock = SimulatedClock::starting_at(samples::BEGAN);
     let (recording, _keeper) = Recording::start(Arc::new(clock));
-    if let Some(folder) = &disk {
+    if let Some(folder) = disk {
         let bounds = trace::Bounds { octets: 1 << 30, age: Duration::from_secs(86_400) };
-        recording.keep_on_disk(trace::Trace::open(folder.path().to_owned(), bounds).unwrap()).unwrap();
+        recording.keep_on_disk(trace::Trace::open(folder.path().join("trace"), bounds).unwrap()).unwrap();
     }
     if fill {
         fill_with_mail(&recording).await;
@@ -279,16 +325,16 @@ async fn start_with(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let queue = super::queue_tests::queue(&recording, Arc::new(clock)).await;
-    let desk = Desk::new("mx1.example.net".to_owned(), address, Vec::new(), Arc::new(live), recording, queue);
-    let (stop, stopped) = oneshot::channel::<()>();
-    tokio::spawn(async move {
-        serve(listener, Arc::new(desk), async {
-            let _ = stopped.await;
-        })
-        .await;
-        drop(disk);
-    });
-    (address, stop)
+    let desk = Desk::new(
+        "mx1.example.net".to_owned(),
+        address,
+        Vec::new(),
+        Arc::new(live),
+        recording,
+        queue,
+        access,
+    );
+    (listener, Arc::new(desk))
 }
 
 async fn fill_with_mail(recording: &Recording) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use record::SystemClock;
 
-use super::{address, other_version, unreachable};
+use super::{other_version, running, unreachable};
 use crate::client::{self, AskError, encoded};
 use crate::command::{CommandLine, DnsRecords, Exit};
 use crate::config;
@@ -26,7 +26,7 @@ async fn records(line: &CommandLine, options: &DnsRecords) -> Result<ZoneReport,
         options.domains.iter().map(|domain| format!("domain={}", encoded(domain))).collect();
     parts.push(format!("verify={}", options.verify));
     let path = format!("/api/v1/dns?{}", parts.join("&"));
-    match client::get_patiently(address(line)?, &path).await {
+    match client::get_patiently(&running(line)?, &path).await {
         Ok(answer) if answer.status == 200 => {
             serde_json::from_slice(&answer.body).map_err(|error| other_version(&error))
         }

@@ -15,7 +15,7 @@ use smtp::Extension;
 use tls::Roots;
 use tokio::time::{Instant, timeout};
 
-use crate::client;
+use crate::client::{self, Running};
 use crate::config::{self, ClientAddress, Config, Recipients, ServerAddress, TlsPolicy};
 use crate::engine;
 use crate::report::Status;
@@ -301,7 +301,7 @@ async fn submission(opener: &Opener, backend: &config::Backend, leg: &Backend) -
 
 /// Free, or the running Postern's.
 async fn ports(config: &Config) -> Vec<Finding> {
-    let running = running(config.admin.listen).await;
+    let running = running(config).await;
     let held = |address: SocketAddr| {
         running.as_ref().is_some_and(|status| status.listeners.iter().any(|one| one.address == address))
     };
@@ -326,8 +326,8 @@ async fn ports(config: &Config) -> Vec<Finding> {
 }
 
 /// The Postern that runs with this config, if one does.
-async fn running(admin: SocketAddr) -> Option<Status> {
-    let answer = client::get(admin, "/api/v1/status").await.ok()?;
+async fn running(config: &Config) -> Option<Status> {
+    let answer = client::get(&Running::of(config), "/api/v1/status").await.ok()?;
     serde_json::from_slice(&answer.body).ok()
 }
 

@@ -202,11 +202,5 @@ fn limits(raw: &RawLimits, reading: &mut Reading<'_, '_>) -> Limits {
 
 fn admin(raw: &RawAdmin, reading: &mut Reading<'_, '_>) -> Admin {
     let listen = reading.socket_address(&raw.listen).unwrap_or(DEFAULT_ADMIN);
-    if let Some(text) = raw.listen.as_ref().filter(|_| !listen.ip().is_loopback()) {
-        let wrong = format!("cannot be `{}`: off loopback HTTPS and a login are required", text.get_ref());
-        let expected =
-            "a loopback address such as `127.0.0.1:8080`; HTTPS and the login come with a later version";
-        reading.problems.add(&text.span(), wrong, expected);
-    }
     Admin { listen, networks: reading.networks(&raw.networks) }
 }

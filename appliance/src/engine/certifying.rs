@@ -193,6 +193,11 @@ impl Certifying {
         }
     }
 
+    /// What ends TLS of web browsers with the certificates that serve now.
+    pub(super) fn acceptor(&self) -> Option<tls::Acceptor> {
+        self.web.acceptor()
+    }
+
     /// How many certificates are ordered anew; `None`: nothing is ordered here.
     pub(super) fn renew(&self, name: Option<&str>) -> Option<usize> {
         self.certifier.state().directory?;

@@ -9,6 +9,9 @@ use crate::command::Exit;
 /// Why Postern does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
+    /// What is known of users cannot be read.
+    #[error("users and tokens cannot be used: {0}")]
+    Access(#[from] crate::access::AccessError),
     /// The status page's address cannot be had.
     #[error(
         "the status page cannot listen on {address}: {error}\nSet [admin] listen to a free address, or stop what listens there."

@@ -18,7 +18,7 @@ use tracing::{error, warn};
 use super::memory::STEPS_TOLD;
 use super::metrics::Metrics;
 use super::query::{
-    ADDRESS, CLIENT, DIRECTION, FROM, HELO, ID, KIND, MESSAGE_ID, OUTCOME, Query, SUBJECT, TO, VERDICT,
+    ADDRESS, CLIENT, DIRECTION, FROM, HELO, ID, KIND, MESSAGE_ID, OUTCOME, Query, SUBJECT, See, TO, VERDICT,
 };
 use crate::report::{AfterwardsStory, SessionStory, TransactionStory};
 
@@ -199,21 +199,27 @@ impl Disk {
         self.trace.extent()
     }
 
-    /// Transactions that fit, latest first, and where to go on.
+    /// Transactions that fit, latest first, as they are seen, and where to go on.
     ///
     /// # Errors
     ///
     /// A file cannot be read.
-    pub fn transactions(&self, query: &Query) -> Result<(Vec<TransactionStory>, Option<Place>), TraceError> {
+    pub fn transactions(
+        &self,
+        query: &Query,
+        see: See<'_>,
+    ) -> Result<(Vec<TransactionStory>, Option<Place>), TraceError> {
         let wanted = query.wanted().is(KIND, TRANSACTION);
-        let found = self.search(wanted, query, |entry| match &entry.story {
-            TracedStory::Transaction(story) => query.is_time(entry.at()) && query.fits(story),
-            _ => false,
+        let mut stories = Vec::new();
+        let found = self.search(wanted, query, |entry| {
+            let TracedStory::Transaction(story) = &entry.story else { return false };
+            let fits = query.is_time(entry.at()) && query.fits(story);
+            let seen = fits.then(|| query.seen((**story).clone(), see)).flatten();
+            let is_seen = seen.is_some();
+            stories.extend(seen);
+            is_seen
         })?;
-        Ok((
-            found.entries.into_iter().filter_map(|(_, entry)| transaction_of(entry)).collect(),
-            found.reached,
-        ))
+        Ok((stories, found.reached))
     }
 
     /// Sessions without mail that fit, latest first, and where to go on.
@@ -433,7 +439,7 @@ mod tests {
         assert_eq!(steps, ["deferred", "delivered"]);
         let query = Query { last: 9, ip: Some("2001:db8:77::9".parse().unwrap()), ..Query::default() };
         assert_eq!(disk.sessions_without_mail(&query).unwrap().0.len(), 1);
-        assert!(disk.transactions(&query).unwrap().0.is_empty());
+        assert!(disk.transactions(&query, &Some).unwrap().0.is_empty());
         assert_eq!(disk.session(id.session).unwrap().1.len(), 1);
         assert!(disk.transaction(samples::transaction(9).id).unwrap().is_none());
     }

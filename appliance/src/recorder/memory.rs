@@ -9,7 +9,7 @@ use record::{Afterwards, Event, GroupOutcome, Leg, RecipientOutcome, Session, Tl
 use smtp::{TraceId, TransactionId};
 
 use super::disk::Traced;
-use super::query::Query;
+use super::query::{Query, See};
 use crate::report::{NotReached, SessionStory, TransactionStory};
 
 /// Transactions kept, and sessions kept.
@@ -126,11 +126,11 @@ impl Memory {
         (session, transactions.cloned().collect())
     }
 
-    /// Transactions that fit, latest first.
-    pub fn transactions(&self, query: &Query) -> Vec<TransactionStory> {
+    /// Transactions that fit, latest first, as they are seen.
+    pub fn transactions(&self, query: &Query, see: See<'_>) -> Vec<TransactionStory> {
         let recent = self.transactions.latest_first().filter(|entry| query.is_time(entry.began));
         let stories = recent.map(|entry| TransactionStory::from(&**entry));
-        stories.filter(|story| query.fits(story)).take(query.last).collect()
+        stories.filter_map(|story| query.seen(story, see)).take(query.last).collect()
     }
 
     /// Sessions that brought no mail, latest first.
@@ -224,7 +224,7 @@ mod tests {
     fn the_latest_come_first_and_the_oldest_go() {
         let memory = memory_of(0..10_050);
         let query = Query { last: 20_000, ..Query::default() };
-        let found = memory.transactions(&query);
+        let found = memory.transactions(&query, &Some);
         assert_eq!(found.len(), MAX_ENTRIES);
         assert!(found[0].id.ends_with(".10049") && found[9999].id.ends_with(".50"));
         assert!(memory.transaction(found[3].id.parse().unwrap()).is_some());
@@ -239,7 +239,7 @@ mod tests {
             transaction.helo = "x".repeat(1 << 20).into();
             memory.add(Event::Transaction(Box::new(transaction)), Duration::ZERO);
         }
-        let found = memory.transactions(&Query { last: 1000, ..Query::default() }).len();
+        let found = memory.transactions(&Query { last: 1000, ..Query::default() }, &Some).len();
         assert!((40..48).contains(&found), "{found}");
     }
 

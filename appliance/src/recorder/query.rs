@@ -51,9 +51,14 @@ pub struct Query {
     pub until: Duration,
     /// Kept before this one: where an earlier answer stopped.
     pub before: Option<Place>,
+    /// Sent from or to one of these domains; `None`: whatever domain.
+    pub within: Option<Vec<String>>,
     /// At most so many, the latest.
     pub last: usize,
 }
+
+/// What somebody sees of a transaction.
+pub type See<'a> = &'a (dyn Fn(TransactionStory) -> Option<TransactionStory> + Send + Sync);
 
 impl Default for Query {
     fn default() -> Self {
@@ -69,6 +74,7 @@ impl Default for Query {
             since: Duration::ZERO,
             until: Duration::MAX,
             before: None,
+            within: None,
             last: 0,
         }
     }
@@ -123,7 +129,16 @@ impl Query {
         for (field, text) in named {
             wanted = text.iter().fold(wanted, |wanted, text| wanted.is(field, text));
         }
+        if let Some(domains) = &self.within {
+            let parts = domains.iter().flat_map(|domain| [(FROM, domain.as_str()), (TO, domain.as_str())]);
+            wanted = wanted.contains_any(parts);
+        }
         wanted
+    }
+
+    /// A transaction that fits, as it is seen; not by what is left out of it.
+    pub(super) fn seen(&self, story: TransactionStory, see: See<'_>) -> Option<TransactionStory> {
+        self.fits(&story).then(|| see(story))?.filter(|seen| self.fits(seen))
     }
 
     pub(super) fn wanted_of_sessions(&self) -> Wanted {

@@ -63,12 +63,22 @@ impl Wanted {
 
     /// One of the fields contains this text.
     #[must_use]
-    pub fn contains_in(mut self, fields: &[Field], text: &str) -> Self {
-        let lower = lower(text);
-        let end = lower.len().min(MOST_OF_A_TEXT / 2);
-        if end >= GRAM {
-            let keys = |field: &Field| lower[..end].windows(GRAM).map(|three| key(*field, three)).collect();
-            self.clauses.push(fields.iter().map(keys).collect());
+    pub fn contains_in(self, fields: &[Field], text: &str) -> Self {
+        self.contains_any(fields.iter().map(|field| (*field, text)))
+    }
+
+    /// One of the fields contains its text.
+    #[must_use]
+    pub fn contains_any<'a>(mut self, parts: impl IntoIterator<Item = (Field, &'a str)>) -> Self {
+        let keys = |(field, text): (Field, &str)| -> Vec<u32> {
+            let lower = lower(text);
+            let end = lower.len().min(MOST_OF_A_TEXT / 2);
+            lower[..end].windows(GRAM).map(|three| key(field, three)).collect()
+        };
+        let alternatives: Vec<_> = parts.into_iter().map(keys).collect();
+        // One without a key may be met by any entry.
+        if alternatives.iter().all(|keys| !keys.is_empty()) {
+            self.clauses.push(alternatives);
         }
         self
     }
