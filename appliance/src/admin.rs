@@ -110,6 +110,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/api/v1/transactions", get(answers::transactions))
         .route("/api/v1/transactions/{id}", get(answers::transaction))
         .route("/api/v1/dns", get(zone::dns))
+        .route("/api/v1/dns/replace-dkim", post(zone::replace_dkim))
         .route("/api/v1/sessions", get(answers::sessions))
         .route("/api/v1/sessions/{id}", get(answers::session))
         .route("/queue", get(queue::page))
@@ -135,6 +136,7 @@ fn router(desk: Arc<Desk>) -> Router {
         .route("/api/v1/senders/{verb}", post(senders::order))
         .route("/api/v1/certificates", get(certificates::list))
         .route("/api/v1/certificates/renew", post(certificates::renew))
+        .route("/api/v1/certificates/roll", post(certificates::roll))
         .route("/api/v1/backup/store", post(answers::write_store_down))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .merge(
