@@ -19,6 +19,7 @@ pub use block::block;
 pub use certs::certs;
 pub(crate) use certs::{day, troubles, zone_line};
 pub use dns::dns;
+pub(crate) use dns::verified_records;
 pub use learn::learn;
 pub use quarantine::quarantine;
 pub use queue::queue;

@@ -1,6 +1,7 @@
 //! `postern check`: says what is wrong with the config, or what it means.
 
 mod online;
+mod world;
 
 pub use online::Finding;
 

@@ -13,9 +13,11 @@ use crate::roles::Account;
 
 mod access;
 mod held;
+mod published;
 
 pub use access::{AuditList, TokensAction, UserWithRole, UsersAction};
 pub use held::{BlockAction, QuarantineAction, QuarantineList, ReportsAction, SendersAction};
+pub use published::{CertsAction, DnsRecords, RollAction};
 
 /// Where the config is if nothing else is said.
 pub const DEFAULT_CONFIG: &str = "/etc/postern/postern.toml";
@@ -298,31 +300,6 @@ pub enum QueueAction {
         #[arg(value_enum)]
         switch: Switch,
     },
-}
-
-/// `postern certs`
-#[derive(Clone, Debug, Subcommand)]
-pub enum CertsAction {
-    /// List certificates with their names, end and source, and what is wanted and missing.
-    List,
-    /// Order anew, and wait for what comes of it.
-    Renew {
-        /// Only what has this name [default: everything that is ordered].
-        name: Option<String>,
-    },
-    /// Print the TLSA records of the present key and the next one, and what is published.
-    Tlsa,
-}
-
-/// `postern dns`
-#[derive(Clone, Debug, Default, Args)]
-pub struct DnsRecords {
-    /// Of these domains, or of Postern's own name [default: all].
-    #[arg(value_name = "DOMAIN")]
-    pub domains: Vec<String>,
-    /// Compare them with what is published; exit status 1 if one is missing or wrong.
-    #[arg(long)]
-    pub verify: bool,
 }
 
 /// `postern scan`

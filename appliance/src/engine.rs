@@ -29,12 +29,14 @@ mod demo;
 mod directory;
 mod error;
 mod generation;
+mod hosted;
 mod identity;
 mod judging;
 mod live;
 mod outbound;
 mod own_mail;
 mod probing;
+mod publishing;
 mod queue;
 mod remembering;
 mod senders;
@@ -52,7 +54,9 @@ pub(crate) use certifying::ca_settings;
 pub use error::EngineError;
 use generation::Base;
 pub(crate) use generation::{leg, state_lock, tls_settings};
+pub(crate) use judging::scanner;
 use live::Present;
+pub(crate) use outbound::{policy_hosts, resolver};
 use queue::Draining;
 use workers::{Bound, Workers};
 
@@ -230,7 +234,12 @@ impl Engine {
             to,
         );
         tokio::spawn(alerts.keep());
-        tokio::spawn(signing::keep_keys(Arc::clone(&relay), Arc::clone(base.signing())));
+        tokio::spawn(signing::keep_keys(
+            Arc::clone(&relay),
+            Arc::clone(base.signing()),
+            Arc::clone(base.publishing()),
+        ));
+        tokio::spawn(Arc::clone(base.hosted()).keep(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(&arming).keep());
         tokio::spawn(Arc::clone(&certifying).keep());
         tokio::spawn(strain::keep_measuring(

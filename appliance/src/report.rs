@@ -13,7 +13,10 @@ mod status;
 mod story;
 mod zone;
 
-pub use certifying::{CertifyingState, LeftOutState, OrderState, TlsaMatch, TlsaState, WebState};
+pub use certifying::{
+    AccountState, CertifyingState, KeyOrder, KeyState, LeftOutState, OrderState, RollOrder, TlsaMatch,
+    TlsaState, WebState,
+};
 pub use learning::{BlockedSender, LearningDay, LearningState, ReliabilityBin};
 pub use live::{
     ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health,

@@ -12,6 +12,7 @@ mod dns;
 mod dns_lists;
 mod evidence;
 mod gateway;
+mod hosted;
 mod hostile;
 mod injection;
 mod judging;

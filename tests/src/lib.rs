@@ -14,7 +14,7 @@
 //! - [`scratch`], [`child`], [`ports`], [`certificate`]: folders, processes, ports and certificates.
 //! - [`lab`]: a world, a Postern and an inside in network namespaces; [`gateway`]: with Postern as their gateway.
 //! - [`machine`]: a virtual machine that boots the image.
-//! - [`pebble`]: a CA that speaks ACME.
+//! - [`pebble`]: a CA that speaks ACME; [`renewal_info`]: the same with renewal windows and profiles; [`acme2certifier`]: another CA.
 //! - [`needs!`]: a test that the machine cannot run says so; where nothing may be skipped it fails instead.
 //!
 //! Everything stays on loopback, and every process ends with the value that owns it, at the latest after
@@ -24,6 +24,7 @@
     reason = "real processes take real time: nothing here runs under a simulated clock"
 )]
 
+pub mod acme2certifier;
 pub mod certificate;
 pub mod child;
 pub mod clamd;
@@ -45,6 +46,7 @@ pub mod ports;
 pub mod postern;
 pub mod postfix;
 pub mod promises;
+pub mod renewal_info;
 pub mod rsyslog;
 pub mod scan;
 pub mod scratch;

@@ -188,8 +188,10 @@ const TO_ACT_ON_ALL: [&str; 4] = [
     "POST /block/{verb}",
     "POST /api/v1/block/{verb}",
 ];
-const FOR_ADMINISTRATORS: [&str; 14] = [
+const FOR_ADMINISTRATORS: [&str; 16] = [
     "POST /api/v1/certificates/renew",
+    "POST /api/v1/certificates/roll",
+    "POST /api/v1/dns/replace-dkim",
     "POST /api/v1/backup/store",
     "POST /api/v1/learn/{class}",
     "GET /users",

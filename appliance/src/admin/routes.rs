@@ -147,6 +147,8 @@ fn programs(table: Table) -> Table {
         .get("/healthz", Needs::Nothing, answers::healthz)
         .get("/readyz", Needs::Nothing, answers::readyz)
         .post("/api/v1/certificates/renew", Needs::Administer, certificates::renew)
+        .post("/api/v1/certificates/roll", Needs::Administer, certificates::roll)
+        .post("/api/v1/dns/replace-dkim", Needs::Administer, zone::replace_dkim)
         .post_quietly("/api/v1/backup/store", Needs::Administer, answers::write_store_down)
         .post_message("/api/v1/scan", Needs::SeeAll, judging::scan)
         .post_message("/api/v1/learn/{class}", Needs::Administer, judging::learn)

@@ -13,9 +13,9 @@ use crate::access::Access;
 use crate::recorder::{Recording, samples};
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateSource, CertificateState,
-    CertifyingState, Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging,
-    OrderState, QueueState, RoleState, RolesState, ScanOrder, Scanned, SenderState, ServerState, Status,
-    Strain, StrainState, TlsaMatch, TlsaState, VerifyingState,
+    CertifyingState, Health, HeldReport, KeyState, LearnOrder, LearningState, Lesson, ListenerState, Live,
+    NotJudging, OrderState, QueueState, RoleState, RolesState, ScanOrder, Scanned, SenderState, ServerState,
+    Status, Strain, StrainState, TlsaMatch, TlsaState, VerifyingState,
 };
 
 /// A CA that says no, and records that match.
@@ -36,6 +36,7 @@ fn certifying(orders: bool) -> CertifyingState {
         again: Some(1_795_290_000),
         problem: Some("the CA says: no".to_owned()),
         advice: "Ask it.".to_owned(),
+        waits: false,
         under_way: false,
         attempts: 1,
         left_out: Vec::new(),
@@ -44,6 +45,14 @@ fn certifying(orders: bool) -> CertifyingState {
         directory: orders.then(|| "https://ca.example/directory".to_owned()),
         orders: orders.then_some(order).into_iter().collect(),
         tlsa: vec![tlsa],
+        keys: vec![KeyState {
+            current: "a".repeat(64),
+            next: "b".repeat(64),
+            next_ready: None,
+            next_may_serve: false,
+            serves: true,
+            order: None,
+        }],
         ..CertifyingState::default()
     }
 }
@@ -111,6 +120,10 @@ impl Live for FakeEngine {
         self.self_signed.then(|| usize::from(name.is_none_or(|name| name == "mx1.example.net")))
     }
 
+    fn roll(&self, _: crate::report::RollOrder) -> Option<Result<(), String>> {
+        self.self_signed.then_some(Ok(()))
+    }
+
     fn sessions_now(&self) -> usize {
         12
     }
@@ -131,6 +144,10 @@ impl Live for FakeEngine {
 
     fn zones(&self, _: crate::report::ZoneQuestion) -> crate::report::Zoning {
         Box::pin(async { Err(crate::report::NoZones::Failed("not here".into())) })
+    }
+
+    fn replace_dkim(&self, _: String) -> crate::report::Zoning {
+        Box::pin(async { Err(crate::report::NoZones::Refused("not this one".into())) })
     }
 
     fn learn(&self, _: judge::Class, _: LearnOrder) -> Asking<Lesson> {

@@ -230,6 +230,7 @@ pub(super) struct RawAcme {
     pub(super) challenge: Option<RawChallenge>,
     pub(super) names: Texts,
     pub(super) profile: Option<String>,
+    pub(super) rsa: Option<bool>,
     pub(super) eab: Option<RawEab>,
     pub(super) ca_file: Text,
 }

@@ -165,6 +165,7 @@ fn acme(raw: &RawAcme, mode: Mode, reading: &mut Reading<'_, '_>) -> Acme {
         challenge: raw.challenge.and_then(RawChallenge::chosen).unwrap_or(by_mode),
         names: reading.domains(&raw.names),
         profile: raw.profile.clone().unwrap_or_default(),
+        rsa: raw.rsa.unwrap_or(false),
         eab,
         ca_file: reading.readable_file(&raw.ca_file),
     }

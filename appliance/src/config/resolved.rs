@@ -283,6 +283,8 @@ pub struct Acme {
     pub names: Vec<Domain>,
     /// The CA's profile, empty for its default.
     pub profile: String,
+    /// Whether mail names get a certificate with an RSA key beside the ECDSA one.
+    pub rsa: bool,
     /// External account binding (RFC 8555 §7.3.4).
     pub eab: Option<ExternalAccount>,
     /// An extra root for a private CA.

@@ -17,9 +17,11 @@ use spool::{Schedule, Spool};
 use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
 
 use super::error::EngineError;
+use super::hosted::Hosted;
 use super::identity::{self, Own};
 use super::judging::{Court, Sitting};
-use super::outbound::{Means, Names, outbound};
+use super::outbound::{Means, Names, outbound, policy_hosts};
+use super::publishing::Publishing;
 use super::remembering::Remembering;
 use super::senders::Senders;
 use super::tls_reports::TlsReports;
@@ -45,6 +47,8 @@ pub(super) struct Base {
     roles: Arc<Roles>,
     signing: Arc<signing::Present>,
     zones: Arc<Zones>,
+    publishing: Arc<Publishing>,
+    hosted: Arc<Hosted>,
     tls_reports: Arc<TlsReports>,
     verifying: InnerVerification,
     called: CalledBefore,
@@ -88,6 +92,10 @@ impl Base {
         let keys = Keys::new(&state_dir, &config.outbound.dkim.selector_prefix, Arc::clone(&clock));
         let signing = signing::Present::new(keys);
         let tls_reports = TlsReports::new(remembering.store(), Arc::clone(&clock), Arc::clone(&signing));
+        let zones = Zones::new(Arc::clone(&signing.keys));
+        let publishing = Publishing::new(Arc::clone(&certifier), remembering.store());
+        let hosted =
+            Hosted::new(Arc::clone(&zones), Arc::clone(&publishing), remembering.store(), Arc::clone(&clock));
         Ok(Self {
             recording,
             clock,
@@ -99,7 +107,9 @@ impl Base {
             remembering,
             court: Arc::default(),
             roles,
-            zones: Zones::new(Arc::clone(&signing.keys)),
+            zones,
+            publishing,
+            hosted,
             tls_reports,
             signing,
             verifying,
@@ -138,6 +148,16 @@ impl Base {
     /// The DNS records of the present config.
     pub(super) fn zones(&self) -> &Arc<Zones> {
         &self.zones
+    }
+
+    /// Who writes TXT records.
+    pub(super) fn publishing(&self) -> &Arc<Publishing> {
+        &self.publishing
+    }
+
+    /// The MTA-STS policies that are hosted.
+    pub(super) fn hosted(&self) -> &Arc<Hosted> {
+        &self.hosted
     }
 
     /// What is known of servers and recipients.
@@ -183,7 +203,9 @@ impl Base {
         let acceptor = acceptor.map_err(|error| EngineError::Tls { what: "the listeners".into(), error })?;
         let names = Names::new(&config.resolver)?;
         let associations = identity::associations(&served, config, &self.certifier.state());
-        self.zones.config_is(config, names.clone(), associations);
+        let fetch = policy_hosts(config, Arc::clone(&self.clock)).map(|hosts| Arc::new(hosts) as _);
+        self.zones.config_is(config, names.clone(), associations, fetch);
+        self.hosted.config_is(config, names.clone());
         self.tls_reports.config_is(config, names.clone());
         let judge = self.judge(config, names.clone()).await?;
         let signer = self.signing.config_is(config, &routing, names.clone());

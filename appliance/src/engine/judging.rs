@@ -46,6 +46,7 @@ use pressure::UnderWay;
 use reports::Reports;
 use sitting::Rules;
 pub(super) use sitting::Sitting;
+pub(crate) use viruses::scanner;
 
 use super::error::EngineError;
 use crate::report::{BlockedSender, HeldReport, LearningState, NotJudging};

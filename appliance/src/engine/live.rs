@@ -19,8 +19,8 @@ use super::zones::Zones;
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateState, CertifyingState,
     Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging, QueueState,
-    RecipientsState, RolesState, ScanOrder, Scanned, SenderState, ServerState, StrainState, VerifyingState,
-    Writing, ZoneQuestion, Zoning,
+    RecipientsState, RolesState, RollOrder, ScanOrder, Scanned, SenderState, ServerState, StrainState,
+    VerifyingState, Writing, ZoneQuestion, Zoning,
 };
 use crate::roles::Roles;
 
@@ -78,6 +78,10 @@ impl Live for Present {
 
     fn renew(&self, name: Option<&str>) -> Option<usize> {
         self.certifying.renew(name)
+    }
+
+    fn roll(&self, order: RollOrder) -> Option<Result<(), String>> {
+        self.certifying.roll(order)
     }
 
     fn sessions_now(&self) -> usize {
@@ -194,6 +198,10 @@ impl Live for Present {
 
     fn zones(&self, question: ZoneQuestion) -> Zoning {
         Box::pin(Arc::clone(&self.zones).report(question))
+    }
+
+    fn replace_dkim(&self, domain: String) -> Zoning {
+        Box::pin(Arc::clone(&self.zones).replace_keys(domain))
     }
 
     fn write_store_down(&self) -> Writing<'_> {
