@@ -8,6 +8,7 @@ mod dns;
 mod learn;
 mod quarantine;
 mod queue;
+mod received;
 mod reports;
 mod scan;
 mod senders;

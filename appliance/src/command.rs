@@ -70,7 +70,7 @@ pub enum Command {
     /// Look at senders from whom nothing is wanted; add some, or let them write again.
     #[command(subcommand)]
     Block(BlockAction),
-    /// Look at users' reports that are held; say who is right.
+    /// Look at users' reports that are held, and say who is right; see what others report about the domains here.
     #[command(subcommand)]
     Reports(ReportsAction),
     /// Look at who sends from here; let send who was stopped, or stop somebody.

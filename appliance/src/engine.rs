@@ -27,22 +27,26 @@ mod arming;
 mod certifying;
 mod demo;
 mod directory;
+mod dmarc_reports;
 mod error;
 mod generation;
 mod hosted;
 mod identity;
 mod judging;
+mod letters;
 mod live;
 mod outbound;
 mod own_mail;
 mod probing;
 mod publishing;
 mod queue;
+mod received;
 mod remembering;
 mod senders;
 mod set_aside;
 mod signing;
 mod strain;
+mod tally;
 mod tls_reports;
 mod workers;
 mod zones;
@@ -205,9 +209,10 @@ impl Engine {
             Arc::clone(&arming),
             Arc::clone(&roles),
             (Arc::clone(&draining.queue), clock),
-            (Arc::clone(base.court()), Arc::clone(base.remembering())),
+            (Arc::clone(base.court()), Arc::clone(base.remembering()), Arc::clone(base.received())),
         ));
         roles.attend(&relay);
+        tokio::spawn(Arc::clone(base.received()).work(Arc::clone(&relay)));
         if let Some(court) = base.court().get() {
             court.employ_clerk(&relay);
         }
@@ -218,6 +223,7 @@ impl Engine {
         tokio::spawn(Arc::clone(base.remembering()).keep(Arc::clone(&relay)));
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(base.tls_reports()).keep(Arc::clone(&relay)));
+        tokio::spawn(Arc::clone(base.dmarc_reports()).keep(Arc::clone(&relay)));
         tokio::spawn(set_aside::keep_telling(
             Arc::clone(&relay),
             Arc::clone(&draining.queue),
@@ -304,7 +310,7 @@ impl Engine {
                 }
                 self.certifying.config_is(&config, generation.names.clone(), generation.own).await;
                 self.arming.config_is(&config, generation.names);
-                self.draining.config_is(&config);
+                self.draining.config_is(&config, &self.relay);
                 self.recording.keep_subjects(config.trace.subjects);
                 self.alert.send_replace(config.log.alerts.clone());
                 if let Some(court) = self.base.court().get() {
@@ -342,6 +348,7 @@ impl Engine {
         );
         let left = self.relay.drain(patience).await;
         self.base.tls_reports().write().await;
+        self.base.dmarc_reports().write().await;
         self.base.remembering().finish(&self.relay).await;
         if left > 0 {
             tracing::warn!(sessions = left, "closed before they were done");

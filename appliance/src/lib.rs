@@ -24,6 +24,7 @@ pub mod command;
 pub mod config;
 pub mod console;
 mod dkim;
+mod dmarc_report;
 pub mod engine;
 pub mod evaluate;
 pub mod firewall;

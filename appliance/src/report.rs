@@ -5,6 +5,7 @@ mod certifying;
 mod learning;
 mod live;
 mod queue;
+mod received;
 mod reports;
 mod scan;
 mod senders;
@@ -25,6 +26,9 @@ pub use live::{
 };
 pub use queue::{
     AGES, FolderCount, QueueDestination, QueueDomain, QueueState, QueuedMessage, QueuedRecipient,
+};
+pub use received::{
+    DomainReports, MailReporter, MailSource, ReceivedReports, SetAside, TlsSender, TlsTrouble,
 };
 pub use reports::HeldReport;
 pub use scan::{

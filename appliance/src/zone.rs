@@ -22,7 +22,8 @@ const MAX_STRING: usize = 255;
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) hostname: String,
-    postmaster: String,
+    /// Where others report to.
+    reports: String,
     mode: Mode,
     pub(crate) domains: Vec<Domain>,
     /// From where mail goes out.
@@ -97,7 +98,7 @@ impl Facts {
         };
         Self {
             hostname: config.hostname.to_string().to_lowercase(),
-            postmaster: config.postmaster.as_str().to_owned(),
+            reports: config.reports.address.clone(),
             mode: config.network.mode,
             domains,
             leaves,
@@ -156,7 +157,7 @@ impl Facts {
             zones.push(self.zone(domain, keys)?);
         }
         if is_wanted(&self.hostname) {
-            zones.push(self.own_zone(associations));
+            zones.push(self.own_zone(keys, associations)?);
         }
         Ok(ZoneReport { zones })
     }
@@ -180,7 +181,7 @@ impl Facts {
                 policy.lines().join(" | ")
             ));
         }
-        let text = format!("v=TLSRPTv1; rua=mailto:{}", self.postmaster);
+        let text = format!("v=TLSRPTv1; rua=mailto:{}", self.reports);
         push(&mut zone, format!("_smtp._tls.{domain}"), "TXT", text, "tls-rpt");
         Ok(zone)
     }
@@ -222,7 +223,8 @@ impl Facts {
     }
 
     fn dkim(&self, zone: &mut Zone, keys: &Keys) -> Result<(), KeysError> {
-        if !self.signs.contains(&zone.domain) {
+        let is_own = zone.domain == self.hostname && !self.signs.is_empty();
+        if !is_own && !self.signs.contains(&zone.domain) {
             return Ok(());
         }
         let duties = keys.duties(&zone.domain)?;
@@ -250,18 +252,23 @@ impl Facts {
 
     fn dmarc(&self, zone: &mut Zone) {
         let domain = &zone.domain;
-        let (name, text) = (format!("_dmarc.{domain}"), format!("{DMARC}{}", self.postmaster));
-        let reported_to = self.postmaster.rsplit_once('@').map(|(_, domain)| domain.to_lowercase());
+        let (name, text) = (format!("_dmarc.{domain}"), format!("{DMARC}{}", self.reports));
+        let reported_to = self.reports.rsplit_once('@').map(|(_, domain)| domain.to_lowercase());
         // Whoever receives reports for another domain has to want them (RFC 9990 §4).
-        let consent = reported_to.filter(|to| to != domain).map(|to| format!("{domain}._report._dmarc.{to}"));
+        let registered = |domain: &str| psl::domain_str(domain).unwrap_or(domain).to_owned();
+        let consent = reported_to
+            .filter(|to| registered(to) != registered(domain))
+            .map(|to| format!("{domain}._report._dmarc.{to}"));
         push(zone, name, "TXT", text, "dmarc");
         if let Some(consent) = consent {
             push(zone, consent, "TXT", "v=DMARC1".into(), "dmarc");
         }
     }
 
-    fn own_zone(&self, associations: &[Association]) -> Zone {
+    fn own_zone(&self, keys: &Keys, associations: &[Association]) -> Result<Zone, KeysError> {
         let mut zone = Zone { domain: self.hostname.clone(), records: Vec::new(), notes: Vec::new() };
+        // Of what Postern itself writes.
+        self.dkim(&mut zone, keys)?;
         for association in associations {
             let digest: String = association.digest.iter().map(|octet| format!("{octet:02x}")).collect();
             let name = format!("_25._tcp.{}", association.host);
@@ -287,7 +294,7 @@ impl Facts {
             )),
             Leaves::Relay(_) | Leaves::Servers => {}
         }
-        zone
+        Ok(zone)
     }
 }
 

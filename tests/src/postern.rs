@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 
 use crate::certificate::Certificate;
 use crate::child::{self, Child, Ended};
+use crate::needs::Need;
 use crate::ports;
 use crate::scratch::Scratch;
 
@@ -66,6 +67,16 @@ impl Default for Options {
             rules: None,
         }
     }
+}
+
+/// Where Debian has it.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+/// Another time for Postern.
+pub const LATER: &[Need] = &[Need::Program("faketime")];
+/// Has a program believe that it is so many hours later; what it waits for takes as long as it does.
+pub fn later(command: &mut Command, hours: u32) {
+    command.env("LD_PRELOAD", FAKETIME).env("FAKETIME", format!("+{hours}h"));
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_DONT_RESET", "1");
 }
 
 /// Who has no files anywhere, and the group.
@@ -159,9 +170,9 @@ impl Postern {
             (local(25), local(587), local(465), SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
         let text = format!(
             "hostname = \"mx.postern.test\"\nstate_dir = {:?}\n[network]\nmode = \"gateway\"\n\
-             outside = \"outside\"\ninside = \"inside\"\n[acme]\nenabled = false\n[judge]\nenabled = false\n\
-             [http]\nplain = \"\"\ntls = \"\"\n{config}\n",
+             outside = \"outside\"\ninside = \"inside\"\n[acme]\nenabled = false\n{judge}[http]\nplain = \"\"\ntls = \"\"\n{config}\n",
             scratch.join("state"),
+            judge = if config.contains("[judge]") { "" } else { "[judge]\nenabled = false\n" },
         );
         let state = scratch.join("state");
         let config = scratch.write("postern.toml", text.as_bytes());
@@ -259,12 +270,27 @@ impl Postern {
     ///
     /// If it does not.
     pub fn start_again(&mut self) {
-        self.process =
-            Child::spawn("postern", &command(&self.config, &["run"]), &self.scratch.join("output-again"));
+        let run = command(&self.config, &["run"]);
+        self.start_with(&run);
+    }
+
+    fn start_with(&mut self, run: &Command) {
+        self.process = Child::spawn("postern", run, &self.scratch.join("output-again"));
         self.process.expect_listening(self.admin);
         self.process.expect_listening(self.smtp);
         let answers = ports::wait_until(ports::START_LIMIT, || self.is_alive().then_some(()));
         assert!(answers.is_some(), "it does not answer:\n{}", self.log());
+    }
+
+    /// As [`start_again`](Self::start_again), with a clock that is so many hours ahead.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub fn start_later(&mut self, hours: u32) {
+        let mut run = command(&self.config, &["run"]);
+        later(&mut run, hours);
+        self.start_with(&run);
     }
 
     /// SIGTERM, and waits for its end.

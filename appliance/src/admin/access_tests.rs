@@ -158,7 +158,10 @@ const FOR_SOME_DOMAINS: [&str; 16] = [
     "GET /api/v1/senders",
 ];
 /// For whoever sees all mail.
-const FOR_ALL_DOMAINS: [&str; 10] = [
+const FOR_ALL_DOMAINS: [&str; 13] = [
+    "GET /dns",
+    "GET /domain-reports",
+    "GET /api/v1/domain-reports",
     "GET /api/v1/trace",
     "GET /api/v1/status",
     "GET /api/v1/dns",

@@ -12,8 +12,8 @@ use axum::routing::{MethodRouter, get, post};
 use super::desk::Desk;
 use super::guard::{self, Body, Guarded};
 use super::{
-    account, answers, audit, block, certificates, judging, login, lookup, messages, quarantine, queue,
-    reports, senders, tokens, users, zone,
+    account, answers, audit, block, certificates, domain_reports, judging, login, lookup, messages,
+    quarantine, queue, records, reports, senders, tokens, users, zone,
 };
 use crate::access::Needs;
 
@@ -105,7 +105,10 @@ fn watching(table: Table) -> Table {
         .get("/api/v1/transactions", Needs::See, lookup::list)
         .get("/api/v1/transactions/{id}", Needs::See, lookup::one)
         .get("/api/v1/trace", Needs::SeeAll, lookup::export)
+        .get("/dns", Needs::SeeAll, records::page)
         .get("/api/v1/dns", Needs::SeeAll, zone::dns)
+        .get("/domain-reports", Needs::SeeAll, domain_reports::page)
+        .get("/api/v1/domain-reports", Needs::SeeAll, domain_reports::list)
         .get("/api/v1/sessions", Needs::SeeAll, lookup::list_sessions)
         .get("/api/v1/sessions/{id}", Needs::SeeAll, lookup::session)
         .get("/api/v1/certificates", Needs::SeeAll, certificates::list)

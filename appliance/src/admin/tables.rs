@@ -31,6 +31,16 @@ pub(super) fn wide(id: &str, title: &str, content: Markup) -> Markup {
     }
 }
 
+/// The same, of what the script leaves alone: it is asked for when somebody wants it.
+pub(super) fn still(id: &str, title: &str, content: Markup) -> Markup {
+    html! {
+        section.wide id=(id) aria-labelledby=(format!("{id}-title")) {
+            h2 id=(format!("{id}-title")) { (title) }
+            (content)
+        }
+    }
+}
+
 pub(super) fn none(words: &str) -> Markup {
     html! { p.none { (words) } }
 }
@@ -318,7 +328,7 @@ pub(super) fn verdicts(verdicts: &[Count]) -> Markup {
                     }
                 }
             }
-            p.note { a href="/quarantine" { "What is held" } " · " a href="/reports" { "Reports that are held" } " · " a href="/senders" { "Who sends" } }
+            p.note { a href="/quarantine" { "What is held" } " · " a href="/reports" { "Reports that are held" } " · " a href="/senders" { "Who sends" } " · " a href="/domain-reports" { "What others report" } " · " a href="/dns" { "DNS records" } }
         },
     )
 }

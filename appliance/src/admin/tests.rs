@@ -13,9 +13,11 @@ use crate::access::Access;
 use crate::recorder::{Recording, samples};
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateSource, CertificateState,
-    CertifyingState, Health, HeldReport, KeyState, LearnOrder, LearningState, Lesson, ListenerState, Live,
-    NotJudging, OrderState, QueueState, RoleState, RolesState, ScanOrder, Scanned, SenderState, ServerState,
-    Status, Strain, StrainState, TlsaMatch, TlsaState, VerifyingState,
+    CertifyingState, DomainReports, Found, Health, HeldReport, KeyState, LearnOrder, LearningState, Lesson,
+    ListenerState, Live, MailReporter, MailSource, NoZones, NotJudging, OrderState, QueueState,
+    ReceivedReports, RecordState, RoleState, RolesState, ScanOrder, Scanned, SenderState, ServerState,
+    Status, Strain, StrainState, TlsSender, TlsTrouble, TlsaMatch, TlsaState, VerifyingState, Zone,
+    ZoneQuestion, ZoneRecord, ZoneReport,
 };
 
 /// A CA that says no, and records that match.
@@ -142,8 +144,21 @@ impl Live for FakeEngine {
         Box::pin(async { Err(NotJudging::Off) })
     }
 
-    fn zones(&self, _: crate::report::ZoneQuestion) -> crate::report::Zoning {
-        Box::pin(async { Err(crate::report::NoZones::Failed("not here".into())) })
+    fn zones(&self, question: ZoneQuestion) -> crate::report::Zoning {
+        let found = |words: &str| Found { state: RecordState::Wrong, words: words.to_owned() };
+        let record = ZoneRecord {
+            name: "_dmarc.example.net".to_owned(),
+            kind: "TXT".to_owned(),
+            value: "v=DMARC1; p=none; <b>".to_owned(),
+            purpose: "dmarc".to_owned(),
+            found: question.verify.then(|| found("There are two records: remove one.")),
+        };
+        let (domain, notes) = ("example.net".to_owned(), vec!["MX stays as it is.".to_owned()]);
+        let known = question.domains.iter().all(|one| *one == domain);
+        let zones = vec![Zone { domain, records: vec![record], notes }];
+        let report = ZoneReport { zones };
+        let answer = known.then_some(report).ok_or(NoZones::UnknownDomain("nowhere.test".into()));
+        Box::pin(std::future::ready(answer))
     }
 
     fn replace_dkim(&self, _: String) -> crate::report::Zoning {
@@ -208,6 +223,44 @@ impl Live for FakeEngine {
 
     fn settle_report(&self, id: String, _: bool) -> Asking<bool> {
         Box::pin(std::future::ready(Ok(id == "00c0ffee")))
+    }
+
+    fn received_reports(&self, _: Vec<String>) -> Asking<ReceivedReports> {
+        let trouble = TlsTrouble {
+            result: "certificate-expired".to_owned(),
+            sessions: 3,
+            reason: "an <i> reason".to_owned(),
+            ..TlsTrouble::default()
+        };
+        let sender = TlsSender {
+            sender: "big.example".to_owned(),
+            organization: "<b> Mail".to_owned(),
+            failed: 3,
+            failures: vec![trouble],
+            words: "3 of 10 sessions failed.".to_owned(),
+            ..TlsSender::default()
+        };
+        let source = MailSource {
+            source: [192, 0, 2, 7].into(),
+            messages: 5,
+            passed: 0,
+            dkim: 0,
+            spf: 0,
+            quarantined: 0,
+            rejected: 0,
+            known_as: Vec::new(),
+            words: "Nothing proves it.".to_owned(),
+        };
+        let domain = DomainReports {
+            domain: "example.net".to_owned(),
+            tls: vec![sender],
+            sources: vec![source],
+            reporters: vec![MailReporter::default()],
+            messages: 5,
+            passed: 0,
+        };
+        let received = ReceivedReports { domains: vec![domain], set_aside: Vec::new() };
+        Box::pin(std::future::ready(Ok(received)))
     }
 
     fn was_released(&self, _: smtp::TransactionId) {}

@@ -37,7 +37,7 @@ fn answered(zones: Result<ZoneReport, NoZones>) -> Response {
     }
 }
 
-fn question(query: &str) -> Option<ZoneQuestion> {
+pub(super) fn question(query: &str) -> Option<ZoneQuestion> {
     let mut question = ZoneQuestion::default();
     for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
         match &*name {

@@ -38,6 +38,8 @@ pub(super) struct Raw {
     pub(super) dns_update: Option<RawDnsUpdate>,
     pub(super) resolver: Option<RawResolver>,
     pub(super) judge: Option<RawJudge>,
+    #[serde(default)]
+    pub(super) reports: RawReports,
     pub(super) queue: Option<RawQueue>,
     pub(super) trace: Option<RawTrace>,
     #[serde(default)]
@@ -311,6 +313,7 @@ pub(super) struct RawJudge {
     pub(super) report_ham: Text,
     pub(super) quarantine_for: Text,
     pub(super) trusted_sealers: Texts,
+    pub(super) seal: Option<bool>,
     pub(super) rules: Option<Vec<Spanned<RawRule>>>,
 }
 
@@ -349,6 +352,14 @@ pub(super) struct RawDnsList {
     pub(super) about: Option<ListAbout>,
     pub(super) codes: Option<BTreeMap<Spanned<String>, Spanned<f64>>>,
     pub(super) refuse: Option<Spanned<bool>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawReports {
+    pub(super) address: Text,
+    pub(super) tls: Option<bool>,
+    pub(super) dmarc: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -55,6 +55,7 @@ pub(super) fn resolve(mut raw: Raw, problems: &mut Problems<'_>) -> Option<Confi
         dns_update: later.dns_update,
         resolver: later.resolver,
         judge: later.judge,
+        reports: later.reports,
         queue: later.queue,
         trace: later.trace,
         limits,
@@ -68,8 +69,9 @@ pub(super) fn resolve(mut raw: Raw, problems: &mut Problems<'_>) -> Option<Confi
     if config.acme.contact.is_empty() {
         config.acme.contact.push(postmaster);
     }
-    for address in [&mut config.judge.report_spam, &mut config.judge.report_ham] {
-        *address = address.replace("{hostname}", config.hostname.as_str());
+    let Config { judge, reports, hostname, .. } = &mut config;
+    for address in [&mut judge.report_spam, &mut judge.report_ham, &mut reports.address] {
+        *address = address.replace("{hostname}", hostname.as_str());
     }
     config.inactive = inactive::keys(&raw, &config);
     Some(config)

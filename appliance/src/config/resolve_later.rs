@@ -12,11 +12,12 @@ use super::choices::{Challenge, ExceptionTls, ListAbout, Mode, OnFailure, Source
 use super::network::{ServerAddress, domain_name};
 use super::raw::{
     Raw, RawAcme, RawChallenge, RawDkim, RawDnsUpdate, RawEngine, RawHttp, RawJudge, RawLog, RawOutbound,
-    RawQueue, RawResolver, RawSenders, RawSendersAction, RawSource, RawTrace, RawTsig, Text, Texts,
+    RawQueue, RawReports, RawResolver, RawSenders, RawSendersAction, RawSource, RawTrace, RawTsig, Text,
+    Texts,
 };
 use super::resolved::{
     Acme, Clamd, DkimSigning, DnsList, DnsUpdate, ExternalAccount, Http, Judge, Log, OnFailures, Outbound,
-    Queue, Relay, Resolver, Rule, Senders, StoreEngine, Throttle, Trace, Tsig,
+    Queue, Relay, Reports, Resolver, Rule, Senders, StoreEngine, Throttle, Trace, Tsig,
 };
 use super::resolver::{Reading, mail_address};
 
@@ -33,6 +34,7 @@ pub(super) struct Later {
     pub(super) dns_update: Option<DnsUpdate>,
     pub(super) resolver: Resolver,
     pub(super) judge: Judge,
+    pub(super) reports: Reports,
     pub(super) queue: Queue,
     pub(super) trace: Trace,
     pub(super) http: Http,
@@ -48,6 +50,7 @@ pub(super) fn resolve(raw: &mut Raw, mode: Mode, reading: &mut Reading<'_, '_>) 
         dns_update: raw.dns_update.as_ref().and_then(|raw| dns_update(raw, reading)),
         resolver: resolver(raw.resolver.get_or_insert_default(), reading),
         judge: judge(raw.judge.get_or_insert_default(), reading),
+        reports: reports(&raw.reports, reading),
         queue: queue(raw.queue.get_or_insert_default(), reading),
         trace: trace(raw.trace.get_or_insert_default(), reading),
         http: http(raw.http.as_ref(), reading),
@@ -243,6 +246,7 @@ fn judge(raw: &RawJudge, reading: &mut Reading<'_, '_>) -> Judge {
         report_ham: report_address(&raw.report_ham, "ham@{hostname}", reading),
         quarantine_for: reading.duration(&raw.quarantine_for, Duration::from_secs(30 * 86_400)),
         trusted_sealers: reading.domains(&raw.trusted_sealers),
+        seal: raw.seal.unwrap_or(false),
         rules: rules(raw, (tag, quarantine, reject), reading),
     }
 }
@@ -358,6 +362,14 @@ fn report_address(text: &Text, default: &str, reading: &mut Reading<'_, '_>) -> 
     reading
         .one(text, "a mail address; `{hostname}` stands for the hostname", read)
         .unwrap_or_else(|| default.to_owned())
+}
+
+fn reports(raw: &RawReports, reading: &mut Reading<'_, '_>) -> Reports {
+    Reports {
+        address: report_address(&raw.address, "reports@{hostname}", reading),
+        tls: raw.tls.unwrap_or(true),
+        dmarc: raw.dmarc.unwrap_or(true),
+    }
 }
 
 fn queue(raw: &RawQueue, reading: &mut Reading<'_, '_>) -> Queue {

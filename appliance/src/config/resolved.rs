@@ -45,6 +45,8 @@ pub struct Config {
     pub resolver: Resolver,
     /// Judging.
     pub judge: Judge,
+    /// Reports on TLS and DMARC.
+    pub reports: Reports,
     /// The queue.
     pub queue: Queue,
     /// The trace.
@@ -385,6 +387,8 @@ pub struct Judge {
     pub quarantine_for: Duration,
     /// Domains whose seals (ARC, RFC 8617) are believed: what passed DMARC with them passes here.
     pub trusted_sealers: Vec<Domain>,
+    /// Whether what comes in is sealed (ARC) in the name of its recipients' domain.
+    pub seal: bool,
     /// What is otherwise for some recipients.
     pub rules: Vec<Rule>,
 }
@@ -422,6 +426,25 @@ pub struct DnsList {
     pub codes: Vec<(Code, f64)>,
     /// Whose address is on it is refused before it sends anything.
     pub refuse: bool,
+}
+
+/// `[reports]`
+#[derive(Clone, Debug)]
+pub struct Reports {
+    /// Where others are to send theirs, as `local@domain`.
+    pub address: String,
+    /// Whether reports on TLS are sent.
+    pub tls: bool,
+    /// Whether reports on DMARC are sent.
+    pub dmarc: bool,
+}
+
+impl Config {
+    /// Whether what others report comes to Postern itself, and not to somebody's mailbox.
+    pub fn reports_come_here(&self) -> bool {
+        let domain = self.reports.address.rsplit_once('@').map_or("", |(_, domain)| domain);
+        domain.eq_ignore_ascii_case(self.hostname.as_str())
+    }
 }
 
 /// `[queue]`

@@ -42,13 +42,15 @@ use blocked::{Blocked, NotBlocked};
 use daily::Daily;
 use kept::Kept;
 use learning::{Addresses, Clerk};
+pub(super) use phishing::registered;
 use pressure::UnderWay;
 use reports::Reports;
 use sitting::Rules;
-pub(super) use sitting::Sitting;
+pub(super) use sitting::{Sitting, Told};
 pub(crate) use viruses::scanner;
 
 use super::error::EngineError;
+use super::received::Received;
 use crate::report::{BlockedSender, HeldReport, LearningState, NotJudging};
 use crate::roles::Roles;
 
@@ -71,6 +73,8 @@ pub(super) struct Court {
     /// Senders that a person does not want.
     blocked: Arc<Blocked>,
     daily: Arc<Daily>,
+    /// What others report about the domains here.
+    received: Arc<Received>,
     report_addresses: Mutex<Addresses>,
     /// By which messages are judged that somebody hands in: those of the present config.
     rules: Mutex<Option<Arc<Rules>>>,
@@ -85,7 +89,7 @@ impl Court {
         state_dir: &Path,
         store: store::Store,
         roles: Arc<Roles>,
-        clock: Arc<dyn Clock>,
+        (clock, received): (Arc<dyn Clock>, Arc<Received>),
     ) -> Result<Arc<Self>, EngineError> {
         let folder = state_dir.join("model");
         let opened = Model::open(&folder, judge::Settings::default(), clock.now());
@@ -112,6 +116,7 @@ impl Court {
             reports,
             blocked,
             daily,
+            received,
             report_addresses: Mutex::default(),
             rules: Mutex::default(),
             has_clerk: AtomicBool::new(false),

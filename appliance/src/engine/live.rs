@@ -14,13 +14,14 @@ use tokio::time::Instant;
 use super::arming::Arming;
 use super::certifying::Certifying;
 use super::judging::Court;
+use super::received::Received;
 use super::remembering::Remembering;
 use super::zones::Zones;
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateState, CertifyingState,
     Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging, QueueState,
-    RecipientsState, RolesState, RollOrder, ScanOrder, Scanned, SenderState, ServerState, StrainState,
-    VerifyingState, Writing, ZoneQuestion, Zoning,
+    ReceivedReports, RecipientsState, RolesState, RollOrder, ScanOrder, Scanned, SenderState, ServerState,
+    StrainState, VerifyingState, Writing, ZoneQuestion, Zoning,
 };
 use crate::roles::Roles;
 
@@ -35,6 +36,7 @@ pub(super) struct Present {
     clock: Arc<dyn Clock>,
     court: Arc<OnceCell<Arc<Court>>>,
     remembering: Arc<Remembering>,
+    received: Arc<Received>,
     zones: Arc<Zones>,
 }
 
@@ -46,10 +48,22 @@ impl Present {
         arming: Arc<Arming>,
         roles: Arc<Roles>,
         (queue, clock): (Arc<Queue>, Arc<dyn Clock>),
-        (court, remembering): (Arc<OnceCell<Arc<Court>>>, Arc<Remembering>),
+        (court, remembering, received): (Arc<OnceCell<Arc<Court>>>, Arc<Remembering>, Arc<Received>),
     ) -> Self {
         let listeners = Mutex::new(listeners);
-        Self { relay, certifying, listeners, arming, roles, queue, clock, court, remembering, zones }
+        Self {
+            relay,
+            certifying,
+            listeners,
+            arming,
+            roles,
+            queue,
+            clock,
+            court,
+            remembering,
+            received,
+            zones,
+        }
     }
 
     /// After a reload that brought new ones.
@@ -178,6 +192,13 @@ impl Live for Present {
     fn settle_report(&self, id: String, accepts: bool) -> Asking<bool> {
         let court = self.court.get().cloned();
         Box::pin(async move { court.ok_or(NotJudging::Off)?.settle_report(&id, accepts).await })
+    }
+
+    fn received_reports(&self, domains: Vec<String>) -> Asking<ReceivedReports> {
+        let received = Arc::clone(&self.received);
+        Box::pin(async move {
+            received.told(&domains).await.map_err(|error| NotJudging::Failed(error.to_string()))
+        })
     }
 
     fn was_released(&self, transaction: smtp::TransactionId) {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use delivery::{FarSide, Network, PolicyHosts};
+use delivery::{FarSide, Https, Network, PolicyHosts};
 use dns::{DnsError, Proof, Resolver, Trust};
 use record::Clock;
 use relay::{CalledBefore, InnerVerification, Intercepting, OnInnerVerification};
@@ -160,6 +160,23 @@ pub(crate) fn policy_hosts(config: &Config, clock: Arc<dyn Clock>) -> Option<Pol
     let policy = LegPolicy { ladder: Ladder::Verify, roots, ..LegPolicy::default() };
     let connector = Connector::new(&super::generation::tls_settings(config), &policy, clock).ok()?;
     Some(PolicyHosts::new(Arc::new(delivery::Tcp::default()), connector))
+}
+
+/// How sites are asked; `None` where nobody is trusted who could prove one.
+pub(super) fn sites(
+    config: &Config,
+    means: &Means<'_>,
+    tls: &tls::Settings,
+) -> Result<Option<Https>, EngineError> {
+    let roots = roots(config)?;
+    if roots.is_empty() {
+        return Ok(None);
+    }
+    let policy = LegPolicy { ladder: Ladder::Verify, roots, ..LegPolicy::default() };
+    let connector = Connector::new(tls, &policy, Arc::clone(means.clock));
+    let connector =
+        connector.map_err(|error| EngineError::Tls { what: "sites of the world".into(), error })?;
+    Ok(Some(Https::new(Arc::clone(&means.network), connector)))
 }
 
 /// Puts together what a config says of mail to the world. What is known of hidden servers that verify by themselves goes on to

@@ -7,8 +7,10 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use delivery::notification::Signs;
 use dns::DnsError;
-use evidence::signing::{Authorship, DkimKey, Signing};
+use evidence::sealing::Sealer;
+use evidence::signing::{Algorithm, Authorship, DkimKey, Signing, came_from_outside};
 use relay::{HeldBody, Relay, Signed, Unsigned};
 use route::Routing;
 
@@ -57,6 +59,22 @@ impl Present {
     }
 }
 
+impl Signs for Present {
+    fn sign(&self, message: &[u8]) -> String {
+        let Some((signatures, _)) = self.now() else { return String::new() };
+        signatures.sign_whole(message).unwrap_or_else(|why| {
+            tracing::warn!(why, "what Postern writes goes unsigned");
+            String::new()
+        })
+    }
+}
+
+impl std::fmt::Debug for Present {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Present").finish_non_exhaustive()
+    }
+}
+
 /// One config's worth.
 pub(super) struct Signatures {
     keys: Arc<Keys>,
@@ -83,9 +101,10 @@ impl Signatures {
         Self { keys, hostname, domains: domains(config).collect(), of_server, of_backends }
     }
 
-    /// The domains that sign.
+    /// The domains that sign, and Postern's own name, in which nobody else does.
     pub(super) fn domains(&self) -> impl Iterator<Item = &str> {
-        self.domains.iter().map(AsRef::as_ref)
+        let own = Some(&*self.hostname).filter(|own| !self.domains.contains(*own));
+        self.domains.iter().map(AsRef::as_ref).chain(own)
     }
 
     fn may_sign(&self, client: IpAddr, domain: &str) -> bool {
@@ -98,17 +117,37 @@ impl Signatures {
 
     /// Signs a message of Postern's own, which is all here.
     pub(super) async fn sign_own(self: Arc<Self>, message: Vec<u8>) -> Result<String, String> {
-        let signed = tokio::task::spawn_blocking(move || {
-            let end = memchr::memmem::find(&message, b"\r\n\r\n").map_or(message.len(), |at| at + 4);
-            let header = &message[..end];
-            let Some(domain) = Authorship::of(header).domain.filter(|domain| self.domains.contains(domain))
-            else {
+        let signed = tokio::task::spawn_blocking(move || self.sign_whole(&message));
+        signed.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    fn sign_whole(&self, message: &[u8]) -> Result<String, String> {
+        let end = memchr::memmem::find(message, b"\r\n\r\n").map_or(message.len(), |at| at + 4);
+        let header = &message[..end];
+        let is_ours = |domain: &str| self.domains().any(|own| own == domain);
+        let Some(domain) = Authorship::of(header).domain.filter(|domain| is_ours(domain)) else {
+            return Ok(String::new());
+        };
+        let keys = self.keys.signing(&domain).map_err(|error| error.to_string())?;
+        sign(&keys, &domain, header, std::iter::once(Ok(message)))
+    }
+
+    /// Seals what came in for a domain here; empty where that has no key that everybody knows, or where nothing may be sealed.
+    pub(super) async fn seal(self: Arc<Self>, sealed: Unsealed) -> Result<String, String> {
+        let sealed = tokio::task::spawn_blocking(move || {
+            let Unsealed { body, domain, chain, results, now } = sealed;
+            let header = header(&body).map_err(|error| error.to_string())?;
+            let Some(header) = header.filter(|_| self.domains.contains(&*domain)) else {
                 return Ok(String::new());
             };
             let keys = self.keys.signing(&domain).map_err(|error| error.to_string())?;
-            sign(&keys, &domain, header, std::iter::once(Ok(&message)))
+            let Some(key) = keys.iter().find(|key| key.algorithm() == Algorithm::Rsa2048) else {
+                return Ok(String::new());
+            };
+            let sealer = Sealer { key, domain: &domain, now: now.as_secs() };
+            sealer.seal((&header, &chain, &results), pieces(&body)).map_err(|error| error.to_string())
         });
-        signed.await.unwrap_or_else(|error| Err(error.to_string()))
+        sealed.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     fn sign_held(&self, message: &Unsigned) -> Result<String, String> {
@@ -124,6 +163,17 @@ impl Signatures {
         let keys = self.keys.signing(&domain).map_err(|error| error.to_string())?;
         sign(&keys, &domain, &header, pieces(&message.body))
     }
+}
+
+/// What is to be sealed.
+pub(super) struct Unsealed {
+    pub(super) body: HeldBody,
+    /// In whose name, in lower case.
+    pub(super) domain: String,
+    pub(super) chain: evidence::Chain,
+    /// What was found, as `Authentication-Results` has it behind its colon.
+    pub(super) results: String,
+    pub(super) now: Duration,
 }
 
 /// [`Signatures`] for sessions.
@@ -168,18 +218,6 @@ fn domains(config: &Config) -> impl Iterator<Item = Box<str>> {
 
 fn lower(domain: &str) -> Box<str> {
     domain.to_lowercase().into()
-}
-
-/// Whether a message came in through this Postern, without AUTH, before its server sent it on: forwarded mail may only pretend to be
-/// from here, and a signature would make it true. The field that counts is the uppermost of Postern's own, which nobody outside can
-/// put there.
-fn came_from_outside(header: &[u8], hostname: &str) -> bool {
-    let text = String::from_utf8_lossy(header).replace("\r\n\t", " ").replace("\r\n ", " ");
-    let by = format!("by {hostname} (Postern) with ");
-    let received = |line: &&str| line.get(..9).is_some_and(|name| name.eq_ignore_ascii_case("received:"));
-    let protocol = text.lines().filter(received).find_map(|line| line.split_once(&by)?.1.split(' ').next());
-    // RFC 3848: an `A` at the end says that the client authenticated.
-    protocol.is_some_and(|protocol| !protocol.ends_with('A'))
 }
 
 /// The header section with the empty line behind it; `None` if it is longer than anybody's.
@@ -284,27 +322,5 @@ async fn look_for_records(keys: &Keys, names: &Names, domain: &str) {
             Err(_) => Seen::Unknown,
         };
         keys.saw(domain, key.selector(), seen);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::came_from_outside;
-
-    #[test]
-    fn the_uppermost_field_of_ones_own_tells_where_a_message_came_from() {
-        let came = |header: &str| came_from_outside(header.as_bytes(), "mx.test");
-        let field = |protocol: &str| {
-            format!(
-                "Received: from x.test ([192.0.2.1])\r\n\tby mx.test (Postern) with {protocol} id 0000000000001.1\r\n"
-            )
-        };
-        assert!(!came("From: a@x.test\r\n\r\n"), "from within");
-        assert!(!came("Received: from x by y.test with ESMTP\r\n\r\n"));
-        assert!(came(&field("ESMTPS")) && came(&field("ESMTP")) && came(&field("UTF8SMTPS")));
-        assert!(!came(&field("ESMTPSA")) && !came(&field("UTF8SMTPSA")));
-        // What is below was there when the message came.
-        assert!(came(&format!("{}{}", field("ESMTPS"), field("ESMTPSA"))), "forged");
-        assert!(!came(&format!("X-A: by mx.test (Postern) with ESMTPS\r\n{}", field("ESMTPSA"))));
     }
 }

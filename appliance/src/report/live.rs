@@ -10,6 +10,7 @@ use store::StoreError;
 use super::certifying::{CertifyingState, RollOrder};
 use super::learning::{BlockedSender, LearningState};
 use super::queue::QueueState;
+use super::received::ReceivedReports;
 use super::reports::HeldReport;
 use super::scan::{LearnOrder, Lesson, NotJudging, ScanOrder, Scanned};
 use super::senders::SenderState;
@@ -82,6 +83,8 @@ pub trait Live: Send + Sync + 'static {
     fn held_reports(&self, most: usize) -> Asking<Vec<HeldReport>>;
     /// A person's word about one of them: it is believed, or thrown away. Whether there is one of that name.
     fn settle_report(&self, id: String, accepts: bool) -> Asking<bool>;
+    /// What others report about these domains here, or about all.
+    fn received_reports(&self, domains: Vec<String>) -> Asking<ReceivedReports>;
     /// The DNS records of the domains here, and what is published in their place.
     fn zones(&self, question: ZoneQuestion) -> Zoning;
     /// Makes new DKIM keys for a domain before their time; its records then.

@@ -213,6 +213,8 @@ pub struct OwnAddresses(HashMap<Box<str>, Own>);
 pub enum Own {
     /// Users inside report spam or ham to it.
     Report,
+    /// Others report about the domains here (RFC 8460, RFC 9990); so may anybody.
+    Feedback,
     /// It exists only to be spammed.
     Trap,
 }

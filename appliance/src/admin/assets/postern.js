@@ -29,3 +29,20 @@ async function renew() {
 }
 
 setInterval(renew, EVERY);
+
+// What is to be copied has a button where there is a script; without one it can be selected.
+for (const field of document.querySelectorAll("[data-copy]")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Copy";
+  button.addEventListener("click", async () => {
+    field.select();
+    try {
+      await navigator.clipboard.writeText(field.value);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Selected";
+    }
+  });
+  field.after(" ", button);
+}

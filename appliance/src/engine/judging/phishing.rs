@@ -164,7 +164,7 @@ fn domain(address: &Address) -> &str {
 }
 
 /// The domain that somebody registered to have this one, or itself; an address is nobody's part.
-pub(super) fn registered(host: &str) -> &str {
+pub(in crate::engine) fn registered(host: &str) -> &str {
     if host.parse::<IpAddr>().is_ok() {
         return host;
     }
