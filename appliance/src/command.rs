@@ -5,8 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+
+use judge::Verdict;
+use judge::evaluation::regime::Feedback;
 
 use crate::config::parse_duration;
 use crate::roles::Account;
@@ -324,20 +328,8 @@ pub struct Scan {
     #[arg(long, value_name = "H", default_value = "", hide_default_value = true)]
     pub helo: String,
     /// Exit with 1 if any message gets this verdict or a worse one.
-    #[arg(long, value_name = "VERDICT", value_enum)]
-    pub fail_on: Option<ScanVerdict>,
-}
-
-/// Verdicts, the mildest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum ScanVerdict {
-    Pass,
-    Tag,
-    Quarantine,
-    Defer,
-    Reject,
-    Discard,
+    #[arg(long, value_name = "VERDICT", value_parser = verdict())]
+    pub fail_on: Option<Verdict>,
 }
 
 /// `postern learn`
@@ -360,44 +352,45 @@ pub enum LearnClass {
     Ham,
 }
 
+/// A verdict by its name.
+fn verdict() -> impl TypedValueParser<Value = Verdict> {
+    // The parser takes none but these names.
+    PossibleValuesParser::new(Verdict::ALL.map(Verdict::name))
+        .try_map(|name| Verdict::named(&name).ok_or("there is no such verdict"))
+}
+
 /// `postern evaluate`
 #[derive(Clone, Debug, Args)]
 pub struct Evaluate {
     /// Lines of `spam PATH` or `ham PATH` in time order; paths are relative to its folder.
     pub index: PathBuf,
-    /// When labels are given: at once (`immediate`), N messages late (`delayed:N`), never (`none`).
-    #[arg(long, value_name = "WHEN", default_value = "immediate", value_parser = feedback)]
+    /// When labels are given: `immediate`, at once; `delayed:N`, N messages late; `none`, never; `reports:FIRST,SHARE,LATE`, at once
+    /// for the FIRST messages, then for a SHARE of the mistakes, LATE messages late (`reports` is `reports:500,0.3,200`).
+    #[arg(long, value_name = "WHEN", default_value = "immediate")]
     pub feedback: Feedback,
+    /// Learn its own verdicts, too, where no label will be given, or not at once.
+    #[arg(long)]
+    pub self_training: bool,
+    /// Give this share (0 to 1) of the labels the wrong way round.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    pub flipped: f64,
+    /// Give this share (0 to 1) of the labels of spam as ham.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    pub poisoned: f64,
+    /// Draw anew what is reported, flipped and poisoned.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Leave the first N messages out of what is measured; they teach nevertheless.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip: usize,
     /// Write `label path probability` of each message to this file.
     #[arg(long, value_name = "FILE")]
     pub scores: Option<PathBuf>,
 }
 
-/// When a corpus' labels are given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Feedback {
-    /// Right after the score.
-    Immediate,
-    /// So many messages later; at most [`MAX_DELAY`].
-    Delayed(usize),
-    /// Never.
-    None,
-}
-
-/// Messages that wait for their labels lie in memory.
-pub const MAX_DELAY: usize = 10_000;
-
-fn feedback(text: &str) -> Result<Feedback, String> {
-    match text {
-        "immediate" => Ok(Feedback::Immediate),
-        "none" => Ok(Feedback::None),
-        _ => text
-            .strip_prefix("delayed:")
-            .and_then(|number| number.parse().ok())
-            .filter(|number| *number <= MAX_DELAY)
-            .map(Feedback::Delayed)
-            .ok_or_else(|| format!("expected immediate, none, or delayed:N with N up to {MAX_DELAY}")),
-    }
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 /// On or off.

@@ -58,7 +58,7 @@ pub(crate) use certifying::ca_settings;
 pub use error::EngineError;
 use generation::Base;
 pub(crate) use generation::{leg, state_lock, tls_settings};
-pub(crate) use judging::scanner;
+pub(crate) use judging::{Peers, scanner};
 use live::Present;
 pub(crate) use outbound::{policy_hosts, resolver};
 use queue::Draining;

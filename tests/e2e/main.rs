@@ -11,6 +11,7 @@ mod crash;
 mod dns;
 mod dns_lists;
 mod evidence;
+mod forwarders;
 mod gateway;
 mod hosted;
 mod hostile;

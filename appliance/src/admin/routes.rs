@@ -8,6 +8,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
+use tokio::sync::Semaphore;
 
 use super::desk::Desk;
 use super::guard::{self, Body, Guarded};
@@ -22,6 +23,9 @@ pub(super) const MAX_BODY: usize = 256 << 10;
 /// A message that is handed in: as much as is looked at of any, in base64, and its envelope.
 const MAX_MESSAGE_BODY: usize = 12 << 20;
 
+/// Messages that are handed in at once: one takes its body, what is decoded of it and what is read in it. More wait.
+pub(super) const MAX_MESSAGES: usize = 4;
+
 /// One path and method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Route {
@@ -35,11 +39,14 @@ struct Table {
     desk: Arc<Desk>,
     router: Router<Arc<Desk>>,
     routes: Vec<Route>,
+    /// Places for messages that are handed in.
+    messages: Arc<Semaphore>,
 }
 
 impl Table {
     fn new(desk: Arc<Desk>) -> Self {
-        Self { desk, router: Router::new(), routes: Vec::new() }
+        let messages = Arc::new(Semaphore::new(MAX_MESSAGES));
+        Self { desk, router: Router::new(), routes: Vec::new(), messages }
     }
 
     /// What is only looked at.
@@ -75,8 +82,13 @@ impl Table {
     fn add(mut self, route: Route, handler: MethodRouter<Arc<Desk>>, body: Body) -> Self {
         let limit = if body == Body::Message { MAX_MESSAGE_BODY } else { MAX_BODY };
         let guarded = Guarded { desk: Arc::clone(&self.desk), needs: route.needs, body };
-        let handler =
-            handler.layer(DefaultBodyLimit::max(limit)).layer(from_fn_with_state(guarded, guard::guard));
+        let handler = handler.layer(DefaultBodyLimit::max(limit));
+        let handler = match body {
+            Body::Message => handler.layer(from_fn_with_state(Arc::clone(&self.messages), judging::in_turn)),
+            _ => handler,
+        };
+        // The outermost: who may not ask waits for nothing.
+        let handler = handler.layer(from_fn_with_state(guarded, guard::guard));
         self.router = self.router.route(route.path, handler);
         self.routes.push(route);
         self

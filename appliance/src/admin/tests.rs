@@ -162,7 +162,7 @@ impl Live for FakeEngine {
     }
 
     fn replace_dkim(&self, _: String) -> crate::report::Zoning {
-        Box::pin(async { Err(crate::report::NoZones::Refused("not this one".into())) })
+        Box::pin(async { Err(NoZones::Refused("not this one".into())) })
     }
 
     fn learn(&self, _: judge::Class, _: LearnOrder) -> Asking<Lesson> {
@@ -631,4 +631,37 @@ async fn more_connections_than_there_are_places_are_closed() {
     // Closed without a word: a read ends at once, or with a reset.
     assert!(matches!(one_more.read(&mut [0; 16]).await, Ok(0) | Err(_)));
     drop(open);
+}
+
+#[tokio::test]
+async fn messages_that_are_handed_in_wait_for_their_turn_before_their_bodies_are_read() {
+    let (address, _stop) = start(FINE, false).await;
+    // Hyper says 100 when it is asked for the body.
+    let head = "POST /api/v1/scan HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        Expect: 100-continue\r\nContent-Length: 14\r\n\r\n";
+    let open = async || {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    };
+    let is_read = async |stream: &mut TcpStream| {
+        let mut line = [0; 25];
+        stream.read_exact(&mut line).await.unwrap();
+        assert!(line.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&line));
+    };
+    let mut within = Vec::new();
+    for _ in 0..super::routes::MAX_MESSAGES {
+        let mut stream = open().await;
+        is_read(&mut stream).await;
+        within.push(stream);
+    }
+    let mut waiting = open().await;
+    let early = tokio::time::timeout(Duration::from_millis(300), is_read(&mut waiting)).await;
+    assert!(early.is_err(), "there was no place for it");
+    let mut first = within.remove(0);
+    first.write_all(b"{\"message\":\"\"}").await.unwrap();
+    let mut answer = String::new();
+    first.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("HTTP/1.1 4"), "{answer}");
+    is_read(&mut waiting).await;
 }
