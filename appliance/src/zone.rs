@@ -1,11 +1,14 @@
 //! The DNS records that mail through this Postern needs, from the config and from what Postern has made itself; and whether they
 //! are published ([`compare`]).
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+
+use route::StsPolicy;
 
 use crate::config::{Config, Host, Mode};
 use crate::dkim::{Duty, Keys, KeysError};
-use crate::mta_sts::{self, HostedPolicy};
+use crate::mta_sts;
 use crate::report::{Zone, ZoneRecord, ZoneReport};
 
 pub(crate) mod compare;
@@ -34,7 +37,7 @@ pub(crate) struct Domain {
     pub(crate) name: String,
     /// Its hidden servers' addresses, as far as they are written as such.
     pub(crate) servers: Vec<IpAddr>,
-    policy: Option<HostedPolicy>,
+    pub(crate) policy: Option<StsPolicy>,
 }
 
 /// From where mail goes out.
@@ -103,10 +106,26 @@ impl Facts {
         }
     }
 
-    /// The MTA-STS policy that is hosted for a domain.
-    pub(crate) fn policy(&self, domain: &str) -> Option<String> {
-        let domain = self.domains.iter().find(|one| one.name.eq_ignore_ascii_case(domain))?;
-        Some(domain.policy.as_ref()?.text())
+    /// With the MTA-STS policies that are hosted now, as far as they are known; by domain in lower case.
+    pub(crate) fn with_policies(&self, policies: &HashMap<smtp::Domain, Option<StsPolicy>>) -> Self {
+        let mut facts = self.clone();
+        for domain in &mut facts.domains {
+            let known = domain.name.parse().ok().and_then(|name: smtp::Domain| policies.get(&name));
+            if let Some(policy) = known {
+                domain.policy = policy.clone();
+            }
+        }
+        facts
+    }
+
+    /// Whether a domain is one of those behind.
+    pub(crate) fn is_behind(&self, domain: &str) -> bool {
+        self.domains.iter().any(|one| one.name.eq_ignore_ascii_case(domain))
+    }
+
+    /// Whether mail of a domain is signed.
+    pub(crate) fn signs(&self, domain: &str) -> bool {
+        self.signs.iter().any(|one| one == domain)
     }
 
     /// Whether a domain, or Postern's own name, is among those that there are records for.
@@ -153,10 +172,14 @@ impl Facts {
         self.dkim(&mut zone, keys)?;
         self.dmarc(&mut zone);
         if let Some(policy) = behind.and_then(|domain| domain.policy.as_ref()) {
-            let text = format!("v=STSv1; id={};", policy.id());
+            let text = format!("v=STSv1; id={};", mta_sts::id(policy));
             push(&mut zone, format!("_mta-sts.{domain}"), "TXT", text, "mta-sts");
             let host = format!("{}.", self.hostname);
             push(&mut zone, format!("mta-sts.{domain}"), "CNAME", host, "mta-sts");
+            zone.notes.push(format!(
+                "MTA-STS: where mta-sts.{domain} is a server of your own, it has to give, at /.well-known/mta-sts.txt: {}",
+                policy.lines().join(" | ")
+            ));
         }
         let text = format!("v=TLSRPTv1; rua=mailto:{}", self.reports);
         push(&mut zone, format!("_smtp._tls.{domain}"), "TXT", text, "tls-rpt");

@@ -1,7 +1,9 @@
 //! The whole-system tests, a module per topic.
 
 mod absence;
+mod access;
 mod acme;
+mod alerts;
 mod arming;
 mod backup;
 mod client_address;
@@ -9,7 +11,9 @@ mod crash;
 mod dns;
 mod dns_lists;
 mod evidence;
+mod forwarders;
 mod gateway;
+mod hosted;
 mod hostile;
 mod injection;
 mod judging;

@@ -23,7 +23,7 @@ use postern_tests::servers::{Kind, Server};
 use crate::signing::{dkimpy_later, texts};
 
 /// Reads reports on DMARC and TLS.
-const PARSEDMARC: &[Need] = &[Need::Cached("python/bin/parsedmarc")];
+const PARSEDMARC: &[Need] = &[Need::Cached("python/parsedmarc/bin/parsedmarc")];
 /// On a busy machine.
 const SOON: Duration = Duration::from_secs(90);
 /// Past midnight, and past the hours for which each reporter waits after it.
@@ -62,7 +62,7 @@ fn site(host: &Host, port: u16, certificate: &Certificate, file: &Path) -> Child
 
 /// What parsedmarc makes of a file.
 fn parsed(file: &Path) -> serde_json::Value {
-    let mut command = Command::new(needs::cache().join("python/bin/parsedmarc"));
+    let mut command = Command::new(needs::cache().join("python/parsedmarc/bin/parsedmarc"));
     command.arg("--offline").arg(file);
     let ended = child::run(&command, SOON);
     let json = ended.output.find('{').map_or("", |at| &ended.output[at..]);

@@ -41,6 +41,7 @@ pub(super) struct Raw {
     #[serde(default)]
     pub(super) reports: RawReports,
     pub(super) queue: Option<RawQueue>,
+    pub(super) trace: Option<RawTrace>,
     #[serde(default)]
     pub(super) limits: RawLimits,
     pub(super) http: Option<RawHttp>,
@@ -231,6 +232,7 @@ pub(super) struct RawAcme {
     pub(super) challenge: Option<RawChallenge>,
     pub(super) names: Texts,
     pub(super) profile: Option<String>,
+    pub(super) rsa: Option<bool>,
     pub(super) eab: Option<RawEab>,
     pub(super) ca_file: Text,
 }
@@ -370,6 +372,14 @@ pub(super) struct RawQueue {
     pub(super) throttles: Option<Vec<RawThrottle>>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTrace {
+    pub(super) keep: Text,
+    pub(super) max_size: Text,
+    pub(super) subjects: Option<Spanned<bool>>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawThrottle {
@@ -408,6 +418,7 @@ pub(super) struct RawAdmin {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawLog {
     pub(super) syslog: Text,
+    pub(super) syslog_ca_file: Text,
     pub(super) alerts: Texts,
 }
 

@@ -12,17 +12,20 @@ use super::choices::{Challenge, ExceptionTls, ListAbout, Mode, OnFailure, Source
 use super::network::{ServerAddress, domain_name};
 use super::raw::{
     Raw, RawAcme, RawChallenge, RawDkim, RawDnsUpdate, RawEngine, RawHttp, RawJudge, RawLog, RawOutbound,
-    RawQueue, RawReports, RawResolver, RawSenders, RawSendersAction, RawSource, RawTsig, Text, Texts,
+    RawQueue, RawReports, RawResolver, RawSenders, RawSendersAction, RawSource, RawTrace, RawTsig, Text,
+    Texts,
 };
 use super::resolved::{
     Acme, Clamd, DkimSigning, DnsList, DnsUpdate, ExternalAccount, Http, Judge, Log, OnFailures, Outbound,
-    Queue, Relay, Reports, Resolver, Rule, Senders, StoreEngine, Throttle, Tsig,
+    Queue, Relay, Reports, Resolver, Rule, Senders, StoreEngine, Throttle, Trace, Tsig,
 };
 use super::resolver::{Reading, mail_address};
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 const DNS: u16 = 53;
 const SUBMISSION: u16 = 587;
+/// RFC 5425 §4.1.
+const SYSLOG: u16 = 6514;
 const TSIG_ALGORITHMS: [&str; 3] = ["hmac-sha256", "hmac-sha384", "hmac-sha512"];
 
 pub(super) struct Later {
@@ -33,6 +36,7 @@ pub(super) struct Later {
     pub(super) judge: Judge,
     pub(super) reports: Reports,
     pub(super) queue: Queue,
+    pub(super) trace: Trace,
     pub(super) http: Http,
     pub(super) log: Log,
     pub(super) store: StoreEngine,
@@ -48,6 +52,7 @@ pub(super) fn resolve(raw: &mut Raw, mode: Mode, reading: &mut Reading<'_, '_>) 
         judge: judge(raw.judge.get_or_insert_default(), reading),
         reports: reports(&raw.reports, reading),
         queue: queue(raw.queue.get_or_insert_default(), reading),
+        trace: trace(raw.trace.get_or_insert_default(), reading),
         http: http(raw.http.as_ref(), reading),
         log: log(raw.log.get_or_insert_default(), reading),
         store: engine.map(RawEngine::chosen).unwrap_or_default(),
@@ -163,6 +168,7 @@ fn acme(raw: &RawAcme, mode: Mode, reading: &mut Reading<'_, '_>) -> Acme {
         challenge: raw.challenge.and_then(RawChallenge::chosen).unwrap_or(by_mode),
         names: reading.domains(&raw.names),
         profile: raw.profile.clone().unwrap_or_default(),
+        rsa: raw.rsa.unwrap_or(false),
         eab,
         ca_file: reading.readable_file(&raw.ca_file),
     }
@@ -376,6 +382,14 @@ fn queue(raw: &RawQueue, reading: &mut Reading<'_, '_>) -> Queue {
     }
 }
 
+fn trace(raw: &RawTrace, reading: &mut Reading<'_, '_>) -> Trace {
+    Trace {
+        keep: reading.duration(&raw.keep, Duration::from_secs(30 * 86_400)),
+        max_size: reading.size(&raw.max_size, 2 << 30, 64 << 20..=1 << 50),
+        subjects: raw.subjects.as_ref().is_none_or(|subjects| *subjects.get_ref()),
+    }
+}
+
 /// The most connections to one destination, throttled or not.
 const MOST_CONNECTIONS: i64 = 20;
 
@@ -401,9 +415,15 @@ fn http(written: Option<&RawHttp>, reading: &mut Reading<'_, '_>) -> Http {
 }
 
 fn log(raw: &RawLog, reading: &mut Reading<'_, '_>) -> Log {
-    let syslog = |text: &str| text.strip_prefix("tls://").map(|_| text.to_owned());
+    let syslog = |text: &str| match text {
+        "" => Some(None),
+        text => {
+            ServerAddress::new(text.strip_prefix("tls://")?, SYSLOG).map(|server| Some(server.to_string()))
+        }
+    };
     Log {
-        syslog: reading.one(&raw.syslog, "`tls://host:6514`", syslog).unwrap_or_default(),
+        syslog: reading.one(&raw.syslog, "`tls://host:6514`", syslog).flatten(),
+        syslog_ca_file: reading.readable_file(&raw.syslog_ca_file),
         alerts: alerts(&raw.alerts, reading),
     }
 }

@@ -49,6 +49,8 @@ pub struct Config {
     pub reports: Reports,
     /// The queue.
     pub queue: Queue,
+    /// The trace.
+    pub trace: Trace,
     /// Limits.
     pub limits: Limits,
     /// The public HTTP listeners.
@@ -283,6 +285,8 @@ pub struct Acme {
     pub names: Vec<Domain>,
     /// The CA's profile, empty for its default.
     pub profile: String,
+    /// Whether mail names get a certificate with an RSA key beside the ECDSA one.
+    pub rsa: bool,
     /// External account binding (RFC 8555 §7.3.4).
     pub eab: Option<ExternalAccount>,
     /// An extra root for a private CA.
@@ -458,6 +462,17 @@ pub struct Queue {
     pub throttles: Vec<Throttle>,
 }
 
+/// `[trace]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// How long it is kept; zero: not on disk at all.
+    pub keep: Duration,
+    /// The most octets on disk.
+    pub max_size: u64,
+    /// Whether subjects are in it, in memory as on disk.
+    pub subjects: bool,
+}
+
 /// `[queue] throttles`
 #[derive(Clone, Debug)]
 pub struct Throttle {
@@ -511,8 +526,10 @@ pub struct Admin {
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// A syslog server as written (RFC 5425); empty: none.
-    pub syslog: String,
+    /// A syslog server (RFC 5425), `host:port`.
+    pub syslog: Option<String>,
+    /// An authority of one's own for it.
+    pub syslog_ca_file: Option<PathBuf>,
     /// Addresses and webhooks that alarms go to.
     pub alerts: Vec<String>,
 }

@@ -18,10 +18,12 @@ use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
 
 use super::dmarc_reports::DmarcReports;
 use super::error::EngineError;
+use super::hosted::Hosted;
 use super::identity::{self, Own};
 use super::judging::{Court, Sitting, Told};
 use super::letters::Letters;
-use super::outbound::{Means, Names, outbound, sites};
+use super::outbound::{Means, Names, outbound, policy_hosts, sites};
+use super::publishing::Publishing;
 use super::received::Received;
 use super::remembering::Remembering;
 use super::senders::Senders;
@@ -48,6 +50,8 @@ pub(super) struct Base {
     roles: Arc<Roles>,
     signing: Arc<signing::Present>,
     zones: Arc<Zones>,
+    publishing: Arc<Publishing>,
+    hosted: Arc<Hosted>,
     tls_reports: Arc<TlsReports>,
     dmarc_reports: Arc<DmarcReports>,
     received: Arc<Received>,
@@ -96,6 +100,10 @@ impl Base {
         let tls_reports = TlsReports::new(remembering.store(), Arc::clone(&clock), Arc::clone(&letters));
         let dmarc_reports = DmarcReports::new(remembering.store(), Arc::clone(&clock), letters);
         let received = Received::new(remembering.store(), Arc::clone(&roles), Arc::clone(&clock));
+        let zones = Zones::new(Arc::clone(&signing.keys));
+        let publishing = Publishing::new(Arc::clone(&certifier), remembering.store());
+        let hosted =
+            Hosted::new(Arc::clone(&zones), Arc::clone(&publishing), remembering.store(), Arc::clone(&clock));
         Ok(Self {
             recording,
             clock,
@@ -107,7 +115,9 @@ impl Base {
             remembering,
             court: Arc::default(),
             roles,
-            zones: Zones::new(Arc::clone(&signing.keys)),
+            zones,
+            publishing,
+            hosted,
             tls_reports,
             dmarc_reports,
             received,
@@ -140,6 +150,11 @@ impl Base {
         &self.tls_reports
     }
 
+    /// The authorities that are trusted where the config names none of its own.
+    pub(super) fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
     /// What others report about the domains here.
     pub(super) fn received(&self) -> &Arc<Received> {
         &self.received
@@ -153,6 +168,16 @@ impl Base {
     /// The DNS records of the present config.
     pub(super) fn zones(&self) -> &Arc<Zones> {
         &self.zones
+    }
+
+    /// Who writes TXT records.
+    pub(super) fn publishing(&self) -> &Arc<Publishing> {
+        &self.publishing
+    }
+
+    /// The MTA-STS policies that are hosted.
+    pub(super) fn hosted(&self) -> &Arc<Hosted> {
+        &self.hosted
     }
 
     /// What is known of servers and recipients.
@@ -198,7 +223,9 @@ impl Base {
         let acceptor = acceptor.map_err(|error| EngineError::Tls { what: "the listeners".into(), error })?;
         let names = Names::new(&config.resolver)?;
         let associations = identity::associations(&served, config, &self.certifier.state());
-        self.zones.config_is(config, names.clone(), associations);
+        let fetch = policy_hosts(config, Arc::clone(&self.clock)).map(|hosts| Arc::new(hosts) as _);
+        self.zones.config_is(config, names.clone(), associations, fetch);
+        self.hosted.config_is(config, names.clone());
         self.dmarc_reports.config_is(config, names.clone());
         self.received.config_is(config, names.clone());
         let judge = self.judge(config, names.clone()).await?;
@@ -512,6 +539,6 @@ pub(crate) fn state_lock(state_dir: &Path) -> Result<backup::StateLock, EngineEr
     Ok(lock)
 }
 
-fn make_folder(path: &Path) -> Result<(), EngineError> {
+pub(super) fn make_folder(path: &Path) -> Result<(), EngineError> {
     std::fs::create_dir_all(path).map_err(|error| EngineError::State { path: path.into(), error })
 }

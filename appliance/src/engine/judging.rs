@@ -14,9 +14,7 @@ mod findings;
 mod kept;
 mod learning;
 mod lists;
-mod looks;
 mod peers;
-mod phishing;
 mod policies;
 mod pressure;
 mod reports;
@@ -37,16 +35,17 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use accounts::{Accounts, Teller};
-use acquaintance::Acquaintances;
+use acquaintance::{Acquaintances, Note};
 use blocked::{Blocked, NotBlocked};
 use daily::Daily;
 use kept::Kept;
 use learning::{Addresses, Clerk};
-pub(super) use phishing::registered;
+pub(crate) use peers::Peers;
 use pressure::UnderWay;
 use reports::Reports;
 use sitting::Rules;
 pub(super) use sitting::{Sitting, Told};
+pub(crate) use viruses::scanner;
 
 use super::error::EngineError;
 use super::received::Received;
@@ -164,7 +163,11 @@ impl Court {
         whom: (&str, &str),
     ) -> Option<Learnt> {
         let features = self.kept.features(transaction).await?;
-        self.learn_features(features, class, source, whom).await
+        let learnt = self.learn_features(features, class, source, whom).await;
+        if matches!(learnt, Some(Learnt::New | Learnt::Corrected | Learnt::Again)) {
+            self.acquaintances.note(Note::Said { transaction, is_spam: class == Class::Spam });
+        }
+        learnt
     }
 
     /// Of what kind a message is; one of which that is not known is the only one.

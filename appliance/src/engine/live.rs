@@ -20,8 +20,8 @@ use super::zones::Zones;
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateState, CertifyingState,
     Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging, QueueState,
-    ReceivedReports, RecipientsState, RolesState, ScanOrder, Scanned, SenderState, ServerState, StrainState,
-    VerifyingState, Writing, ZoneQuestion, Zoning,
+    ReceivedReports, RecipientsState, RolesState, RollOrder, ScanOrder, Scanned, SenderState, ServerState,
+    StrainState, VerifyingState, Writing, ZoneQuestion, Zoning,
 };
 use crate::roles::Roles;
 
@@ -92,6 +92,10 @@ impl Live for Present {
 
     fn renew(&self, name: Option<&str>) -> Option<usize> {
         self.certifying.renew(name)
+    }
+
+    fn roll(&self, order: RollOrder) -> Option<Result<(), String>> {
+        self.certifying.roll(order)
     }
 
     fn sessions_now(&self) -> usize {
@@ -215,6 +219,10 @@ impl Live for Present {
 
     fn zones(&self, question: ZoneQuestion) -> Zoning {
         Box::pin(Arc::clone(&self.zones).report(question))
+    }
+
+    fn replace_dkim(&self, domain: String) -> Zoning {
+        Box::pin(Arc::clone(&self.zones).replace_keys(domain))
     }
 
     fn write_store_down(&self) -> Writing<'_> {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use evidence::{Authenticator, Authenticity, Sender, Verdict};
+use judge::pretence::registered;
 use record::Clock;
 use relay::Relay;
 use sift::report::Report;
@@ -23,7 +24,6 @@ use tokio::sync::{Notify, OnceCell, mpsc};
 use tokio::time::Instant;
 
 use self::keeping::{Keeping, Kept};
-use super::judging::registered;
 use super::outbound::Names;
 use crate::config::Config;
 use crate::report::{ReceivedReports, SetAside};

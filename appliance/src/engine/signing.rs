@@ -13,9 +13,9 @@ use evidence::sealing::Sealer;
 use evidence::signing::{Algorithm, Authorship, DkimKey, Signing, came_from_outside};
 use relay::{HeldBody, Relay, Signed, Unsigned};
 use route::Routing;
-use tokio::sync::Notify;
 
 use super::outbound::Names;
+use super::publishing::Publishing;
 use crate::config::Config;
 use crate::dkim::{Duty, Keys, Seen};
 
@@ -29,12 +29,11 @@ const LOOK: Duration = Duration::from_secs(6 * 3600);
 pub(super) struct Present {
     pub(super) keys: Arc<Keys>,
     now: Mutex<Option<(Arc<Signatures>, Names)>>,
-    changed: Notify,
 }
 
 impl Present {
     pub(super) fn new(keys: Keys) -> Arc<Self> {
-        Arc::new(Self { keys: Arc::new(keys), now: Mutex::default(), changed: Notify::new() })
+        Arc::new(Self { keys: Arc::new(keys), now: Mutex::default() })
     }
 
     /// From now on mail is signed as this config says; `None`: not at all.
@@ -51,7 +50,7 @@ impl Present {
             .then(|| Arc::new(Signatures::new(config, routing, Arc::clone(&self.keys))));
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         *now = signatures.clone().map(|signatures| (signatures, names));
-        self.changed.notify_one();
+        self.keys.changed.notify_one();
         signatures.map(|signatures| Arc::new(Signer(signatures)) as _)
     }
 
@@ -255,22 +254,22 @@ fn pieces(body: &HeldBody) -> impl Iterator<Item = io::Result<Vec<u8>>> {
 }
 
 /// Makes the keys of all domains, looks whether their records are published, and replaces them in time.
-pub(super) async fn keep_keys(relay: Arc<Relay>, signing: Arc<Present>) {
+pub(super) async fn keep_keys(relay: Arc<Relay>, signing: Arc<Present>, publishing: Arc<Publishing>) {
     while !relay.is_draining() {
         let mut awaited = false;
         if let Some((signatures, names)) = signing.now() {
             for domain in signatures.domains() {
-                awaited |= keep_keys_of(&signing.keys, &names, domain).await;
+                awaited |= keep_keys_of(&signing.keys, &names, &publishing, domain).await;
             }
         }
         let look = if awaited { LOOK_SOON } else { LOOK };
-        // A reload may have brought domains.
-        let _ = tokio::time::timeout(look, signing.changed.notified()).await;
+        // A reload may have brought domains, an order new keys.
+        let _ = tokio::time::timeout(look, signing.keys.changed.notified()).await;
     }
 }
 
 /// Whether a record is missing.
-async fn keep_keys_of(keys: &Arc<Keys>, names: &Names, domain: &str) -> bool {
+async fn keep_keys_of(keys: &Arc<Keys>, names: &Names, publishing: &Publishing, domain: &str) -> bool {
     for first in [true, false] {
         let (shared, of) = (Arc::clone(keys), domain.to_owned());
         let kept = tokio::task::spawn_blocking(move || shared.keep(&of).map_err(|error| error.to_string()));
@@ -279,13 +278,34 @@ async fn keep_keys_of(keys: &Arc<Keys>, names: &Names, domain: &str) -> bool {
             return true;
         }
         if first {
+            publish(keys, publishing, domain).await;
             look_for_records(keys, names, domain).await;
         }
     }
+    publish(keys, publishing, domain).await;
     let duties = keys.duties(domain).unwrap_or_default();
     let current = duties.iter().filter(|(duty, _)| *duty != Duty::Retired);
     let mut selectors = current.flat_map(|(_, generation)| &generation.keys);
     selectors.any(|key| keys.seen(domain, key.selector()) != Seen::Published)
+}
+
+/// Writes the records of all keys, and takes away those of keys that are gone, where records are written here.
+async fn publish(keys: &Keys, publishing: &Publishing, domain: &str) {
+    let Ok(duties) = keys.duties(domain) else { return };
+    let mut present = HashSet::new();
+    for key in duties.iter().flat_map(|(_, generation)| &generation.keys) {
+        let Ok(owner) = format!("{}._domainkey.{domain}", key.selector()).parse::<smtp::Domain>() else {
+            continue;
+        };
+        let is_it = |text: &str| key.is_published_in(text);
+        publishing.write(&owner, Some(key.record()), is_it, |text| text.contains("p=")).await;
+        present.insert(owner);
+    }
+    for owner in publishing.owners_below(&format!("._domainkey.{domain}")).await {
+        if !present.contains(&owner) {
+            publishing.write(&owner, None, |_| false, |_| false).await;
+        }
+    }
 }
 
 async fn look_for_records(keys: &Keys, names: &Names, domain: &str) {

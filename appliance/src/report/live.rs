@@ -7,7 +7,7 @@ use std::pin::Pin;
 use serde::{Deserialize, Serialize};
 use store::StoreError;
 
-use super::certifying::CertifyingState;
+use super::certifying::{CertifyingState, RollOrder};
 use super::learning::{BlockedSender, LearningState};
 use super::queue::QueueState;
 use super::received::ReceivedReports;
@@ -35,6 +35,8 @@ pub trait Live: Send + Sync + 'static {
     fn certifying(&self) -> CertifyingState;
     /// Orders anew what has this name, or everything; how many certificates that are. `None`: nothing is ordered here.
     fn renew(&self, name: Option<&str>) -> Option<usize>;
+    /// Changes a key before its time. `None`: nothing is ordered here.
+    fn roll(&self, order: RollOrder) -> Option<Result<(), String>>;
     /// Open sessions with clients.
     fn sessions_now(&self) -> usize;
     /// Octets of messages in memory and in spill files.
@@ -85,6 +87,8 @@ pub trait Live: Send + Sync + 'static {
     fn received_reports(&self, domains: Vec<String>) -> Asking<ReceivedReports>;
     /// The DNS records of the domains here, and what is published in their place.
     fn zones(&self, question: ZoneQuestion) -> Zoning;
+    /// Makes new DKIM keys for a domain before their time; its records then.
+    fn replace_dkim(&self, domain: String) -> Zoning;
     /// A person let this message out of the quarantine: whoever learns may learn from it.
     fn was_released(&self, transaction: smtp::TransactionId);
     /// Writes all that the store has into a file of the state folder, for a backup; how many records there are. Takes as long as

@@ -124,6 +124,8 @@ impl Judgement {
             probability: None,
             checks: Vec::new(),
             words: Vec::new(),
+            subject: "".into(),
+            message_id: "".into(),
             trouble: trouble.into(),
             took,
         };

@@ -12,7 +12,9 @@ function busy() {
 async function renew() {
   if (busy() || !document.querySelector("[data-live]")) return;
   try {
-    const answer = await fetch(location.href, { cache: "no-store" });
+    const answer = await fetch(location.href, { cache: "no-store", headers: { "X-Postern-Renewal": "1", Accept: "text/html" } });
+    // The session is over: the page to log in is shown instead.
+    if (answer.redirected) return location.reload();
     if (!answer.ok) throw new Error(answer.statusText);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of fresh.querySelectorAll("[data-live]")) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evidence::{Authenticator, Sender};
+use judge::pretence::{self, Known};
 use judge::{Check, Client, Features, Score, Thresholds, Transport, Whom};
 use record::{Direction, MAX_CHECKS, MAX_WORDS, Opinion, Protocol, Verdict};
 use relay::{AtTheDoor, Case, Fate, Judged as Judging, Judgement, Mark, OnFailure, Own, OwnAddresses};
@@ -22,7 +23,6 @@ use super::findings::Findings;
 use super::kept::{AtOnce, Judged};
 use super::lists::{self, Lists, Said};
 use super::peers::Peers;
-use super::phishing::{self, Known};
 use super::policies::Policies;
 use super::reports::kind;
 use super::viruses::{self, Viruses};
@@ -198,9 +198,7 @@ impl Rules {
         self.look_at_sender(&case, &mut found, &mut weighed, scored.is_some());
         let verdict = verdict_of(weighed.verdict);
         let words = match &scored {
-            Some((features, _)) if weighed.probability > WORTH_EXPLAINING => {
-                self.words(features, &case, &checks)
-            }
+            Some((features, _)) if weighed.probability > WORTH_EXPLAINING => self.words(features, &case),
             _ => Vec::new(),
         };
         let opinion = Opinion {
@@ -209,6 +207,16 @@ impl Rules {
             probability: scored.as_ref().map(|_| weighed.probability),
             checks: weighed.checks.iter().take(MAX_CHECKS).map(told).collect(),
             words,
+            subject: found
+                .content
+                .as_ref()
+                .map(|content| record::named(&content.subject))
+                .unwrap_or_default(),
+            message_id: found
+                .content
+                .as_ref()
+                .map(|content| record::named(&content.message_id))
+                .unwrap_or_default(),
             trouble: found.troubles().join("; ").into(),
             took: began.elapsed(),
         };
@@ -386,7 +394,7 @@ impl Rules {
         let findings = found.findings.as_ref();
         // Where nobody was asked, nobody is accused.
         let is_authentic = findings.is_none_or(|findings| findings.authenticated_domains().next().is_some());
-        let mut checks = phishing::checks(content, &Known { own: &self.own_domains, is_authentic });
+        let mut checks = pretence::checks(content, &Known { own: &self.own_domains, is_authentic });
         let author = author(content);
         let (is_proven, now) = (noted::is_proven(author, findings), self.court.acquaintances.now());
         checks.extend(found.acquaintance.checks(author, is_proven, &self.own_domains, now));
@@ -475,12 +483,16 @@ impl Rules {
     }
 
     /// What weighed most.
-    fn words(&self, features: &Features, case: &Case, checks: &[Check]) -> Vec<(Box<str>, f64)> {
+    fn words(&self, features: &Features, case: &Case) -> Vec<(Box<str>, f64)> {
         let (domain, user) = whom(case);
         let whom = Whom { domain: &domain, user: &user };
-        let explained = self.court.model.explain(features, whom, checks, &self.thresholds, case.received);
-        let clues = explained.clues.into_iter().chain(explained.sequences);
-        clues.take(MAX_WORDS).map(|clue| (shortened(&clue.text), clue.weight)).collect()
+        let (clues, sequences) = self.court.model.weighed_most(features, whom);
+        clues
+            .into_iter()
+            .chain(sequences)
+            .take(MAX_WORDS)
+            .map(|clue| (shortened(&clue.text), clue.weight))
+            .collect()
     }
 
     /// Has a sender come again that nobody here knows, where mail of it would pass (DECISIONS 28).
@@ -534,12 +546,12 @@ impl Rules {
 /// The domain in `From`, as somebody registered it.
 fn author(content: &Content) -> &str {
     let author = content.from.first().and_then(|from| from.mailbox.rsplit_once('@'));
-    author.map_or("", |(_, domain)| phishing::registered(domain))
+    author.map_or("", |(_, domain)| pretence::registered(domain))
 }
 
 fn own_domains(config: &Config) -> Vec<String> {
     let domains = config.backends.iter().flat_map(|backend| &backend.domains);
-    domains.map(|domain| phishing::registered(domain.as_str()).to_owned()).collect()
+    domains.map(|domain| pretence::registered(domain.as_str()).to_owned()).collect()
 }
 
 /// The overlays of a message: its one recipient's, or the domain that all recipients are in.
