@@ -15,9 +15,13 @@ use judge::evaluation::regime::Feedback;
 use crate::config::parse_duration;
 use crate::roles::Account;
 
+mod access;
 mod held;
+mod published;
 
+pub use access::{AuditList, TokensAction, UserWithRole, UsersAction};
 pub use held::{BlockAction, QuarantineAction, QuarantineList, ReportsAction, SendersAction};
+pub use published::{CertsAction, DnsRecords, RollAction};
 
 /// Where the config is if nothing else is said.
 pub const DEFAULT_CONFIG: &str = "/etc/postern/postern.toml";
@@ -70,12 +74,20 @@ pub enum Command {
     /// Look at senders from whom nothing is wanted; add some, or let them write again.
     #[command(subcommand)]
     Block(BlockAction),
-    /// Look at users' reports that are held; say who is right.
+    /// Look at users' reports that are held, and say who is right; see what others report about the domains here.
     #[command(subcommand)]
     Reports(ReportsAction),
     /// Look at who sends from here; let send who was stopped, or stop somebody.
     #[command(subcommand)]
     Senders(SendersAction),
+    /// Look at who may log in to the page; add, change and remove them.
+    #[command(subcommand)]
+    Users(UsersAction),
+    /// Look at the API's tokens; make some, remove some.
+    #[command(subcommand)]
+    Tokens(TokensAction),
+    /// Tell who changed what.
+    Audit(AuditList),
     /// Look at certificates, order them anew, see which TLSA records belong to them.
     #[command(subcommand)]
     Certs(CertsAction),
@@ -189,20 +201,38 @@ pub struct Check {
 #[derive(Clone, Debug, Default, Args)]
 pub struct Trace {
     /// A session (13 letters and digits) or a transaction (a dot and its number behind), as replies and logs name it.
-    #[arg(long, conflicts_with_all = ["from", "to", "ip", "since"])]
+    #[arg(long, conflicts_with_all = ["any", "from", "to", "subject", "ip", "verdict", "outcome", "since", "until", "export"])]
     pub id: Option<String>,
+    /// Part of any address, of the subject, of the Message-ID, of what the client calls itself, or of an identifier.
+    #[arg(long, value_name = "TEXT")]
+    pub any: Option<String>,
     /// Part of the sender's address.
     #[arg(long, value_name = "A")]
     pub from: Option<String>,
     /// Part of a recipient's address.
     #[arg(long, value_name = "A")]
     pub to: Option<String>,
+    /// Part of the subject.
+    #[arg(long, value_name = "TEXT")]
+    pub subject: Option<String>,
     /// The client's address.
     #[arg(long)]
     pub ip: Option<IpAddr>,
-    /// So long ago (`2h`), or a date (`2026-11-21T19:00:00Z`).
+    /// What was decided: `pass`, `tag`, `quarantine`, `reject`, `defer`, `discard`, `refused` or `unjudged`.
+    #[arg(long, value_name = "V")]
+    pub verdict: Option<String>,
+    /// How it ended: `accepted`, `spooled`, `deferred`, `refused` or `abandoned`.
+    #[arg(long, value_name = "O")]
+    pub outcome: Option<String>,
+    /// So long ago (`2h`), or a date (`2026-11-21`, `2026-11-21T19:00:00Z`).
     #[arg(long, value_name = "T")]
     pub since: Option<String>,
+    /// Before that, written as for `--since`.
+    #[arg(long, value_name = "T")]
+    pub until: Option<String>,
+    /// Everything that is kept, oldest first, as JSON, an entry in each line.
+    #[arg(long, conflicts_with_all = ["any", "from", "to", "subject", "ip", "verdict", "outcome", "since", "until", "last"])]
+    pub export: bool,
     /// At most so many transactions and sessions without mail, the latest [default: 20, at most 1000].
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,
@@ -274,31 +304,6 @@ pub enum QueueAction {
         #[arg(value_enum)]
         switch: Switch,
     },
-}
-
-/// `postern certs`
-#[derive(Clone, Debug, Subcommand)]
-pub enum CertsAction {
-    /// List certificates with their names, end and source, and what is wanted and missing.
-    List,
-    /// Order anew, and wait for what comes of it.
-    Renew {
-        /// Only what has this name [default: everything that is ordered].
-        name: Option<String>,
-    },
-    /// Print the TLSA records of the present key and the next one, and what is published.
-    Tlsa,
-}
-
-/// `postern dns`
-#[derive(Clone, Debug, Default, Args)]
-pub struct DnsRecords {
-    /// Of these domains, or of Postern's own name [default: all].
-    #[arg(value_name = "DOMAIN")]
-    pub domains: Vec<String>,
-    /// Compare them with what is published; exit status 1 if one is missing or wrong.
-    #[arg(long)]
-    pub verify: bool,
 }
 
 /// `postern scan`

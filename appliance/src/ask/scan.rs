@@ -11,8 +11,8 @@ use serde::Serialize;
 use sift::Content;
 use smtp::ReversePath;
 
-use super::{address, other_version};
-use crate::client::{self, AskError};
+use super::{other_version, running};
+use crate::client::{self, AskError, Running};
 use crate::command::{CommandLine, DEFAULT_CONFIG, Exit, Scan};
 use crate::config;
 use crate::engine::Peers;
@@ -32,7 +32,7 @@ struct Told {
 
 /// Who judges.
 enum Judge {
-    Running(std::net::SocketAddr),
+    Running(Running),
     Alone(Box<Alone>),
 }
 
@@ -66,14 +66,14 @@ pub async fn scan(line: &CommandLine, options: &Scan) -> Exit {
 }
 
 async fn scan_all(line: &CommandLine, options: &Scan) -> Result<Vec<Told>, Exit> {
-    let address = address(line)?;
-    let mut judge = Judge::Running(address);
+    let running = running(line)?;
+    let mut judge = Judge::Running(running);
     let mut told = Vec::new();
     for file in &options.files {
         let message = read(file)?;
         let scanned = loop {
             match &judge {
-                Judge::Running(address) => match ask(*address, &message, options).await {
+                Judge::Running(running) => match ask(running, &message, options).await {
                     Ok(scanned) => break scanned,
                     Err(Asked::NobodyThere) => judge = put_away(line)?,
                     Err(Asked::Said(exit)) => return Err(exit),
@@ -106,7 +106,7 @@ enum Asked {
     Said(Exit),
 }
 
-async fn ask(address: std::net::SocketAddr, message: &[u8], options: &Scan) -> Result<Scanned, Asked> {
+async fn ask(running: &Running, message: &[u8], options: &Scan) -> Result<Scanned, Asked> {
     let order = ScanOrder {
         message: STANDARD.encode(message),
         from: options.from.clone(),
@@ -116,7 +116,7 @@ async fn ask(address: std::net::SocketAddr, message: &[u8], options: &Scan) -> R
         explain: options.explain,
     };
     let order = serde_json::to_value(&order).map_err(|error| Asked::Said(other_version(&error)))?;
-    let answer = match client::post(address, "/api/v1/scan", &order).await {
+    let answer = match client::post(running, "/api/v1/scan", &order).await {
         Ok(answer) => answer,
         Err(AskError::Unreachable { .. }) => return Err(Asked::NobodyThere),
         Err(error) => {

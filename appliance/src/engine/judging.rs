@@ -44,9 +44,11 @@ pub(crate) use peers::Peers;
 use pressure::UnderWay;
 use reports::Reports;
 use sitting::Rules;
-pub(super) use sitting::Sitting;
+pub(super) use sitting::{Sitting, Told};
+pub(crate) use viruses::scanner;
 
 use super::error::EngineError;
+use super::received::Received;
 use crate::report::{BlockedSender, HeldReport, LearningState, NotJudging};
 use crate::roles::Roles;
 
@@ -69,6 +71,8 @@ pub(super) struct Court {
     /// Senders that a person does not want.
     blocked: Arc<Blocked>,
     daily: Arc<Daily>,
+    /// What others report about the domains here.
+    received: Arc<Received>,
     report_addresses: Mutex<Addresses>,
     /// By which messages are judged that somebody hands in: those of the present config.
     rules: Mutex<Option<Arc<Rules>>>,
@@ -83,7 +87,7 @@ impl Court {
         state_dir: &Path,
         store: store::Store,
         roles: Arc<Roles>,
-        clock: Arc<dyn Clock>,
+        (clock, received): (Arc<dyn Clock>, Arc<Received>),
     ) -> Result<Arc<Self>, EngineError> {
         let folder = state_dir.join("model");
         let opened = Model::open(&folder, judge::Settings::default(), clock.now());
@@ -110,6 +114,7 @@ impl Court {
             reports,
             blocked,
             daily,
+            received,
             report_addresses: Mutex::default(),
             rules: Mutex::default(),
             has_clerk: AtomicBool::new(false),
