@@ -32,6 +32,7 @@ class Lane:
     process = None
     share = 1.0  # of the messages per round: a slow lane gets fewer
     kinds = ("new", "kept")
+    start_limit = START_LIMIT
 
     def missing(self):
         return None
@@ -56,7 +57,7 @@ class Lane:
         self.wait_until_it_listens()
 
     def wait_until_it_listens(self):
-        end = time.monotonic() + START_LIMIT
+        end = time.monotonic() + self.start_limit
         while time.monotonic() < end and self.process.poll() is None:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 1).close()

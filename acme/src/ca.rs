@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, RETRY_AFTER};
-use http::{Request, Response, Uri};
+use http::{Method, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
@@ -17,6 +17,7 @@ use tls::{Connector, Ladder, LegPolicy, Roots};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::schedule::WINDOW_UNTOLD;
 use crate::{AcmeError, Settings};
 
 /// From the look-up of the CA's name to the end of its answer. CAs think for some seconds at times.
@@ -61,6 +62,7 @@ impl CaClient {
     }
 
     async fn exchange(&self, request: Request<BodyWrapper<Bytes>>) -> Result<BytesResponse, String> {
+        let is_get = request.method() == Method::GET;
         let (host, port, request) = addressed(request)?;
         let stream = TcpStream::connect((&*host, port)).await.map_err(|error| error.to_string())?;
         let (stream, _, proof) =
@@ -77,10 +79,14 @@ impl CaClient {
         let mut connections = tokio::task::JoinSet::new();
         connections.spawn(connection);
         let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
-        let (parts, body) = answer.into_parts();
+        let (mut parts, body) = answer.into_parts();
         let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| error.to_string())?;
         let value = parts.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         self.patience.is(value.and_then(|value| retry_after(value, self.clock.now())));
+        // The client library takes no window without it, though RFC 9773 §4.3.2 only says that there should be one.
+        if is_get {
+            parts.headers.entry(RETRY_AFTER).or_insert(WINDOW_UNTOLD.as_secs().into());
+        }
         Ok(BytesResponse::from(Response::from_parts(parts, Full::new(body.to_bytes()))))
     }
 }

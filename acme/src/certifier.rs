@@ -16,10 +16,10 @@ use tokio::sync::{Notify, watch};
 
 use self::line::Standing;
 use crate::folder::Folder;
-use crate::keys::Keys;
-use crate::roll::Seen;
-use crate::state::{Kind, LeftOut, State};
-use crate::{AcmeError, Answers, Settings};
+use crate::keys::{Algorithm, Keys};
+use crate::roll::{Order, Seen};
+use crate::state::{AccountFacts, KeyFacts, Kind, LeftOut, State};
+use crate::{AcmeError, Answers, Settings, roll};
 
 /// Names of one certificate; the large CAs allow 100.
 const MAX_NAMES: usize = 100;
@@ -70,6 +70,9 @@ struct Told {
 
 struct Inner {
     keys: Keys,
+    /// Where they are wanted, or were.
+    rsa: Option<Keys>,
+    account: AccountWork,
     lines: BTreeMap<(Kind, String), Standing>,
     not_asked: Vec<LeftOut>,
     problem: Option<String>,
@@ -78,6 +81,42 @@ struct Inner {
     unclear: bool,
     /// When a record was written last: it is looked for more often then.
     written: Option<Duration>,
+}
+
+/// Changes of the account's key.
+#[derive(Default)]
+struct AccountWork {
+    /// Somebody wants one.
+    ordered: bool,
+    key_since: Option<Duration>,
+    tried: Option<Duration>,
+    changes: u64,
+    problem: Option<String>,
+}
+
+impl Inner {
+    /// The keys of certificates of this kind; `None`: each has one of its own.
+    fn keys_of(&self, kind: Kind) -> Option<&Keys> {
+        match kind {
+            Kind::Mail => Some(&self.keys),
+            Kind::MailRsa => self.rsa.as_ref(),
+            Kind::Policy => None,
+        }
+    }
+
+    fn keys_of_mut(&mut self, kind: Kind) -> Option<&mut Keys> {
+        match kind {
+            Kind::Mail => Some(&mut self.keys),
+            Kind::MailRsa => self.rsa.as_mut(),
+            Kind::Policy => None,
+        }
+    }
+
+    /// Whether a certificate has the present key of this kind.
+    fn serves(&self, kind: Kind) -> bool {
+        let current = self.keys_of(kind).map(|keys| keys.current.pin());
+        current.is_some() && self.lines.iter().any(|((of, _), line)| *of == kind && line.pin() == current)
+    }
 }
 
 impl std::fmt::Debug for Certifier {
@@ -94,15 +133,12 @@ impl Certifier {
     /// The folder cannot be used.
     pub fn load(folder: &Path, clock: Arc<dyn Clock>) -> Result<Arc<Self>, AcmeError> {
         let folder = Folder::open(folder)?;
-        let mut keys = Keys::load_or_make(&folder, clock.now())?;
-        let lines = line::load_all(&folder, clock.now())?;
-        // A roll was interrupted after its certificate had been kept.
-        let next = keys.next.pin();
-        if lines.iter().any(|((kind, _), line)| *kind == Kind::Mail && line.pin() == Some(next)) {
-            keys.roll(&folder, clock.now())?;
-        }
-        let inner = Inner {
-            keys,
+        let now = clock.now();
+        let lines = line::load_all(&folder, now)?;
+        let mut inner = Inner {
+            keys: Keys::load_or_make(Algorithm::EcdsaP256, &folder, now)?,
+            rsa: Keys::load_if_there(Algorithm::Rsa2048, &folder, now)?,
+            account: AccountWork::default(),
             lines,
             not_asked: Vec::new(),
             problem: None,
@@ -110,6 +146,17 @@ impl Certifier {
             unclear: false,
             written: None,
         };
+        for kind in [Kind::Mail, Kind::MailRsa] {
+            // A roll was interrupted after its certificate had been kept.
+            let next = inner.keys_of(kind).map(|keys| keys.next.pin());
+            let serves = |((of, _), line): (&(Kind, String), &Standing)| *of == kind && line.pin() == next;
+            if next.is_some()
+                && inner.lines.iter().any(serves)
+                && let Some(keys) = inner.keys_of_mut(kind)
+            {
+                keys.roll(&folder, now)?;
+            }
+        }
         Ok(Arc::new(Self {
             folder,
             clock,
@@ -159,9 +206,16 @@ impl Certifier {
 
     /// Orders anew what has this name, or everything, as soon as can be; how many certificates that are.
     pub fn renew(&self, name: Option<&str>) -> usize {
-        let mut inner = self.inner();
+        let (now, mut inner) = (self.now(), self.inner());
         let mut count = 0;
-        for ((_, id), line) in &mut inner.lines {
+        let waiting: Vec<_> = inner
+            .lines
+            .iter()
+            .filter(|(id, line)| look::waits(&inner, id, line, now))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for (key, line) in inner.lines.iter_mut().filter(|(key, _)| !waiting.contains(key)) {
+            let (_, id) = key;
             let meant = name.is_none_or(|name| {
                 let name = name.trim_end_matches('.').to_ascii_lowercase();
                 *id == name || line.names.contains(&name) || line.is_for(&name)
@@ -176,6 +230,35 @@ impl Certifier {
         count
     }
 
+    /// The next key for mail is to serve, as soon as it may or at once.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written down.
+    pub fn roll(&self, order: Order) -> Result<(), AcmeError> {
+        let mut inner = self.inner();
+        for kind in [Kind::Mail, Kind::MailRsa] {
+            // One that does not serve yet has nothing to give way to.
+            let serves = inner.serves(kind);
+            if let Some(keys) = inner.keys_of_mut(kind).filter(|_| serves) {
+                keys.order_is(order, &self.folder)?;
+            }
+        }
+        if order == Order::AtOnce {
+            let of_mail = inner.lines.iter_mut().filter(|((kind, _), _)| *kind != Kind::Policy);
+            of_mail.for_each(|(_, line)| line.forced = line.identity.is_some() && !line.names.is_empty());
+        }
+        drop(inner);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// The account with the CA gets another key soon.
+    pub fn roll_account(&self) {
+        self.inner().account.ordered = true;
+        self.wake.notify_one();
+    }
+
     /// Looks at everything soon.
     pub fn wake(&self) {
         self.wake.notify_one();
@@ -184,15 +267,33 @@ impl Certifier {
     /// How things are.
     pub fn state(&self) -> State {
         let directory = lock(&self.told).settings.as_ref().map(|settings| settings.directory.clone());
-        let inner = self.inner();
+        let (now, inner) = (self.now(), self.inner());
+        let facts = |kind| {
+            let keys = inner.keys_of(kind)?;
+            Some(KeyFacts {
+                serves: inner.serves(kind),
+                current: keys.current.pin(),
+                next: keys.next.pin(),
+                next_ready: keys.watch().ready_at(),
+                next_may_serve: roll::may_serve(inner.seen, keys.watch(), now),
+                order: keys.order(),
+            })
+        };
         State {
             directory,
-            lines: inner.lines.iter().map(|((_, id), line)| line.state(id)).collect(),
+            lines: inner
+                .lines
+                .iter()
+                .map(|(id, line)| line.state(&id.1, look::waits(&inner, id, line, now)))
+                .collect(),
             not_asked: inner.not_asked.clone(),
             problem: inner.problem.clone(),
-            current: inner.keys.current.pin(),
-            next: inner.keys.next.pin(),
-            next_ready: inner.keys.watch().ready_at(),
+            keys: [Kind::Mail, Kind::MailRsa].into_iter().filter_map(facts).collect(),
+            account: inner.account.key_since.map(|key_since| AccountFacts {
+                key_since,
+                changes: inner.account.changes,
+                problem: inner.account.problem.clone(),
+            }),
         }
     }
 

@@ -50,6 +50,14 @@ pub enum AcmeError {
     /// What answers the CA cannot be put up.
     #[error("{0}")]
     NoAnswer(String),
+    /// The CA has no such profile.
+    #[error("the CA has no profile {wanted:?}{}", others(.has))]
+    UnknownProfile {
+        /// What the config wants.
+        wanted: String,
+        /// Those that it has.
+        has: Vec<String>,
+    },
     /// A file of the folder.
     #[error("{path}: {error}", path = .path.display())]
     File {
@@ -94,7 +102,8 @@ impl AcmeError {
 
     /// Whether no other order would fare better now.
     pub(crate) fn is_of_everything(&self) -> bool {
-        self.is_rate_limit() || matches!(self, Self::Unreachable { .. } | Self::File { .. })
+        self.is_rate_limit()
+            || matches!(self, Self::Unreachable { .. } | Self::UnknownProfile { .. } | Self::File { .. })
     }
 
     /// How long it wants to be left alone.
@@ -132,6 +141,7 @@ impl AcmeError {
             Self::TimedOut => "Nothing: it is asked again by itself.",
             Self::Unusable(_) => "Ask the CA; `postern certs renew` orders again.",
             Self::NotMade(_) => "Look at the names in the config.",
+            Self::UnknownProfile { .. } => "Set [acme] profile to one that the CA has, or leave it out.",
             Self::NoAnswer(_) => "Set what it names, then `postern certs renew`.",
             Self::File { .. } => {
                 "Look at the folder certificates in state_dir: its files belong to Postern's user."
@@ -144,6 +154,14 @@ impl AcmeError {
 pub(crate) fn kind(problem: &Problem) -> String {
     let kind = problem.r#type.as_deref().unwrap_or_default();
     bounded(kind.rsplit(':').next().unwrap_or_default())
+}
+
+/// The profiles of a CA, in words.
+fn others(has: &[String]) -> String {
+    match has {
+        [] => "; it has none to choose from".to_owned(),
+        has => format!(", but {}", has.join(", ")),
+    }
 }
 
 /// What the CA says, on one line and not too long.

@@ -33,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const FIRST_LOOK: Duration = Duration::from_millis(250);
 const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
+/// Profiles of a CA that are named to people; real CAs have some three.
+const MAX_PROFILES: usize = 16;
+
 /// What an order is made with.
 pub(crate) struct Ordering<'a> {
     pub(crate) open: &'a OpenAccount,
@@ -181,6 +184,7 @@ impl Ordering<'_> {
         key: &Key,
         replaces: Option<CertificateIdentifier<'static>>,
     ) -> Result<Began, AcmeError> {
+        self.has_profile()?;
         let identifiers: Vec<_> = names.iter().cloned().map(Identifier::Dns).collect();
         let request = |replaces: Option<CertificateIdentifier<'static>>| {
             let mut request = NewOrder::new(&identifiers);
@@ -209,6 +213,17 @@ impl Ordering<'_> {
             },
             Err(error) => Err(self.failed(error)),
         }
+    }
+
+    /// A profile that the directory does not have must not be asked for (draft-ietf-acme-profiles §4).
+    fn has_profile(&self) -> Result<(), AcmeError> {
+        let profiles = || self.open.account.profiles().map(|profile| profile.name);
+        if self.profile.is_empty() || profiles().any(|name| name == self.profile) {
+            return Ok(());
+        }
+        let mut has: Vec<_> = profiles().take(MAX_PROFILES).map(bounded).collect();
+        has.sort();
+        Err(AcmeError::UnknownProfile { wanted: self.profile.to_owned(), has })
     }
 
     /// Proves control of every name of the order; those of which the CA is not convinced, with its reason.

@@ -23,6 +23,16 @@ pub enum Seen {
     Unclear,
 }
 
+/// What a person has ordered of the next key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// It is to serve as soon as its records have been seen long enough, however young the present one is.
+    Soon,
+    /// It is to serve at once, whatever is published: the present key is in other hands. Who verifies by DANE and knows the old
+    /// records only does not deliver until they have run out.
+    AtOnce,
+}
+
 /// Since when the next key's record has been seen, without a gap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Watch {
@@ -51,15 +61,22 @@ impl Watch {
     }
 }
 
-/// Whether the certificate that is ordered at `now` gets the next key. `made` is when the present one was.
-pub fn takes_next(seen: Seen, watch: &Watch, made: Duration, now: Duration) -> bool {
-    let due = now.saturating_sub(made) >= KEY_LIFE;
-    let allowed = match seen {
+/// Whether a key that has not served yet may serve, as far as records go.
+pub fn may_serve(seen: Seen, watch: &Watch, now: Duration) -> bool {
+    match seen {
         Seen::Nothing => true,
         Seen::Next(_) => watch.ready_at().is_some_and(|ready| ready <= now),
         Seen::Missing | Seen::Unclear => false,
-    };
-    due && allowed
+    }
+}
+
+/// Whether the certificate that is ordered at `now` gets the next key. `made` is when the present one was.
+pub fn takes_next(seen: Seen, watch: &Watch, made: Duration, order: Option<Order>, now: Duration) -> bool {
+    match order {
+        Some(Order::AtOnce) => true,
+        Some(Order::Soon) => may_serve(seen, watch, now),
+        None => now.saturating_sub(made) >= KEY_LIFE && may_serve(seen, watch, now),
+    }
 }
 
 #[cfg(test)]
@@ -73,8 +90,8 @@ mod tests {
     #[test]
     fn a_key_is_kept_until_it_is_time() {
         let watch = Watch::default();
-        assert!(!takes_next(Seen::Nothing, &watch, MADE, MADE + KEY_LIFE - HOUR));
-        assert!(takes_next(Seen::Nothing, &watch, MADE, MADE + KEY_LIFE));
+        assert!(!takes_next(Seen::Nothing, &watch, MADE, None, MADE + KEY_LIFE - HOUR));
+        assert!(takes_next(Seen::Nothing, &watch, MADE, None, MADE + KEY_LIFE));
     }
 
     #[test]
@@ -82,11 +99,23 @@ mod tests {
         let (mut watch, now) = (Watch::default(), MADE + KEY_LIFE);
         let seen = Seen::Next(DAY * 2);
         watch.saw(seen, now);
-        assert!(!takes_next(seen, &watch, MADE, now));
-        assert!(!takes_next(seen, &watch, MADE, now + DAY * 4 - HOUR));
-        assert!(takes_next(seen, &watch, MADE, now + DAY * 4));
-        assert!(!takes_next(Seen::Missing, &watch, MADE, now + DAY * 4), "what is so now counts");
-        assert!(!takes_next(Seen::Unclear, &watch, MADE, now + DAY * 4));
+        assert!(!takes_next(seen, &watch, MADE, None, now));
+        assert!(!takes_next(seen, &watch, MADE, None, now + DAY * 4 - HOUR));
+        assert!(takes_next(seen, &watch, MADE, None, now + DAY * 4));
+        assert!(!takes_next(Seen::Missing, &watch, MADE, None, now + DAY * 4), "what is so now counts");
+        assert!(!takes_next(Seen::Unclear, &watch, MADE, None, now + DAY * 4));
+    }
+
+    #[test]
+    fn an_order_spares_the_age_and_only_the_urgent_one_the_records() {
+        let (mut watch, seen) = (Watch::default(), Seen::Next(HOUR));
+        let taken = |seen, watch: &Watch, order, now| takes_next(seen, watch, MADE, Some(order), now);
+        assert!(taken(Seen::Nothing, &watch, Order::Soon, MADE));
+        watch.saw(seen, MADE);
+        assert!(!taken(seen, &watch, Order::Soon, MADE));
+        assert!(taken(seen, &watch, Order::Soon, MADE + SHORTEST_TTL * 2));
+        assert!(!taken(Seen::Missing, &watch, Order::Soon, MADE + DAY * 30));
+        assert!(taken(Seen::Missing, &watch, Order::AtOnce, MADE));
     }
 
     #[test]

@@ -11,6 +11,14 @@ const RATE_LIMITED: Duration = Duration::from_secs(3600);
 /// A CA that asks for a year of patience is not obeyed: the certificate would run out without anybody having asked.
 const MOST_PATIENCE: Duration = Duration::from_secs(3 * 86_400);
 
+/// How often the CA is asked for its window (RFC 9773 §4.3.2), whatever it says itself: not all the time, and not so seldom that a
+/// revocation is missed.
+const WINDOW_AGAIN: (Duration, Duration) = (Duration::from_secs(60), Duration::from_secs(86_400));
+/// After a failure, and where the CA does not say (RFC 9773 §4.3.3).
+pub(crate) const WINDOW_UNTOLD: Duration = Duration::from_secs(6 * 3600);
+/// A CA whose windows begin in the past, whatever is issued, would have a certificate ordered every minute.
+const BETWEEN_WINDOWS: Duration = Duration::from_secs(86_400);
+
 /// A window in which the CA wants a certificate to be renewed (RFC 9773 §4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -33,6 +41,17 @@ pub fn renewal(not_before: Duration, not_after: Duration, window: Option<Window>
         None => not_after.saturating_sub(life / 3),
     };
     due.min(last)
+}
+
+/// When to ask for the window again, `wanted` after `now` by the CA's word.
+pub fn ask_again(now: Duration, wanted: Duration) -> Duration {
+    now + wanted.clamp(WINDOW_AGAIN.0, WINDOW_AGAIN.1)
+}
+
+/// The window as it counts: not before a day after the last renewal that a window had asked for.
+pub fn heeded(window: Window, last: Option<Duration>) -> Window {
+    let earliest = last.map_or(Duration::ZERO, |last| last + BETWEEN_WINDOWS);
+    Window { start: window.start.max(earliest), end: window.end.max(earliest) }
 }
 
 /// When to try again after `failures` in a row, the last of them at `now`. What the CA said (Retry-After) is obeyed, up
@@ -67,6 +86,24 @@ mod tests {
         assert_eq!(renewal(DAY * 100, DAY * 190, Some(late), 0), DAY * 181);
         let upside_down = Window { start: DAY * 150, end: DAY * 120 };
         assert_eq!(renewal(DAY * 100, DAY * 190, Some(upside_down), 9), DAY * 150);
+    }
+
+    #[test]
+    fn the_ca_is_asked_for_its_window_neither_all_the_time_nor_too_seldom() {
+        let after = |wanted| ask_again(DAY, wanted) - DAY;
+        assert_eq!(after(Duration::ZERO), Duration::from_secs(60));
+        assert_eq!(after(Duration::from_secs(7200)), Duration::from_secs(7200));
+        assert_eq!(after(DAY * 365), DAY);
+    }
+
+    #[test]
+    fn a_window_that_is_always_over_makes_no_storm_of_orders() {
+        let over = Window { start: DAY, end: DAY * 2 };
+        assert_eq!(heeded(over, None), over);
+        let again = heeded(over, Some(DAY * 100));
+        assert_eq!(renewal(DAY * 100, DAY * 190, Some(again), 200), DAY * 101);
+        let later = Window { start: DAY * 150, end: DAY * 160 };
+        assert_eq!(heeded(later, Some(DAY * 100)), later);
     }
 
     #[test]

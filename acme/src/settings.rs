@@ -45,6 +45,8 @@ pub struct Settings {
     pub challenge: Challenge,
     /// The CA's profile; empty for its default.
     pub profile: String,
+    /// Whether mail names get a certificate with an RSA key beside the one with an ECDSA key.
+    pub rsa: bool,
     /// For CAs that serve customers only.
     pub external_account: Option<ExternalAccount>,
     /// Whom to trust to be the CA's server.

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use tls::Pin;
 
+use crate::roll::Order;
+
 /// What a certificate is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// Mail: its keys are promised by TLSA records.
     Mail,
+    /// The same names with an RSA key, where that is wanted.
+    MailRsa,
     /// The policy host of a domain (RFC 8461 §3.3).
     Policy,
 }
@@ -50,6 +54,8 @@ pub struct Line {
     pub problem: Option<String>,
     /// What to do about it.
     pub advice: String,
+    /// Whether it is not ordered before its TLSA records have been seen long enough.
+    pub waits: bool,
     /// Whether an order is open.
     pub under_way: bool,
     /// How many orders have ended since the start, whichever way.
@@ -69,10 +75,36 @@ pub struct State {
     pub not_asked: Vec<LeftOut>,
     /// What is wrong with the folder or the settings, beside single certificates.
     pub problem: Option<String>,
+    /// The keys for mail: ECDSA, then RSA where there are some.
+    pub keys: Vec<KeyFacts>,
+    /// The account with the CA, where there is one.
+    pub account: Option<AccountFacts>,
+}
+
+/// The key that serves, and the one that will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyFacts {
+    /// Whether a certificate has it.
+    pub serves: bool,
     /// The key that serves mail.
     pub current: Pin,
     /// The key that will.
     pub next: Pin,
     /// From when on the next key may serve, since 1970; `None` while its records are not seen everywhere.
     pub next_ready: Option<Duration>,
+    /// Whether it could serve now: its records have been seen long enough, or nobody has any.
+    pub next_may_serve: bool,
+    /// What a person wants of it.
+    pub order: Option<Order>,
+}
+
+/// What is known of the account with the CA.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountFacts {
+    /// Since when its key serves, since 1970.
+    pub key_since: Duration,
+    /// How many changes of the key have ended since the start, whichever way.
+    pub changes: u64,
+    /// Why the last one came to nothing.
+    pub problem: Option<String>,
 }

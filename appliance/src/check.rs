@@ -1,6 +1,7 @@
 //! `postern check`: says what is wrong with the config, or what it means.
 
 mod online;
+mod world;
 
 pub use online::Finding;
 
@@ -76,7 +77,10 @@ fn summary(config: &Config) -> Vec<String> {
     }
     lines.extend(certificates(config));
     lines.push(format!("  messages up to {}", size_in_words(config.limits.message_size)));
-    lines.push(format!("  status page on http://{}/", config.admin.listen));
+    lines.push(match config.admin.listen.ip().is_loopback() {
+        true => format!("  status page on http://{}/", config.admin.listen),
+        false => format!("  status page on https://{}:{}/", config.hostname, config.admin.listen.port()),
+    });
     lines
 }
 

@@ -5,15 +5,23 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
+
+use judge::Verdict;
+use judge::evaluation::regime::Feedback;
 
 use crate::config::parse_duration;
 use crate::roles::Account;
 
+mod access;
 mod held;
+mod published;
 
+pub use access::{AuditList, TokensAction, UserWithRole, UsersAction};
 pub use held::{BlockAction, QuarantineAction, QuarantineList, ReportsAction, SendersAction};
+pub use published::{CertsAction, DnsRecords, RollAction};
 
 /// Where the config is if nothing else is said.
 pub const DEFAULT_CONFIG: &str = "/etc/postern/postern.toml";
@@ -66,12 +74,20 @@ pub enum Command {
     /// Look at senders from whom nothing is wanted; add some, or let them write again.
     #[command(subcommand)]
     Block(BlockAction),
-    /// Look at users' reports that are held; say who is right.
+    /// Look at users' reports that are held, and say who is right; see what others report about the domains here.
     #[command(subcommand)]
     Reports(ReportsAction),
     /// Look at who sends from here; let send who was stopped, or stop somebody.
     #[command(subcommand)]
     Senders(SendersAction),
+    /// Look at who may log in to the page; add, change and remove them.
+    #[command(subcommand)]
+    Users(UsersAction),
+    /// Look at the API's tokens; make some, remove some.
+    #[command(subcommand)]
+    Tokens(TokensAction),
+    /// Tell who changed what.
+    Audit(AuditList),
     /// Look at certificates, order them anew, see which TLSA records belong to them.
     #[command(subcommand)]
     Certs(CertsAction),
@@ -185,20 +201,38 @@ pub struct Check {
 #[derive(Clone, Debug, Default, Args)]
 pub struct Trace {
     /// A session (13 letters and digits) or a transaction (a dot and its number behind), as replies and logs name it.
-    #[arg(long, conflicts_with_all = ["from", "to", "ip", "since"])]
+    #[arg(long, conflicts_with_all = ["any", "from", "to", "subject", "ip", "verdict", "outcome", "since", "until", "export"])]
     pub id: Option<String>,
+    /// Part of any address, of the subject, of the Message-ID, of what the client calls itself, or of an identifier.
+    #[arg(long, value_name = "TEXT")]
+    pub any: Option<String>,
     /// Part of the sender's address.
     #[arg(long, value_name = "A")]
     pub from: Option<String>,
     /// Part of a recipient's address.
     #[arg(long, value_name = "A")]
     pub to: Option<String>,
+    /// Part of the subject.
+    #[arg(long, value_name = "TEXT")]
+    pub subject: Option<String>,
     /// The client's address.
     #[arg(long)]
     pub ip: Option<IpAddr>,
-    /// So long ago (`2h`), or a date (`2026-11-21T19:00:00Z`).
+    /// What was decided: `pass`, `tag`, `quarantine`, `reject`, `defer`, `discard`, `refused` or `unjudged`.
+    #[arg(long, value_name = "V")]
+    pub verdict: Option<String>,
+    /// How it ended: `accepted`, `spooled`, `deferred`, `refused` or `abandoned`.
+    #[arg(long, value_name = "O")]
+    pub outcome: Option<String>,
+    /// So long ago (`2h`), or a date (`2026-11-21`, `2026-11-21T19:00:00Z`).
     #[arg(long, value_name = "T")]
     pub since: Option<String>,
+    /// Before that, written as for `--since`.
+    #[arg(long, value_name = "T")]
+    pub until: Option<String>,
+    /// Everything that is kept, oldest first, as JSON, an entry in each line.
+    #[arg(long, conflicts_with_all = ["any", "from", "to", "subject", "ip", "verdict", "outcome", "since", "until", "last"])]
+    pub export: bool,
     /// At most so many transactions and sessions without mail, the latest [default: 20, at most 1000].
     #[arg(long, value_name = "N")]
     pub last: Option<usize>,
@@ -272,31 +306,6 @@ pub enum QueueAction {
     },
 }
 
-/// `postern certs`
-#[derive(Clone, Debug, Subcommand)]
-pub enum CertsAction {
-    /// List certificates with their names, end and source, and what is wanted and missing.
-    List,
-    /// Order anew, and wait for what comes of it.
-    Renew {
-        /// Only what has this name [default: everything that is ordered].
-        name: Option<String>,
-    },
-    /// Print the TLSA records of the present key and the next one, and what is published.
-    Tlsa,
-}
-
-/// `postern dns`
-#[derive(Clone, Debug, Default, Args)]
-pub struct DnsRecords {
-    /// Of these domains, or of Postern's own name [default: all].
-    #[arg(value_name = "DOMAIN")]
-    pub domains: Vec<String>,
-    /// Compare them with what is published; exit status 1 if one is missing or wrong.
-    #[arg(long)]
-    pub verify: bool,
-}
-
 /// `postern scan`
 #[derive(Clone, Debug, Default, Args)]
 pub struct Scan {
@@ -319,20 +328,8 @@ pub struct Scan {
     #[arg(long, value_name = "H", default_value = "", hide_default_value = true)]
     pub helo: String,
     /// Exit with 1 if any message gets this verdict or a worse one.
-    #[arg(long, value_name = "VERDICT", value_enum)]
-    pub fail_on: Option<ScanVerdict>,
-}
-
-/// Verdicts, the mildest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-#[allow(missing_docs, reason = "the names say it")]
-pub enum ScanVerdict {
-    Pass,
-    Tag,
-    Quarantine,
-    Defer,
-    Reject,
-    Discard,
+    #[arg(long, value_name = "VERDICT", value_parser = verdict())]
+    pub fail_on: Option<Verdict>,
 }
 
 /// `postern learn`
@@ -355,44 +352,45 @@ pub enum LearnClass {
     Ham,
 }
 
+/// A verdict by its name.
+fn verdict() -> impl TypedValueParser<Value = Verdict> {
+    // The parser takes none but these names.
+    PossibleValuesParser::new(Verdict::ALL.map(Verdict::name))
+        .try_map(|name| Verdict::named(&name).ok_or("there is no such verdict"))
+}
+
 /// `postern evaluate`
 #[derive(Clone, Debug, Args)]
 pub struct Evaluate {
     /// Lines of `spam PATH` or `ham PATH` in time order; paths are relative to its folder.
     pub index: PathBuf,
-    /// When labels are given: at once (`immediate`), N messages late (`delayed:N`), never (`none`).
-    #[arg(long, value_name = "WHEN", default_value = "immediate", value_parser = feedback)]
+    /// When labels are given: `immediate`, at once; `delayed:N`, N messages late; `none`, never; `reports:FIRST,SHARE,LATE`, at once
+    /// for the FIRST messages, then for a SHARE of the mistakes, LATE messages late (`reports` is `reports:500,0.3,200`).
+    #[arg(long, value_name = "WHEN", default_value = "immediate")]
     pub feedback: Feedback,
+    /// Learn its own verdicts, too, where no label will be given, or not at once.
+    #[arg(long)]
+    pub self_training: bool,
+    /// Give this share (0 to 1) of the labels the wrong way round.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    pub flipped: f64,
+    /// Give this share (0 to 1) of the labels of spam as ham.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, value_parser = share)]
+    pub poisoned: f64,
+    /// Draw anew what is reported, flipped and poisoned.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// Leave the first N messages out of what is measured; they teach nevertheless.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub skip: usize,
     /// Write `label path probability` of each message to this file.
     #[arg(long, value_name = "FILE")]
     pub scores: Option<PathBuf>,
 }
 
-/// When a corpus' labels are given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Feedback {
-    /// Right after the score.
-    Immediate,
-    /// So many messages later; at most [`MAX_DELAY`].
-    Delayed(usize),
-    /// Never.
-    None,
-}
-
-/// Messages that wait for their labels lie in memory.
-pub const MAX_DELAY: usize = 10_000;
-
-fn feedback(text: &str) -> Result<Feedback, String> {
-    match text {
-        "immediate" => Ok(Feedback::Immediate),
-        "none" => Ok(Feedback::None),
-        _ => text
-            .strip_prefix("delayed:")
-            .and_then(|number| number.parse().ok())
-            .filter(|number| *number <= MAX_DELAY)
-            .map(Feedback::Delayed)
-            .ok_or_else(|| format!("expected immediate, none, or delayed:N with N up to {MAX_DELAY}")),
-    }
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 /// On or off.

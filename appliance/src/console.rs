@@ -1,5 +1,5 @@
-//! `postern console`: how the machine is, on the screen that stands in front of it. It takes no input, has no rights, and shows
-//! nothing but what is in [`Facts`].
+//! `postern console`: how the machine is, on the screen that stands in front of it. It takes no input, asks as Postern's own user, and
+//! shows nothing but what is in [`Facts`].
 //!
 //! [`facts`](self) are gathered every two seconds; [`screen()`] makes text of them; it is written anew when it has changed.
 

@@ -16,6 +16,7 @@ use std::time::Duration;
 use evidence::EvidenceError;
 use evidence::signing::{Algorithm, DkimKey};
 use record::Clock;
+use tokio::sync::Notify;
 
 /// Months after which a generation gets a successor: M3AAWG's practice for DKIM key rotation asks for twice a year.
 const ROTATION: u32 = 6;
@@ -37,6 +38,23 @@ pub(crate) enum KeysError {
         path: PathBuf,
         /// What the system says.
         error: io::Error,
+    },
+    /// The key that signs is the administrator's own.
+    #[error(
+        "the key of {domain} that signs is your own: put another one beside it, under a selector that sorts behind, and take the \
+         old one away"
+    )]
+    Own {
+        /// Whose.
+        domain: String,
+    },
+    /// There is a successor that does not sign yet.
+    #[error(
+        "there are new keys for {domain} already: they sign once all of their records are seen; publish what `postern dns` prints"
+    )]
+    Awaited {
+        /// Whose.
+        domain: String,
     },
     /// A key cannot be made or read.
     #[error("{path}: {error}")]
@@ -97,13 +115,16 @@ pub(crate) struct Keys {
     only_reads: bool,
     known: Mutex<HashMap<Box<str>, OfDomain>>,
     seen: Mutex<HashMap<Record, Seen>>,
+    /// Records are to be looked for soon.
+    pub(crate) changed: Notify,
 }
 
 impl Keys {
     pub(crate) fn new(state_dir: &Path, prefix: &str, clock: Arc<dyn Clock>) -> Self {
         let folder = state_dir.join("dkim");
         let (known, seen) = (Mutex::default(), Mutex::default());
-        Self { folder, prefix: prefix.to_owned(), clock, only_reads: false, known, seen }
+        let changed = Notify::new();
+        Self { folder, prefix: prefix.to_owned(), clock, only_reads: false, known, seen, changed }
     }
 
     /// The same for whoever is not to change anything: a domain without keys has none.
@@ -119,7 +140,7 @@ impl Keys {
         }
         let mut found = self.read(domain)?;
         if found.is_empty() && !self.only_reads {
-            found.push(self.make(domain)?);
+            found.push(self.make(domain, month_of(self.clock.now()))?);
         }
         let found = OfDomain { generations: found };
         known.insert(domain.into(), found.clone());
@@ -177,7 +198,7 @@ impl Keys {
             .and_then(|last| last.month)
             .is_some_and(|month| months(month_of(now)).saturating_sub(months(month)) >= ROTATION);
         if due {
-            generations.push(self.make(domain)?);
+            generations.push(self.make(domain, month_of(now))?);
             tracing::info!(domain, "new DKIM keys; they sign once their records are published: postern dns");
         }
         let signing = self.signing_at(domain, &OfDomain { generations: generations.clone() });
@@ -188,6 +209,34 @@ impl Keys {
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(domain.into(), OfDomain { generations });
+        Ok(())
+    }
+
+    /// Makes a successor before its time; blocks. It signs once its records are seen, and what it replaces is kept as ever. Its
+    /// selector has the month behind the last one's, where that is of this month.
+    pub(crate) fn replace(&self, domain: &str) -> Result<(), KeysError> {
+        let OfDomain { mut generations } = self.of(domain)?;
+        let domain_of = || domain.to_owned();
+        let present = month_of(self.clock.now());
+        let month = match generations.last() {
+            Some(Generation { month: None, .. }) => return Err(KeysError::Own { domain: domain_of() }),
+            Some(Generation { month: Some(month), .. }) if *month >= present => month_after(*month),
+            _ => present,
+        };
+        let signing = self.signing_at(domain, &OfDomain { generations: generations.clone() });
+        if signing + 1 < generations.len() {
+            return Err(KeysError::Awaited { domain: domain_of() });
+        }
+        generations.push(self.make(domain, month)?);
+        tracing::info!(
+            domain,
+            month,
+            "new DKIM keys were ordered; they sign once their records are published"
+        );
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(domain.into(), OfDomain { generations });
+        drop(known);
+        self.changed.notify_one();
         Ok(())
     }
 
@@ -229,12 +278,11 @@ impl Keys {
         Ok(())
     }
 
-    fn make(&self, domain: &str) -> Result<Generation, KeysError> {
+    fn make(&self, domain: &str, month: u32) -> Result<Generation, KeysError> {
         let folder = self.folder.join(domain);
         let mut builder = fs::DirBuilder::new();
         let made = builder.recursive(true).mode(0o700).create(&folder);
         made.map_err(|error| KeysError::File { path: folder.clone(), error })?;
-        let month = month_of(self.clock.now());
         let mut keys = Vec::new();
         for (algorithm, suffix) in [(Algorithm::Rsa2048, ""), (Algorithm::Ed25519, "-ed25519")] {
             let selector = format!("{}-{month}{suffix}", self.prefix);
@@ -311,6 +359,11 @@ fn months(month: u32) -> u32 {
     month / 100 * 12 + month % 100
 }
 
+/// The next `YYYYMM`.
+fn month_after(month: u32) -> u32 {
+    if month % 100 == 12 { month + 89 } else { month + 1 }
+}
+
 fn month_in(selector: &str) -> Option<u32> {
     let selector = selector.strip_suffix("-ed25519").unwrap_or(selector);
     let (_, digits) = selector.rsplit_once('-')?;
@@ -385,6 +438,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn keys_are_replaced_on_demand_once_their_successors_sign() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = keys(folder.path(), NOVEMBER);
+        keys.of(DOMAIN).unwrap();
+        keys.replace(DOMAIN).unwrap();
+        assert_eq!(selectors(&keys), [(Duty::Signs, generation(202611)), (Duty::Next, generation(202612))]);
+        assert!(matches!(keys.replace(DOMAIN), Err(KeysError::Awaited { .. })));
+        for selector in generation(202612) {
+            keys.saw(DOMAIN, &selector, Seen::Published);
+        }
+        keys.replace(DOMAIN).unwrap();
+        let all = selectors(&keys);
+        assert_eq!(all[0], (Duty::Retired, generation(202611)));
+        assert_eq!(all[2], (Duty::Next, generation(202701)));
+    }
+
+    #[tokio::test]
     async fn the_administrators_own_key_signs_and_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("dkim").join(DOMAIN);
@@ -394,6 +464,7 @@ mod tests {
         let keys = keys(folder.path(), NOVEMBER);
         keys.keep(DOMAIN).unwrap();
         assert_eq!(selectors(&keys), [(Duty::Signs, vec!["mail".to_owned()])]);
+        assert!(matches!(keys.replace(DOMAIN), Err(KeysError::Own { .. })));
     }
 
     #[test]

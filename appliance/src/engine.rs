@@ -10,46 +10,57 @@ use relay::{Budget, Entrance, Relay};
 use spool::Spool;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use crate::admin::{self, Desk};
+use crate::access::Access;
+use crate::admin::{self, Desk, Doors, Terminal};
 use crate::command::{CommandLine, Demo, Exit};
 use crate::config::{self, Config};
 use crate::recorder::Recording;
 use crate::report::ListenerState;
 use crate::roles::Roles;
 use crate::web::Policy;
-use crate::{output, service};
+use crate::{logging, output, service};
 
+mod alerts;
 mod arming;
 mod certifying;
 mod demo;
 mod directory;
+mod dmarc_reports;
 mod error;
 mod generation;
+mod hosted;
 mod identity;
 mod judging;
+mod letters;
 mod live;
 mod outbound;
 mod own_mail;
 mod probing;
+mod publishing;
 mod queue;
+mod received;
 mod remembering;
 mod senders;
 mod set_aside;
 mod signing;
 mod strain;
+mod tally;
 mod tls_reports;
 mod workers;
 mod zones;
 
+use alerts::Alerts;
 use arming::Arming;
 use certifying::Certifying;
 pub(crate) use certifying::ca_settings;
 pub use error::EngineError;
 use generation::Base;
 pub(crate) use generation::{leg, state_lock, tls_settings};
+pub(crate) use judging::{Peers, scanner};
 use live::Present;
+pub(crate) use outbound::{policy_hosts, resolver};
 use queue::Draining;
 use workers::{Bound, Workers};
 
@@ -89,7 +100,7 @@ pub async fn demo(options: Demo, json: bool) -> Exit {
 
 async fn serve(config: Config, file: &Path, roles: Arc<Roles>) -> Result<(), EngineError> {
     let mut signals = Signals::new().map_err(EngineError::Signals)?;
-    let engine = Engine::start(&config, Arc::clone(&roles)).await?;
+    let engine = Engine::start(&config, Arc::clone(&roles), Entry::ByLogin).await?;
     service::ready("taking mail");
     tracing::info!(hostname = %config.hostname, "ready");
     while let Wish::Reload = signals.next(&roles).await {
@@ -150,14 +161,22 @@ struct Engine {
     certifying: Arc<Certifying>,
     roles: Arc<Roles>,
     draining: Draining,
+    /// Where alerts go.
+    alert: watch::Sender<Vec<String>>,
 }
 
 impl Engine {
     /// Everything that can fail is tried before the first client is let in.
-    async fn start(config: &Config, roles: Arc<Roles>) -> Result<Self, EngineError> {
+    async fn start(config: &Config, roles: Arc<Roles>, entry: Entry) -> Result<Self, EngineError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (recording, _) = Recording::start(Arc::clone(&clock));
         let base = Base::prepare(config, Arc::clone(&recording), Arc::clone(&clock), Arc::clone(&roles))?;
+        send_log(config, base.roots(), Arc::clone(&clock));
+        keep_trace(config, &recording).await;
+        let access = Arc::new(match entry {
+            Entry::ByLogin => Access::load(&config.state_dir, Arc::clone(&clock))?,
+            Entry::Free => Access::open(&config.state_dir, Arc::clone(&clock))?,
+        });
         let generation = base.generation(config, None).await?;
         let listeners = bind(config, &roles, &[])?;
         let addresses = Mutex::new(config.listeners.iter().map(|listener| listener.address).collect());
@@ -190,9 +209,10 @@ impl Engine {
             Arc::clone(&arming),
             Arc::clone(&roles),
             (Arc::clone(&draining.queue), clock),
-            (Arc::clone(base.court()), Arc::clone(base.remembering())),
+            (Arc::clone(base.court()), Arc::clone(base.remembering()), Arc::clone(base.received())),
         ));
         roles.attend(&relay);
+        tokio::spawn(Arc::clone(base.received()).work(Arc::clone(&relay)));
         if let Some(court) = base.court().get() {
             court.employ_clerk(&relay);
         }
@@ -203,13 +223,29 @@ impl Engine {
         tokio::spawn(Arc::clone(base.remembering()).keep(Arc::clone(&relay)));
         tokio::spawn(probing::keep_probing(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(base.tls_reports()).keep(Arc::clone(&relay)));
+        tokio::spawn(Arc::clone(base.dmarc_reports()).keep(Arc::clone(&relay)));
         tokio::spawn(set_aside::keep_telling(
             Arc::clone(&relay),
             Arc::clone(&draining.queue),
             base.remembering().store(),
             Arc::new(SystemClock),
         ));
-        tokio::spawn(signing::keep_keys(Arc::clone(&relay), Arc::clone(base.signing())));
+        let (alert, to) = watch::channel(config.log.alerts.clone());
+        let alerts = Alerts::new(
+            &relay,
+            &draining.queue,
+            Arc::clone(&present) as _,
+            base.remembering().store(),
+            Arc::new(SystemClock),
+            to,
+        );
+        tokio::spawn(alerts.keep());
+        tokio::spawn(signing::keep_keys(
+            Arc::clone(&relay),
+            Arc::clone(base.signing()),
+            Arc::clone(base.publishing()),
+        ));
+        tokio::spawn(Arc::clone(base.hosted()).keep(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(&arming).keep());
         tokio::spawn(Arc::clone(&certifying).keep());
         tokio::spawn(strain::keep_measuring(
@@ -224,9 +260,11 @@ impl Engine {
             Arc::clone(&present) as _,
             Arc::clone(&recording),
             Arc::clone(&draining.queue),
+            access,
         );
+        let doors = doors(config, admin, &certifying);
         let (stop_admin, stopped) = oneshot::channel();
-        tokio::spawn(admin::serve(admin, Arc::new(desk), async {
+        tokio::spawn(admin::serve(doors, Arc::new(desk), async {
             let _ = stopped.await;
         }));
         let workers = Mutex::new(vec![workers::start(&relay, listeners)?]);
@@ -244,6 +282,7 @@ impl Engine {
             certifying,
             roles,
             draining,
+            alert,
         })
     }
 
@@ -271,7 +310,9 @@ impl Engine {
                 }
                 self.certifying.config_is(&config, generation.names.clone(), generation.own).await;
                 self.arming.config_is(&config, generation.names);
-                self.draining.config_is(&config);
+                self.draining.config_is(&config, &self.relay);
+                self.recording.keep_subjects(config.trace.subjects);
+                self.alert.send_replace(config.log.alerts.clone());
                 if let Some(court) = self.base.court().get() {
                     court.employ_clerk(&self.relay);
                 }
@@ -279,7 +320,8 @@ impl Engine {
                     tracing::error!(%error, "a new listener cannot be had");
                 }
                 tracing::info!(
-                    "reloaded; listeners that are gone, state_dir and admin.listen change with a restart only"
+                    "reloaded; listeners that are gone, state_dir, the size and age of the trace and admin.listen change with a \
+                     restart only"
                 );
             }
             Err(error) => tracing::error!(%error, "not reloaded, the old config stays"),
@@ -306,6 +348,7 @@ impl Engine {
         );
         let left = self.relay.drain(patience).await;
         self.base.tls_reports().write().await;
+        self.base.dmarc_reports().write().await;
         self.base.remembering().finish(&self.relay).await;
         if left > 0 {
             tracing::warn!(sessions = left, "closed before they were done");
@@ -314,10 +357,67 @@ impl Engine {
         if let Some(court) = self.base.court().get() {
             court.close().await;
         }
+        self.recording.close().await;
         let _ = self.stop_admin.send(());
         let workers = self.workers.into_inner().unwrap_or_else(PoisonError::into_inner);
         workers.into_iter().for_each(Workers::stop);
     }
+}
+
+/// Nothing that is wrong with it keeps mail from flowing.
+fn send_log(config: &Config, roots: &tls::Roots, clock: Arc<dyn Clock>) {
+    let Some(server) = config.log.syslog.clone() else { return };
+    let roots = match &config.log.syslog_ca_file {
+        None => Ok(roots.clone()),
+        Some(path) => roots.with_file(path).map_err(|error| error.to_string()),
+    };
+    let sent = roots.and_then(|roots| {
+        let destination = logging::Destination { server, roots, hostname: config.hostname.to_string() };
+        logging::send(destination, clock).map_err(|error| error.to_string())
+    });
+    if let Err(error) = sent {
+        tracing::error!(%error, "the log is not sent to [log] syslog");
+    }
+}
+
+/// Mail goes on without a trace on disk; the log and the page say that there is none.
+async fn keep_trace(config: &Config, recording: &Arc<Recording>) {
+    recording.keep_subjects(config.trace.subjects);
+    if config.trace.keep.is_zero() {
+        return;
+    }
+    let folder = config.state_dir.join("trace");
+    let bounds = trace::Bounds { octets: config.trace.max_size, age: config.trace.keep };
+    let (opening, kept) = (folder.clone(), Arc::clone(recording));
+    let opened = tokio::task::spawn_blocking(move || -> Result<(), EngineError> {
+        generation::make_folder(&opening)?;
+        let trace =
+            trace::Trace::open(opening, bounds).map_err(|error| EngineError::Trace(error.to_string()))?;
+        kept.keep_on_disk(trace).map_err(|error| EngineError::Trace(error.to_string()))
+    });
+    if let Ok(Err(error)) = opened.await {
+        tracing::error!(%error, folder = %folder.display(), "what becomes of mail is kept in memory alone");
+    }
+}
+
+/// Whether somebody has to log in to the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    ByLogin,
+    /// A demo, which is on loopback and has nothing to lose.
+    Free,
+}
+
+/// How the administrator's server is reached. Without a socket for the command line mail goes on.
+fn doors(config: &Config, web: TcpListener, certifying: &Arc<Certifying>) -> Doors {
+    let commands = admin::open_for_commands(&config.state_dir).inspect_err(|error| {
+        let path = admin::command_socket(&config.state_dir);
+        tracing::error!(path = %path.display(), %error, "commands cannot reach this Postern");
+    });
+    let certifying = Arc::clone(certifying);
+    let terminal =
+        (!config.admin.listen.ip().is_loopback()).then(|| Terminal::new(move || certifying.acceptor()));
+    Doors { web, terminal, commands: commands.ok() }
 }
 
 /// The MTA-STS policies of the present config, for the public web server.

@@ -1,19 +1,21 @@
 //! `postern evaluate`: the classifier on a labelled corpus, as a stream. It begins with an empty model, sees a label only when the
 //! regime gives it, and writes each score. Neither config nor a running Postern is asked.
 
-use std::collections::VecDeque;
+mod outcome;
+
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use judge::evaluation::{self, Labelled, Measures};
+use judge::evaluation::regime::{Feedback, Regime, Teacher};
+use judge::evaluation::{self, Labelled};
 use judge::{
-    Class, Features, JudgeError, Lesson, Model, Settings, Source, Thresholds, Transport, Whom, probability,
+    Class, Features, JudgeError, Lesson, Model, Score, Settings, Source, Thresholds, Transport, Whom,
 };
-use serde::Serialize;
 
-use crate::command::{Evaluate, Exit, Feedback};
+use self::outcome::Outcome;
+use crate::command::{Evaluate, Exit};
 use crate::output;
 
 /// Octets of a message that are read: what is larger is judged by its beginning, as in a session.
@@ -23,26 +25,11 @@ const PROGRESS: Duration = Duration::from_secs(1);
 /// The time of the first message: nothing ages while a corpus is read.
 const TIME: Duration = Duration::from_secs(1_700_000_000);
 
-/// What is printed.
-#[derive(Debug, Serialize)]
-struct Outcome {
-    messages: usize,
-    ham: usize,
-    spam: usize,
-    one_minus_roca_percent: f64,
-    ham_misclassified_percent: f64,
-    spam_missed_percent: f64,
-    lam_percent: f64,
-    spam_missed_percent_at_ham_loss_01: f64,
-    spam_missed_percent_at_ham_loss_1: f64,
-    scored_per_second: f64,
-    learnt_per_second: f64,
-}
-
 /// Time that was spent.
 #[derive(Default)]
 struct Spent {
     scoring: Duration,
+    scored: u32,
     learning: Duration,
     learnt: u32,
 }
@@ -51,7 +38,7 @@ struct Spent {
 pub fn evaluate(options: &Evaluate, json: bool) -> Exit {
     match run(options) {
         Ok(outcome) if json => output::json(&outcome),
-        Ok(outcome) => tell(&outcome),
+        Ok(outcome) => outcome.tell(),
         Err(Failure::Wrong(why)) => {
             output::diagnosis(&why);
             return Exit::Wrong;
@@ -91,7 +78,13 @@ fn run(options: &Evaluate) -> Result<Outcome, Failure> {
         None => None,
     };
     let model = Model::in_memory(Settings::default());
-    let (mut scores, mut waiting, mut spent) = (Vec::new(), VecDeque::new(), Spent::default());
+    let regime = Regime {
+        feedback: options.feedback,
+        flipped: options.flipped,
+        poisoned: options.poisoned,
+        seed: options.seed,
+    };
+    let (mut scores, mut teacher, mut spent) = (Vec::new(), Teacher::new(regime), Spent::default());
     let mut told = now();
     for labelled in lines(&options.index)? {
         let labelled = labelled.map_err(|error| Failure::of_index(&options.index, &error))?;
@@ -101,14 +94,18 @@ fn run(options: &Evaluate) -> Result<Outcome, Failure> {
         let features = Features::of(&content, &Transport::default());
         let score = model.score(&features, Whom::default(), TIME);
         spent.scoring += begun.elapsed();
+        spent.scored += 1;
         scores.push((labelled.class, score.log_odds));
         if let (Some(listed), Some(path)) = (&mut listed, &options.scores) {
             let Labelled { class, path: message } = &labelled;
-            writeln!(listed, "{} {message} {:.6}", word(*class), score.probability)
+            writeln!(listed, "{} {message} {:.9}", word(*class), score.probability)
                 .map_err(unreachable(path))?;
         }
-        waiting.push_back((labelled.class, features));
-        teach(&model, &mut waiting, options.feedback, &mut spent)?;
+        if options.self_training && options.feedback != Feedback::Immediate {
+            model.teach_itself(&features, &score, TIME).map_err(wrong)?;
+        }
+        teacher.see(labelled.class, taken_for(&score), features);
+        teach(&model, &mut teacher, &mut spent)?;
         if told.elapsed() > PROGRESS {
             told = now();
             let _ = write!(io::stderr().lock(), "\r{} of {number} messages", scores.len());
@@ -120,86 +117,32 @@ fn run(options: &Evaluate) -> Result<Outcome, Failure> {
     if let (Some(listed), Some(path)) = (&mut listed, &options.scores) {
         listed.flush().map_err(unreachable(path))?;
     }
-    outcome(&scores, &spent).ok_or_else(|| {
+    scores.drain(..options.skip.min(scores.len()));
+    Outcome::of(&scores, &spent).ok_or_else(|| {
         Failure::Wrong(format!("{}: it takes ham and spam to measure anything", options.index.display()))
     })
 }
 
+fn wrong(error: JudgeError) -> Failure {
+    Failure::Wrong(error.to_string())
+}
+
+/// What the shipped threshold makes of a score.
+fn taken_for(score: &Score) -> Class {
+    if score.probability >= Thresholds::default().tag { Class::Spam } else { Class::Ham }
+}
+
 /// Gives the labels whose time has come.
-fn teach(
-    model: &Model,
-    waiting: &mut VecDeque<(Class, Features)>,
-    feedback: Feedback,
-    spent: &mut Spent,
-) -> Result<(), Failure> {
-    let late = match feedback {
-        Feedback::Immediate => 0,
-        Feedback::Delayed(number) => number,
-        Feedback::None => {
-            waiting.clear();
-            return Ok(());
-        }
-    };
-    while waiting.len() > late {
-        let Some((class, features)) = waiting.pop_front() else { return Ok(()) };
+fn teach(model: &Model, teacher: &mut Teacher, spent: &mut Spent) -> Result<(), Failure> {
+    while let Some((class, features)) = teacher.due() {
         let (source, whom) = (Source::Administrator, Whom::default());
         let lesson = Lesson { features: &features, class, source, weight: 1.0, whom, now: TIME };
         let begun = now();
-        model.learn(&lesson).map_err(|error| Failure::Wrong(error.to_string()))?;
+        model.learn(&lesson).map_err(wrong)?;
         spent.learning += begun.elapsed();
         spent.learnt += 1;
     }
     Ok(())
-}
-
-fn outcome(scores: &[(Class, f64)], spent: &Spent) -> Option<Outcome> {
-    let ham = scores.iter().filter(|score| score.0 == Class::Ham).count();
-    let spam = scores.len() - ham;
-    if ham == 0 || spam == 0 {
-        return None;
-    }
-    let probabilities: Vec<_> = scores.iter().map(|(class, odds)| (*class, probability(*odds))).collect();
-    // Ranks by log-odds, which do not run together near 0 and 1; verdicts by the probability that is shipped.
-    let ranks = evaluation::measure(scores, 0.0);
-    let verdicts = evaluation::measure(&probabilities, Thresholds::default().tag);
-    let Measures { one_minus_roca, spam_missed_at_a_thousandth, spam_missed_at_a_hundredth, .. } = ranks;
-    let per_second = |number: f64, spent: Duration| number / spent.as_secs_f64().max(f64::MIN_POSITIVE);
-    Some(Outcome {
-        messages: scores.len(),
-        ham,
-        spam,
-        one_minus_roca_percent: one_minus_roca,
-        ham_misclassified_percent: verdicts.ham_misclassified,
-        spam_missed_percent: verdicts.spam_missed,
-        lam_percent: verdicts.logistic_mean,
-        spam_missed_percent_at_ham_loss_01: spam_missed_at_a_thousandth,
-        spam_missed_percent_at_ham_loss_1: spam_missed_at_a_hundredth,
-        scored_per_second: per_second(scores.len() as f64, spent.scoring),
-        learnt_per_second: if spent.learnt == 0 {
-            0.0
-        } else {
-            per_second(spent.learnt.into(), spent.learning)
-        },
-    })
-}
-
-fn tell(outcome: &Outcome) {
-    let threshold = Thresholds::default().tag;
-    output::line(&format!(
-        "messages              {} ({} ham, {} spam)",
-        outcome.messages, outcome.ham, outcome.spam
-    ));
-    output::line(&format!("1-ROCA                {:.4} %", outcome.one_minus_roca_percent));
-    output::line(&format!(
-        "ham misclassified     {:.2} % (spam probability of {threshold} and more)",
-        outcome.ham_misclassified_percent
-    ));
-    output::line(&format!("spam misclassified    {:.2} %", outcome.spam_missed_percent));
-    output::line(&format!("logistic mean         {:.2} %", outcome.lam_percent));
-    output::line(&format!("spam missed at h=.1   {:.2} %", outcome.spam_missed_percent_at_ham_loss_01));
-    output::line(&format!("spam missed at h=1    {:.2} %", outcome.spam_missed_percent_at_ham_loss_1));
-    output::line(&format!("read and scored       {:.0} messages/s", outcome.scored_per_second));
-    output::line(&format!("learnt                {:.0} messages/s", outcome.learnt_per_second));
 }
 
 fn lines(index: &Path) -> Result<impl Iterator<Item = Result<Labelled, JudgeError>> + use<>, Failure> {
@@ -251,7 +194,16 @@ mod tests {
     }
 
     fn options(folder: &Path, feedback: Feedback) -> Evaluate {
-        Evaluate { index: folder.join("index"), feedback, scores: Some(folder.join("scores")) }
+        Evaluate {
+            index: folder.join("index"),
+            feedback,
+            self_training: false,
+            flipped: 0.0,
+            poisoned: 0.0,
+            seed: 0,
+            skip: 0,
+            scores: Some(folder.join("scores")),
+        }
     }
 
     #[test]
@@ -268,6 +220,25 @@ mod tests {
         assert_eq!((none.one_minus_roca_percent, none.spam_missed_percent), (50.0, 100.0), "{none:?}");
         let late = run(Feedback::Delayed(100));
         assert!(late.one_minus_roca_percent > immediate.one_minus_roca_percent, "{late:?}");
+    }
+
+    #[test]
+    fn labels_that_lie_are_learnt_and_the_curve_goes_on_where_measuring_begins() {
+        let folder = tempfile::tempdir().unwrap();
+        corpus(folder.path(), 60);
+        let run = |change: fn(&mut Evaluate)| {
+            let mut options = options(folder.path(), Feedback::Immediate);
+            change(&mut options);
+            run(&options).unwrap_or_else(|_| panic!("it runs"))
+        };
+        let poisoned = run(|options| options.poisoned = 1.0);
+        assert_eq!(poisoned.spam_missed_percent, 100.0, "{poisoned:?}");
+        let flipped = run(|options| options.flipped = 1.0);
+        assert!(flipped.one_minus_roca_percent > 90.0, "{flipped:?}");
+        let later = run(|options| options.skip = 80);
+        assert_eq!((later.messages, later.one_minus_roca_percent), (40, 0.0), "{later:?}");
+        let reported = run(|options| options.feedback = "reports:40,1,5".parse().unwrap());
+        assert!(reported.learnt_per_second > 0.0 && reported.spam_missed_percent < 100.0, "{reported:?}");
     }
 
     #[test]

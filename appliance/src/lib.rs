@@ -6,12 +6,14 @@
 //! - [`mod@backup`] makes one file of state, keys and config, and puts them back.
 //! - [`recorder`] turns the engine's events into log, metrics, trace and numbers.
 //! - [`report`] is what can be asked about a running Postern, as values. The engine answers [`report::Live`].
+//! - [`access`] is who may ask, and give orders: users, sessions, tokens.
 //! - [`admin`] serves these values as page, JSON and metrics; [`client`] gets them for the commands.
 //! - [`web`] is the public web server: answers to CAs, policies.
 //! - [`roles`] makes of `run` several processes, each with no more rights than it needs.
 //! - [`mod@first_boot`] and [`mod@console`] are for the appliance: settings from a seed, and the screen that stands in front of it.
 //! - [`logging`], [`output`] and [`service`] are the ways out: log, results, service manager.
 
+pub mod access;
 pub mod admin;
 pub mod armed;
 pub mod ask;
@@ -22,6 +24,7 @@ pub mod command;
 pub mod config;
 pub mod console;
 mod dkim;
+mod dmarc_report;
 pub mod engine;
 pub mod evaluate;
 pub mod firewall;

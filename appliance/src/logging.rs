@@ -1,10 +1,17 @@
-//! Where the log goes: standard error, as text or as JSON, at `info` (`demo`: `warn`) unless `RUST_LOG` says otherwise.
+//! Where the log goes: standard error, as text or as JSON, at `info` (`demo`: `warn`) unless `RUST_LOG` says otherwise; and to a syslog
+//! server, where one is configured.
+
+mod syslog;
 
 use std::cell::RefCell;
 use std::io::{self, IsTerminal as _, Write, stderr};
 
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
+
+pub use syslog::{Destination, send};
 
 /// Starts the log; once for a process, a second time is without effect.
 pub fn start(json: bool) {
@@ -24,9 +31,13 @@ fn start_at(level: LevelFilter, json: bool) {
     {
         filter = filter.add_directive(quiet);
     }
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| Lines);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Lines);
+    let lines = match json {
+        true => lines.json().boxed(),
+        false => lines.with_ansi(stderr().is_terminal()).boxed(),
+    };
     // Fails only if there is a log already.
-    let _ = if json { log.json().try_init() } else { log.with_ansi(stderr().is_terminal()).try_init() };
+    let _ = tracing_subscriber::registry().with(filter).with(lines).with(syslog::ToSyslog).try_init();
 }
 
 thread_local! {

@@ -1,67 +1,160 @@
-//! The MTA-STS policies of the domains here (RFC 8461), as they are hosted: which hosts take their mail, and how strictly senders
-//! are to insist on it.
+//! The MTA-STS policies of the domains here (RFC 8461), as they are hosted: which hosts take their mail, how strictly senders are
+//! to insist on it, and how a domain gets from one mode to another (DECISIONS 27).
 
+use std::time::Duration;
+
+use route::{StsMode, StsPolicy};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use smtp::Domain;
 
 use crate::config::{Backend, Config, HostedMode, Mode};
 
 /// How long senders keep a policy that is still being tried out; a mistake is forgotten after a day.
-const TRYING: u32 = 24 * 3600;
+const TRYING: Duration = Duration::from_secs(24 * 3600);
 /// How long they keep one that is meant (RFC 8461 §3.2 wants weeks).
-const MEANT: u32 = 30 * 24 * 3600;
+const MEANT: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// A policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct HostedPolicy {
-    mode: HostedMode,
-    hosts: Vec<String>,
+/// The policy of a backend's domains while nothing is known but the config; `None` where there is none to host: in `gateway` and
+/// `bridge` the policy host, like the MX host, is the hidden server's own.
+pub(crate) fn hosted(config: &Config, backend: &Backend) -> Option<StsPolicy> {
+    let mode = wanted(config, backend)?;
+    Some(policy(mode, std::slice::from_ref(&config.hostname)))
 }
 
-/// The policy of a backend's domains; `None` where there is none to host: in `gateway` and `bridge` the policy host, like the MX
-/// host, is the hidden server's own.
-pub(crate) fn hosted(config: &Config, backend: &Backend) -> Option<HostedPolicy> {
-    let is_hosted = config.network.mode == Mode::Front && backend.mta_sts != HostedMode::Off;
-    let hosts = || vec![config.hostname.as_str().to_lowercase()];
-    is_hosted.then(|| HostedPolicy { mode: backend.mta_sts, hosts: hosts() })
+/// The mode that the config wants; `None` for no policy.
+pub(crate) fn wanted(config: &Config, backend: &Backend) -> Option<StsMode> {
+    match backend.mta_sts {
+        _ if config.network.mode != Mode::Front => None,
+        HostedMode::Off => None,
+        HostedMode::Testing => Some(StsMode::Testing),
+        HostedMode::Enforce => Some(StsMode::Enforce),
+        HostedMode::None => Some(StsMode::None),
+    }
 }
 
-impl HostedPolicy {
-    /// The file at `https://mta-sts.DOMAIN/.well-known/mta-sts.txt` (§3.2).
-    pub(crate) fn text(&self) -> String {
-        let (mode, max_age) = match self.mode {
-            HostedMode::Testing | HostedMode::Off => ("testing", TRYING),
-            HostedMode::Enforce => ("enforce", MEANT),
-            HostedMode::None => ("none", TRYING),
+/// With these hosts, all of the domain's MX records (§3.2).
+pub(crate) fn policy(mode: StsMode, hosts: &[Domain]) -> StsPolicy {
+    let mx = match mode {
+        StsMode::None => Vec::new(),
+        StsMode::Enforce | StsMode::Testing => hosts.iter().map(|host| lower(host).into()).collect(),
+    };
+    StsPolicy { mode, max_age: if mode == StsMode::Enforce { MEANT } else { TRYING }, mx }
+}
+
+fn lower(host: &Domain) -> Domain {
+    host.as_str().to_lowercase().parse().unwrap_or_else(|_| host.clone())
+}
+
+/// Changes with the policy and with nothing else (§3.1): letters and digits, at most 32.
+pub(crate) fn id(policy: &StsPolicy) -> String {
+    Sha256::digest(policy.to_string()).iter().take(8).map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// What a domain was last given.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Given {
+    /// The file; empty if none.
+    file: String,
+    /// Until when some sender may hold a policy of mode `enforce`, in seconds since 1970.
+    enforced_until: u64,
+}
+
+impl Given {
+    /// What is given now. A domain whose policy is meant does not just lose it: senders would go on to insist on what they know.
+    /// It is told to forget first, for as long as anybody may remember (§2.2, §8.3).
+    pub(crate) fn next(
+        &self,
+        wanted: Option<StsMode>,
+        hosts: &[Domain],
+        now: u64,
+    ) -> (Option<StsPolicy>, Self) {
+        let leaves = wanted.is_none() && now < self.enforced_until;
+        let policy = wanted.or_else(|| leaves.then_some(StsMode::None)).map(|mode| policy(mode, hosts));
+        let file = policy.as_ref().map(ToString::to_string).unwrap_or_default();
+        let needed = now + MEANT.as_secs();
+        let enforced_until = match wanted {
+            // A day more than is needed, so that it is not written at each look.
+            Some(StsMode::Enforce) if self.enforced_until < needed => needed + TRYING.as_secs(),
+            _ => self.enforced_until,
         };
-        let mut text = format!("version: STSv1\r\nmode: {mode}\r\n");
-        for host in self.hosts.iter().filter(|_| self.mode != HostedMode::None) {
-            text.push_str(&format!("mx: {host}\r\n"));
-        }
-        text.push_str(&format!("max_age: {max_age}\r\n"));
-        text
+        (policy, Self { file, enforced_until })
     }
 
-    /// Changes with the policy and with nothing else (§3.1): letters and digits, at most 32.
-    pub(crate) fn id(&self) -> String {
-        Sha256::digest(self.text()).iter().take(8).map(|octet| format!("{octet:02x}")).collect()
+    /// The policy that was given last, if it can still be read.
+    pub(crate) fn policy(&self) -> Option<StsPolicy> {
+        self.file.parse().ok()
     }
+}
+
+/// How the file of another policy host differs from the one that should be there, in words; `None`: it does not.
+pub(crate) fn difference(found: &StsPolicy, wanted: &StsPolicy) -> Option<String> {
+    if found.mode != wanted.mode {
+        return Some(format!("its mode is {}, not {}", found.mode.name(), wanted.mode.name()));
+    }
+    let missing: Vec<_> =
+        wanted.mx.iter().filter(|host| !found.mx.contains(host)).map(ToString::to_string).collect();
+    (!missing.is_empty()).then(|| format!("it does not name {}", missing.join(", ")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const NOW: u64 = 1_795_288_205;
+    const DAY: u64 = 24 * 3600;
+
+    fn hosts() -> Vec<Domain> {
+        vec!["MX1.example.net".parse().unwrap()]
+    }
+
     #[test]
     fn a_policy_has_its_lines_and_an_id_that_follows_them() {
-        let policy = |mode| HostedPolicy { mode, hosts: vec!["mx1.example.net".into()] };
-        let testing = policy(HostedMode::Testing);
+        let testing = policy(StsMode::Testing, &hosts());
         assert_eq!(
-            testing.text(),
+            testing.to_string(),
             "version: STSv1\r\nmode: testing\r\nmx: mx1.example.net\r\nmax_age: 86400\r\n"
         );
-        assert_eq!(testing.id(), policy(HostedMode::Testing).id());
-        assert_ne!(testing.id(), policy(HostedMode::Enforce).id());
-        assert!(testing.id().len() <= 32 && testing.id().bytes().all(|octet| octet.is_ascii_alphanumeric()));
-        assert_eq!(policy(HostedMode::None).text(), "version: STSv1\r\nmode: none\r\nmax_age: 86400\r\n");
+        assert_ne!(id(&testing), id(&policy(StsMode::Enforce, &hosts())));
+        assert!(id(&testing).len() <= 32 && id(&testing).bytes().all(|octet| octet.is_ascii_alphanumeric()));
+        let none = policy(StsMode::None, &hosts());
+        assert_eq!(none.to_string(), "version: STSv1\r\nmode: none\r\nmax_age: 86400\r\n");
+    }
+
+    #[test]
+    fn a_domain_leaves_by_none_for_as_long_as_a_sender_may_remember() {
+        let (policy, given) = Given::default().next(Some(StsMode::Enforce), &hosts(), NOW);
+        assert_eq!(policy.map(|policy| policy.mode), Some(StsMode::Enforce));
+        let (policy, same) = given.next(Some(StsMode::Enforce), &hosts(), NOW + 3600);
+        assert!(policy.is_some() && same == given, "nothing is to be written");
+        let (policy, left) = same.next(None, &hosts(), NOW + DAY);
+        assert_eq!(policy.map(|policy| policy.mode), Some(StsMode::None));
+        let (policy, left) = left.next(None, &hosts(), NOW + 30 * DAY);
+        assert_eq!(policy.map(|policy| policy.mode), Some(StsMode::None));
+        let (policy, left) = left.next(None, &hosts(), NOW + 31 * DAY);
+        assert_eq!(policy, None);
+        assert_eq!(left.policy(), None);
+    }
+
+    #[test]
+    fn what_was_only_tried_goes_at_once() {
+        let (_, given) = Given::default().next(Some(StsMode::Testing), &hosts(), NOW);
+        assert_eq!(given.policy(), Some(policy(StsMode::Testing, &hosts())));
+        assert_eq!(given.next(None, &hosts(), NOW).0, None);
+    }
+
+    #[test]
+    fn another_hosts_file_may_say_more_and_not_less() {
+        let wanted = policy(StsMode::Testing, &hosts());
+        let more: StsPolicy =
+            "version: STSv1\nmode: testing\nmx: mx1.example.net\nmx: b.example.net\nmax_age: 604800\n"
+                .parse()
+                .unwrap();
+        assert_eq!(difference(&more, &wanted), None);
+        let other: StsPolicy =
+            "version: STSv1\nmode: testing\nmx: b.example.net\nmax_age: 86400\n".parse().unwrap();
+        assert_eq!(difference(&other, &wanted).unwrap(), "it does not name mx1.example.net");
+        let none = policy(StsMode::None, &[]);
+        assert_eq!(difference(&none, &wanted).unwrap(), "its mode is none, not testing");
     }
 }

@@ -4,24 +4,28 @@
 //! one task; what does not fit is dropped and counted, so that a flood costs details and never mail.
 
 mod certificate_metrics;
+mod disk;
 mod journal;
 mod memory;
 mod metrics;
 mod networks;
+mod query;
 mod queue_metrics;
 mod statistics;
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::logging;
 use record::{Clock, Event, GroupOutcome, Recorder, Transaction};
 use tokio::sync::{mpsc, watch};
 
-pub use memory::{Memory, Query};
+pub use disk::{Disk, TraceEntry, TracedStory};
+pub use memory::Memory;
 pub use metrics::Metrics;
 pub use networks::WithoutTls;
+pub use query::{Query, See};
 pub use statistics::Statistics;
 
 /// Events that wait for the keeper; a few seconds of a busy machine.
@@ -32,6 +36,8 @@ pub struct Recording {
     metrics: Arc<Metrics>,
     queue: mpsc::Sender<Event>,
     kept: Arc<Mutex<Kept>>,
+    disk: Arc<OnceLock<Disk>>,
+    without_subjects: Arc<AtomicBool>,
     clock: Arc<dyn Clock>,
     /// Events that were put into the queue.
     queued: AtomicU64,
@@ -60,9 +66,49 @@ impl Recording {
             without_tls: WithoutTls::default(),
         }));
         let (done, handled) = watch::channel(0);
-        let keeper = tokio::spawn(keep(events, Arc::clone(&kept), Arc::clone(&clock), done));
         let metrics = Arc::new(Metrics::new());
-        (Arc::new(Self { metrics, queue, kept, clock, queued: AtomicU64::new(0), handled }), keeper)
+        let (disk, without_subjects) = (Arc::default(), Arc::default());
+        let keeper = Keeper {
+            kept: Arc::clone(&kept),
+            disk: Arc::clone(&disk),
+            without_subjects: Arc::clone(&without_subjects),
+            metrics: Arc::clone(&metrics),
+            clock: Arc::clone(&clock),
+            done,
+        };
+        let keeper = tokio::spawn(keeper.keep(events));
+        let queued = AtomicU64::new(0);
+        (Arc::new(Self { metrics, queue, kept, disk, without_subjects, clock, queued, handled }), keeper)
+    }
+
+    /// What is recorded from now on goes to this trace on disk, too.
+    ///
+    /// # Errors
+    ///
+    /// There can be no more threads.
+    pub fn keep_on_disk(&self, trace: trace::Trace<TraceEntry>) -> std::io::Result<()> {
+        let disk = Disk::start(trace, Arc::clone(&self.clock), Arc::clone(&self.metrics))?;
+        // The first one stays: there is one state folder.
+        let _ = self.disk.set(disk);
+        Ok(())
+    }
+
+    /// Whether messages' subjects are kept, from now on.
+    pub fn keep_subjects(&self, kept: bool) {
+        self.without_subjects.store(!kept, Ordering::Relaxed);
+    }
+
+    /// The trace on disk; `None` where there is none.
+    pub fn disk(&self) -> Option<&Disk> {
+        self.disk.get()
+    }
+
+    /// What was recorded outlives this process afterwards.
+    pub async fn close(&self) {
+        self.caught_up().await;
+        if let Some(disk) = self.disk() {
+            disk.close().await;
+        }
     }
 
     /// The counters.
@@ -80,7 +126,13 @@ impl Recording {
     pub async fn caught_up(&self) {
         let wanted = self.queued.load(Ordering::Acquire);
         let mut handled = self.handled.clone();
-        let _ = tokio::time::timeout(CATCH_UP, handled.wait_for(|&handled| handled >= wanted)).await;
+        let _ = tokio::time::timeout(CATCH_UP, async {
+            let _ = handled.wait_for(|&handled| handled >= wanted).await;
+            if let Some(disk) = self.disk() {
+                disk.caught_up().await;
+            }
+        })
+        .await;
     }
 
     /// The clock that dates everything.
@@ -116,29 +168,57 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// keep pace.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
-async fn keep(
-    mut events: mpsc::Receiver<Event>,
+/// The task that keeps what was recorded.
+struct Keeper {
     kept: Arc<Mutex<Kept>>,
+    disk: Arc<OnceLock<Disk>>,
+    without_subjects: Arc<AtomicBool>,
+    metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
-    handled: watch::Sender<u64>,
-) {
-    let mut batch = Vec::new();
-    while events.recv_many(&mut batch, BATCH).await > 0 {
-        logging::together(|| batch.iter().for_each(journal::write));
-        let count = batch.len() as u64;
-        keep_all(&mut lock(&kept), &mut batch, clock.now());
-        handled.send_modify(|handled| *handled += count);
-        // Under load this thread would be woken for every message; what comes meanwhile waits in the queue.
-        tokio::time::sleep(PAUSE).await;
+    /// How many events are kept.
+    done: watch::Sender<u64>,
+}
+
+impl Keeper {
+    async fn keep(self, mut events: mpsc::Receiver<Event>) {
+        let mut batch = Vec::new();
+        while events.recv_many(&mut batch, BATCH).await > 0 {
+            logging::together(|| batch.iter().for_each(journal::write));
+            if self.without_subjects.load(Ordering::Relaxed) {
+                batch.iter_mut().for_each(forget_subject);
+            }
+            let count = batch.len() as u64;
+            let traced = keep_all(&mut lock(&self.kept), &mut batch, self.clock.now());
+            if let Some(disk) = self.disk.get() {
+                let lost = traced.len();
+                if !disk.keep(traced) {
+                    (0..lost).for_each(|_| self.metrics.dropped());
+                }
+            }
+            self.done.send_modify(|done| *done += count);
+            // Under load this thread would be woken for every message; what comes meanwhile waits in the queue.
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 }
 
-fn keep_all(kept: &mut Kept, batch: &mut Vec<Event>, now: Duration) {
+fn forget_subject(event: &mut Event) {
+    if let Event::Transaction(transaction) = event
+        && let Some(opinion) = &mut transaction.opinion
+    {
+        opinion.subject = "".into();
+    }
+}
+
+/// What of the batch goes to disk.
+fn keep_all(kept: &mut Kept, batch: &mut Vec<Event>, now: Duration) -> Vec<disk::Traced> {
+    let mut traced = Vec::with_capacity(batch.len());
     for event in batch.drain(..) {
         kept.statistics.add(&event, now);
         kept.without_tls.add(&event, now);
-        kept.memory.add(event, now);
+        traced.extend(kept.memory.add(event, now));
     }
+    traced
 }
 
 /// What is kept stays usable when a look at it panicked: nothing in it spans two fields.
@@ -162,6 +242,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::Accepted, Self::Spooled, Self::Deferred, Self::Refused, Self::Abandoned];
+
     /// The word in metrics, logs and reports.
     pub fn name(self) -> &'static str {
         match self {

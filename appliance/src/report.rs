@@ -5,6 +5,7 @@ mod certifying;
 mod learning;
 mod live;
 mod queue;
+mod received;
 mod reports;
 mod scan;
 mod senders;
@@ -13,7 +14,10 @@ mod status;
 mod story;
 mod zone;
 
-pub use certifying::{CertifyingState, LeftOutState, OrderState, TlsaMatch, TlsaState, WebState};
+pub use certifying::{
+    AccountState, CertifyingState, KeyOrder, KeyState, LeftOutState, OrderState, RollOrder, TlsaMatch,
+    TlsaState, WebState,
+};
 pub use learning::{BlockedSender, LearningDay, LearningState, ReliabilityBin};
 pub use live::{
     ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health,
@@ -23,12 +27,15 @@ pub use live::{
 pub use queue::{
     AGES, FolderCount, QueueDestination, QueueDomain, QueueState, QueuedMessage, QueuedRecipient,
 };
+pub use received::{
+    DomainReports, MailReporter, MailSource, ReceivedReports, SetAside, TlsSender, TlsTrouble,
+};
 pub use reports::HeldReport;
 pub use scan::{
     CheckResult, LearnOrder, Lesson, NotJudging, Otherwise, ScanOrder, Scanned, Share, Taught, Why,
 };
 pub use senders::SenderState;
-pub use state::{Level, State};
+pub use state::{Level, Problem, State};
 pub use status::{Count, NetworkCount, NotReached, Period, Status, TlsCount, Totals};
 pub use story::{
     AfterwardsStory, CheckStory, GroupStory, LegStory, OpinionStory, RecipientStory, SessionStory, TlsStory,

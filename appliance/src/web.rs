@@ -4,7 +4,7 @@
 //! header is bounded. Everything that is not one of the two paths is 404.
 
 mod answer;
-mod places;
+pub(crate) mod places;
 pub mod sockets;
 
 use std::net::SocketAddr;
@@ -155,7 +155,8 @@ impl Web {
         answer(&asked, |token| self.answers.token(token), &*self.policy)
     }
 
-    fn acceptor(&self) -> Option<Acceptor> {
+    /// What ends TLS with the identities that serve now.
+    pub(crate) fn acceptor(&self) -> Option<Acceptor> {
         let identities = (self.identities)()?;
         let mut kept = self.acceptor.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(acceptor) = kept.as_ref().filter(|kept| Arc::ptr_eq(kept.identities(), &identities)) {

@@ -1,11 +1,14 @@
 //! The DNS records that mail through this Postern needs, from the config and from what Postern has made itself; and whether they
 //! are published ([`compare`]).
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+
+use route::StsPolicy;
 
 use crate::config::{Config, Host, Mode};
 use crate::dkim::{Duty, Keys, KeysError};
-use crate::mta_sts::{self, HostedPolicy};
+use crate::mta_sts;
 use crate::report::{Zone, ZoneRecord, ZoneReport};
 
 pub(crate) mod compare;
@@ -19,7 +22,8 @@ const MAX_STRING: usize = 255;
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
     pub(crate) hostname: String,
-    postmaster: String,
+    /// Where others report to.
+    reports: String,
     mode: Mode,
     pub(crate) domains: Vec<Domain>,
     /// From where mail goes out.
@@ -33,7 +37,7 @@ pub(crate) struct Domain {
     pub(crate) name: String,
     /// Its hidden servers' addresses, as far as they are written as such.
     pub(crate) servers: Vec<IpAddr>,
-    policy: Option<HostedPolicy>,
+    pub(crate) policy: Option<StsPolicy>,
 }
 
 /// From where mail goes out.
@@ -94,7 +98,7 @@ impl Facts {
         };
         Self {
             hostname: config.hostname.to_string().to_lowercase(),
-            postmaster: config.postmaster.as_str().to_owned(),
+            reports: config.reports.address.clone(),
             mode: config.network.mode,
             domains,
             leaves,
@@ -102,10 +106,26 @@ impl Facts {
         }
     }
 
-    /// The MTA-STS policy that is hosted for a domain.
-    pub(crate) fn policy(&self, domain: &str) -> Option<String> {
-        let domain = self.domains.iter().find(|one| one.name.eq_ignore_ascii_case(domain))?;
-        Some(domain.policy.as_ref()?.text())
+    /// With the MTA-STS policies that are hosted now, as far as they are known; by domain in lower case.
+    pub(crate) fn with_policies(&self, policies: &HashMap<smtp::Domain, Option<StsPolicy>>) -> Self {
+        let mut facts = self.clone();
+        for domain in &mut facts.domains {
+            let known = domain.name.parse().ok().and_then(|name: smtp::Domain| policies.get(&name));
+            if let Some(policy) = known {
+                domain.policy = policy.clone();
+            }
+        }
+        facts
+    }
+
+    /// Whether a domain is one of those behind.
+    pub(crate) fn is_behind(&self, domain: &str) -> bool {
+        self.domains.iter().any(|one| one.name.eq_ignore_ascii_case(domain))
+    }
+
+    /// Whether mail of a domain is signed.
+    pub(crate) fn signs(&self, domain: &str) -> bool {
+        self.signs.iter().any(|one| one == domain)
     }
 
     /// Whether a domain, or Postern's own name, is among those that there are records for.
@@ -137,7 +157,7 @@ impl Facts {
             zones.push(self.zone(domain, keys)?);
         }
         if is_wanted(&self.hostname) {
-            zones.push(self.own_zone(associations));
+            zones.push(self.own_zone(keys, associations)?);
         }
         Ok(ZoneReport { zones })
     }
@@ -152,12 +172,16 @@ impl Facts {
         self.dkim(&mut zone, keys)?;
         self.dmarc(&mut zone);
         if let Some(policy) = behind.and_then(|domain| domain.policy.as_ref()) {
-            let text = format!("v=STSv1; id={};", policy.id());
+            let text = format!("v=STSv1; id={};", mta_sts::id(policy));
             push(&mut zone, format!("_mta-sts.{domain}"), "TXT", text, "mta-sts");
             let host = format!("{}.", self.hostname);
             push(&mut zone, format!("mta-sts.{domain}"), "CNAME", host, "mta-sts");
+            zone.notes.push(format!(
+                "MTA-STS: where mta-sts.{domain} is a server of your own, it has to give, at /.well-known/mta-sts.txt: {}",
+                policy.lines().join(" | ")
+            ));
         }
-        let text = format!("v=TLSRPTv1; rua=mailto:{}", self.postmaster);
+        let text = format!("v=TLSRPTv1; rua=mailto:{}", self.reports);
         push(&mut zone, format!("_smtp._tls.{domain}"), "TXT", text, "tls-rpt");
         Ok(zone)
     }
@@ -199,7 +223,8 @@ impl Facts {
     }
 
     fn dkim(&self, zone: &mut Zone, keys: &Keys) -> Result<(), KeysError> {
-        if !self.signs.contains(&zone.domain) {
+        let is_own = zone.domain == self.hostname && !self.signs.is_empty();
+        if !is_own && !self.signs.contains(&zone.domain) {
             return Ok(());
         }
         let duties = keys.duties(&zone.domain)?;
@@ -227,18 +252,23 @@ impl Facts {
 
     fn dmarc(&self, zone: &mut Zone) {
         let domain = &zone.domain;
-        let (name, text) = (format!("_dmarc.{domain}"), format!("{DMARC}{}", self.postmaster));
-        let reported_to = self.postmaster.rsplit_once('@').map(|(_, domain)| domain.to_lowercase());
+        let (name, text) = (format!("_dmarc.{domain}"), format!("{DMARC}{}", self.reports));
+        let reported_to = self.reports.rsplit_once('@').map(|(_, domain)| domain.to_lowercase());
         // Whoever receives reports for another domain has to want them (RFC 9990 §4).
-        let consent = reported_to.filter(|to| to != domain).map(|to| format!("{domain}._report._dmarc.{to}"));
+        let registered = |domain: &str| psl::domain_str(domain).unwrap_or(domain).to_owned();
+        let consent = reported_to
+            .filter(|to| registered(to) != registered(domain))
+            .map(|to| format!("{domain}._report._dmarc.{to}"));
         push(zone, name, "TXT", text, "dmarc");
         if let Some(consent) = consent {
             push(zone, consent, "TXT", "v=DMARC1".into(), "dmarc");
         }
     }
 
-    fn own_zone(&self, associations: &[Association]) -> Zone {
+    fn own_zone(&self, keys: &Keys, associations: &[Association]) -> Result<Zone, KeysError> {
         let mut zone = Zone { domain: self.hostname.clone(), records: Vec::new(), notes: Vec::new() };
+        // Of what Postern itself writes.
+        self.dkim(&mut zone, keys)?;
         for association in associations {
             let digest: String = association.digest.iter().map(|octet| format!("{octet:02x}")).collect();
             let name = format!("_25._tcp.{}", association.host);
@@ -264,7 +294,7 @@ impl Facts {
             )),
             Leaves::Relay(_) | Leaves::Servers => {}
         }
-        zone
+        Ok(zone)
     }
 }
 

@@ -34,7 +34,7 @@ const NOT_CONFINED: i32 = 42;
 type Try = (&'static str, fn() -> io::Result<()>);
 
 /// What a child may try. Each must succeed for root.
-const TRIES: [Try; 20] = [
+const TRIES: [Try; 22] = [
     ("exec", || match nix::unistd::execv(c"/bin/sh", &[c"sh", c"-c", c"exit 40"])? {}),
     ("kill", || Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(1), None)?)),
     ("memory", || {
@@ -63,6 +63,10 @@ const TRIES: [Try; 20] = [
             .map_err(Into::into)
     }),
     ("root again", || Ok(set_thread_uid(Uid::ROOT)?)),
+    ("named socket", || std::os::unix::net::UnixListener::bind(folder().join("state/named")).map(drop)),
+    ("named socket in its place", || {
+        std::os::unix::net::UnixListener::bind(folder().join("state/door/named")).map(drop)
+    }),
     ("socket", || UdpSocket::bind("127.0.0.1:0").map(drop)),
     ("spawn", || Command::new("/bin/true").status().map(drop)),
     ("tcp", || TcpListener::bind("127.0.0.1:0").map(drop)),
@@ -126,7 +130,11 @@ fn a_child_does_as_it_was_told() {
         "nobody in particular" => Ok(()),
         "worker" => lock_worker(&account),
         "gate" | "transparent gate" => become_gate(&account).and_then(|()| {
-            let access = Access { read: Vec::new(), write: vec![folder().join("state")] };
+            let access = Access {
+                read: Vec::new(),
+                write: vec![folder().join("state")],
+                sockets: vec![folder().join("state/door")],
+            };
             let keep = if role == "gate" { CapabilitySet::empty() } else { CapabilitySet::NET_RAW };
             lock_gate(keep, &access).map(drop)
         }),
@@ -161,7 +169,7 @@ impl Lab {
             return None;
         }
         let lab = Self(tempfile::tempdir().unwrap());
-        for name in ["", "state", "elsewhere"] {
+        for name in ["", "state", "state/door", "elsewhere"] {
             let path = lab.0.path().join(name);
             std::fs::create_dir_all(&path).unwrap();
             open_to_all(&path);
@@ -213,7 +221,15 @@ fn everything_that_is_tried_can_be_done_by_root() {
 #[test]
 fn the_gate_does_its_work() {
     let Some(lab) = Lab::new() else { return };
-    for what in ["memory", "read own state", "socket", "tcp", "thread", "write own state"] {
+    for what in [
+        "memory",
+        "named socket in its place",
+        "read own state",
+        "socket",
+        "tcp",
+        "thread",
+        "write own state",
+    ] {
         lab.succeeds("gate", what);
     }
 }
@@ -223,6 +239,7 @@ fn the_gate_is_refused_files_that_are_not_its_own_other_sockets_and_other_proces
     let Some(lab) = Lab::new() else { return };
     for what in [
         "kill",
+        "named socket",
         "netlink",
         "open anything",
         "open shadow",

@@ -50,8 +50,8 @@ fn certificates(certificate: &Certificate) -> String {
 }
 
 /// What the status says of the server's port 25, once it says anything: whether it is armed, and why.
-fn arming(lab: &Lab, postern: &Postern) -> Option<(bool, String)> {
-    let status = asked(lab, postern);
+fn arming(postern: &Postern) -> Option<(bool, String)> {
+    let status = asked(postern);
     let one = status["arming"]
         .as_array()?
         .iter()
@@ -59,16 +59,16 @@ fn arming(lab: &Lab, postern: &Postern) -> Option<(bool, String)> {
     Some((one["armed"].as_bool()?, one["why"].as_str()?.to_owned()))
 }
 
-fn asked(lab: &Lab, postern: &Postern) -> serde_json::Value {
-    let admin = postern.admin();
-    let text = lab.postern.command("curl", &["-s", &format!("http://{admin}/api/v1/status")]);
-    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+fn asked(postern: &Postern) -> serde_json::Value {
+    let answer = postern.get("/api/v1/status");
+    let text = answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {answer}"))
 }
 
-fn wait_for_arming(lab: &Lab, postern: &Postern, armed: bool, why: &str) {
+fn wait_for_arming(postern: &Postern, armed: bool, why: &str) {
     let said = |(is, text): &(bool, String)| *is == armed && text.contains(why);
-    let found = ports::wait_until(LIMIT, || arming(lab, postern).filter(said));
-    assert!(found.is_some(), "{:?}\n{}", arming(lab, postern), postern.log());
+    let found = ports::wait_until(LIMIT, || arming(postern).filter(said));
+    assert!(found.is_some(), "{:?}\n{}", arming(postern), postern.log());
 }
 
 /// Mail from the world; how the hidden server has stored it.
@@ -96,11 +96,11 @@ fn a_server_is_left_alone_until_there_is_a_certificate_for_its_name() {
     let server = hidden(&lab);
     let mut postern = gateway(&lab, config);
 
-    wait_for_arming(&lab, &postern, false, "no certificate for mx.hidden.test");
+    wait_for_arming(&postern, false, "no certificate for mx.hidden.test");
     let stored = send_in(&lab, &server, &|| postern.log());
     assert!(!stored.added.contains("mx.postern.test"), "it was not left alone: {}", stored.added);
     assert!(stored.added.contains(&WORLD.v4.to_string()), "{}", stored.added);
-    let status = asked(&lab, &postern)["state"]["sentence"].to_string();
+    let status = asked(&postern)["state"]["sentence"].to_string();
     assert!(status.contains("passes unread"), "{status}");
 
     // The administrator brings one.
@@ -108,7 +108,7 @@ fn a_server_is_left_alone_until_there_is_a_certificate_for_its_name() {
     let text = std::fs::read_to_string(postern.config()).unwrap();
     std::fs::write(postern.config(), format!("{text}{}", certificates(&certificate))).unwrap();
     postern.reload();
-    wait_for_arming(&lab, &postern, true, "certificate for mx.hidden.test");
+    wait_for_arming(&postern, true, "certificate for mx.hidden.test");
     let stored = ports::wait_until(LIMIT, || {
         let stored = send_in(&lab, &server, &|| postern.log());
         stored.added.contains("mx.postern.test").then_some(stored)
@@ -147,7 +147,7 @@ fn a_certificate_that_is_not_the_published_one_does_not_arm() {
         let config =
             format!("{resolver}[outbound]\nca_file = {:?}\n{}", authority.file(), certificates(&certificate));
         let postern = gateway(&lab, config);
-        wait_for_arming(&lab, &postern, armed, why);
+        wait_for_arming(&postern, armed, why);
     }
 }
 
@@ -199,7 +199,7 @@ fn an_inner_server_that_verifies_by_dane_is_deferred_or_passed_through_as_config
         );
 
         let verifies = || {
-            let status = asked(&lab, &postern);
+            let status = asked(&postern);
             status["verifying"].as_array().filter(|all| !all.is_empty()).map(|_| ())
         };
         assert!(ports::wait_until(LIMIT, verifies).is_some(), "{}\n{}", sender.log(), postern.log());

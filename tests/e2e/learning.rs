@@ -44,7 +44,11 @@ fn start(hidden: &Postfix) -> Postern {
          [outbound]\nnetworks = [\"{INSIDE}/32\"]\n[resolver]\nservers = [\"127.0.0.1:1\"]\n",
         hidden.address()
     );
-    Postern::start(&Options { config, judge: "action = \"tag\"\n".into(), ..Default::default() })
+    Postern::start(&Options {
+        config,
+        judge: "action = \"tag\"\nblock = [\"spammer.test\"]\n".into(),
+        ..Default::default()
+    })
 }
 
 fn ham(number: usize) -> String {
@@ -112,6 +116,11 @@ fn what_is_taught_by_command_counts_once_survives_a_kill_and_scan_says_so_with_a
     postern.kill();
     let (code, said) = scan(&postern, &unwanted, &["--fail-on", "tag"]);
     assert!(code == Some(1) && said.contains(&format!("{TAUGHT} ham and {TAUGHT} spam learnt")), "{said}");
+    let (code, said) = scan(&postern, &wanted, &["--from", "x@spammer.test", "--fail-on", "reject"]);
+    assert!(
+        code == Some(1) && said.contains("block: spammer.test"),
+        "the config is asked without Postern: {said}"
+    );
     let first = folder.join("0.eml").display().to_string();
     let corrected = postern.ask(&["learn", "ham", &first]).output;
     assert!(corrected.contains("1 messages: 0 new, 0 known already, 1 known as the opposite"), "{corrected}");
@@ -151,6 +160,52 @@ fn told_id(output: &str) -> String {
     output.lines().rev().map(trace_id).find(|id| id.contains('.')).unwrap_or_default().to_owned()
 }
 
+/// Forwards a message to one of Postern's own addresses.
+fn report(postern: &Postern, reporter: &str, says: &str, file: &Path) {
+    let mut forward = Command::new("python3");
+    let to = format!("{says}@mx.postern.test");
+    forward.args(["-c", FORWARD, &postern.smtp().port().to_string(), reporter, &to]);
+    let ended = child::run(forward.arg(file), Duration::from_secs(60));
+    assert!(ended.success, "{}", ended.output);
+}
+
+#[test]
+fn who_contradicts_others_is_held_until_a_person_accepts_it() {
+    needs!(POSTFIX, &[Need::Program("python3")]);
+    let hidden = Postfix::start(&postfix::Options::default());
+    let postern = start(&hidden);
+    teach(&postern);
+    let mail = Mail::new(
+        "news@shop.test",
+        &["b@bench.test"],
+        "Our offers of this week, as you have asked for them.\n",
+    );
+    let result = deliver(Client::Wire, postern.smtp(), &mail, &How::default());
+    assert!(result.accepted, "{}", result.output);
+    let stored = hidden.mailbox().wait_for_message(mail.message_id());
+    let file = postern.beside("arrived.eml");
+    fs::write(&file, &stored.whole).expect("a file");
+    let learnt = |number: usize| {
+        let told = || (postern.log().matches("a report was learnt").count() >= number).then_some(());
+        assert!(ports::wait_until(SOON, told).is_some(), "{number}: {}", postern.log());
+    };
+    for (number, reporter) in ["ann@bench.test", "bob@bench.test"].into_iter().enumerate() {
+        report(&postern, reporter, "spam", &file);
+        learnt(number + 1);
+    }
+    report(&postern, "eve@bench.test", "ham", &file);
+    let held = || -> Vec<serde_json::Value> {
+        serde_json::from_str(&postern.ask(&["--json", "reports", "list"]).output).expect("a list")
+    };
+    let one = ports::wait_until(SOON, || held().into_iter().next());
+    let one = one.unwrap_or_else(|| panic!("nothing is held: {}", postern.log()));
+    assert!(one["reporter"] == "eve@bench.test" && one["says"] == "ham" && one["against"] == 2, "{one}");
+    let accepted = postern.ask(&["reports", "accept", one["id"].as_str().expect("an id")]);
+    assert!(accepted.success && held().is_empty(), "{}", accepted.output);
+    let learnt = || postern.log().contains("a report that was held is learnt").then_some(());
+    assert!(ports::wait_until(SOON, learnt).is_some(), "{}", postern.log());
+}
+
 #[test]
 fn a_report_by_forwarding_changes_the_verdict_of_the_next_sibling() {
     needs!(POSTFIX, &[Need::Program("python3")]);
@@ -178,10 +233,7 @@ fn a_report_by_forwarding_changes_the_verdict_of_the_next_sibling() {
     assert!(before < 0.8, "{before}");
     let file = postern.beside("arrived.eml");
     fs::write(&file, &first).expect("a file");
-    let mut forward = Command::new("python3");
-    forward.args(["-c", FORWARD, &postern.smtp().port().to_string(), "b@bench.test", "spam@mx.postern.test"]);
-    let ended = child::run(forward.arg(&file), Duration::from_secs(60));
-    assert!(ended.success, "{}", ended.output);
+    report(&postern, "b@bench.test", "spam", &file);
     let learnt = || postern.log().contains("a report was learnt").then_some(());
     assert!(ports::wait_until(SOON, learnt).is_some(), "{}", postern.log());
     let (second, id) = sibling(2);

@@ -163,6 +163,29 @@ fn what_became_of_a_mail_can_be_asked_by_the_identifier_in_its_reply() {
 }
 
 #[test]
+fn what_became_of_a_mail_is_known_after_a_kill_and_a_restart() {
+    needs!(SINK);
+    let sink = Sink::start(&[]);
+    let mut postern = start(backend(&["bench.test"], sink.address(), ""));
+    let mut client = naming(&postern);
+    client.says("RCPT TO:<b@bench.test>", "250 ");
+    client.says("DATA", "354 ");
+    let accepted = client.says("Subject: x\r\n\r\nx\r\n.", "250 ");
+    let id = trace_id(&accepted).to_owned();
+    // It is written down every second.
+    let written = || (postern.metric("postern_trace_entries") >= 1.0).then_some(());
+    assert!(ports::wait_until(LIMIT, written).is_some(), "{}", postern.get("/metrics"));
+    postern.restart(Signal::SIGKILL);
+    let told = postern.ask(&["trace", "--id", &id]);
+    assert!(told.success && told.output.contains("to b@bench.test: 250"), "{}", told.output);
+    let found = postern.ask(&["trace", "--any", "B@BENCH"]);
+    assert!(found.success && found.output.contains(&id), "{}", found.output);
+    let exported = postern.ask(&["trace", "--export"]);
+    assert!(exported.success && exported.output.contains(&id), "{}", exported.output);
+    assert!(postern.get("/messages?q=bench.test").contains(&id));
+}
+
+#[test]
 fn the_status_tells_what_passed_and_the_metrics_count_it() {
     needs!(SINK);
     let sink = Sink::start(&[]);

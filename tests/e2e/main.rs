@@ -1,7 +1,9 @@
 //! The whole-system tests, a module per topic.
 
 mod absence;
+mod access;
 mod acme;
+mod alerts;
 mod arming;
 mod backup;
 mod client_address;
@@ -9,7 +11,9 @@ mod crash;
 mod dns;
 mod dns_lists;
 mod evidence;
+mod forwarders;
 mod gateway;
+mod hosted;
 mod hostile;
 mod injection;
 mod judging;
@@ -25,7 +29,10 @@ mod personalities;
 mod pretence;
 mod queue;
 mod receipts;
+mod reports;
+mod reports_sent;
 mod roles;
+mod sealing;
 mod signing;
 mod smuggling;
 mod soak;

@@ -6,10 +6,12 @@ use postern_tests::clients::{Client, How, deliver};
 use postern_tests::mail::Mail;
 use postern_tests::nameserver::{KNOT, NameServer, Signing, Zone};
 use postern_tests::needs;
-use postern_tests::needs::POSTFIX;
+use postern_tests::needs::{Need, POSTFIX};
 use postern_tests::ports;
 use postern_tests::postern::{Options, Postern, backend};
 use postern_tests::postfix::{self, Postfix};
+
+use crate::signing::{dkimpy, texts_in};
 
 /// For a line in the log.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,7 +59,7 @@ fn send(postern: &Postern, mail: &Mail) {
 
 #[test]
 fn a_sender_is_told_that_a_server_without_dsn_has_the_message() {
-    needs!(POSTFIX, KNOT);
+    needs!(POSTFIX, KNOT, &[Need::Program("dkimverify")]);
     let (names, hidden, sender) = (senders(), without_dsn(), Postfix::start(&postfix::Options::default()));
     let postern = start(&names, &hidden, &sender);
     let mail = asking("a@source.test");
@@ -78,6 +80,9 @@ fn a_sender_is_told_that_a_server_without_dsn_has_the_message() {
     }
     assert!(text.contains(mail.message_id()), "the header comes back: {text}");
     assert!(!text.contains("only for the recipient"), "the body does not: {text}");
+    // It is signed in Postern's own name.
+    let records = texts_in(postern.ask(&["dns", "mx.postern.test", "--json"]).output.as_bytes());
+    assert_eq!(dkimpy(&report.content, &records), ["True", "True"], "{text}");
 }
 
 #[test]

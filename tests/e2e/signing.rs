@@ -42,13 +42,17 @@ fn signed(server: &Server) -> Stored {
 }
 
 /// The text records that this Postern wants published, by name.
-fn texts(lab: &Lab, postern: &Postern) -> serde_json::Map<String, serde_json::Value> {
+pub(super) fn texts(lab: &Lab, postern: &Postern) -> serde_json::Map<String, serde_json::Value> {
     let config = postern.config().to_owned();
     let printed = lab.postern.run(move || {
         Command::new(postern::program()).arg("--config").arg(config).args(["dns", "--json"]).output()
     });
-    let printed = printed.expect("it runs").stdout;
-    let report: serde_json::Value = serde_json::from_slice(&printed).expect("a report");
+    texts_in(&printed.expect("it runs").stdout)
+}
+
+/// The text records in what `postern dns --json` prints, by name.
+pub(super) fn texts_in(printed: &[u8]) -> serde_json::Map<String, serde_json::Value> {
+    let report: serde_json::Value = serde_json::from_slice(printed).expect("a report");
     let zones = report["zones"].as_array().expect("zones").iter();
     let records = zones.flat_map(|zone| zone["records"].as_array().expect("records"));
     let texts = records.filter(|record| record["type"] == "TXT");
@@ -57,11 +61,23 @@ fn texts(lab: &Lab, postern: &Postern) -> serde_json::Map<String, serde_json::Va
         .collect()
 }
 
-fn dkimpy(message: &[u8], records: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
+pub(super) fn dkimpy(message: &[u8], records: &serde_json::Map<String, serde_json::Value>) -> Vec<String> {
+    dkimpy_later(message, records, 0)
+}
+
+/// What it says so many hours later: what was signed in its future it does not believe.
+pub(super) fn dkimpy_later(
+    message: &[u8],
+    records: &serde_json::Map<String, serde_json::Value>,
+    hours: u32,
+) -> Vec<String> {
     let hexadecimal: String = message.iter().map(|octet| format!("{octet:02x}")).collect();
     let asked = serde_json::json!({ "message": hexadecimal, "records": records }).to_string();
     let mut python = Command::new("/usr/bin/python3");
     python.args(["-c", DKIMPY]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    if hours > 0 {
+        postern::later(&mut python, hours);
+    }
     let mut child = python.spawn().expect("python3");
     // Where it breaks off it says why.
     let _ = child.stdin.take().expect("its input").write_all(asked.as_bytes());

@@ -6,7 +6,7 @@
 //! - [`servers`]: the first three behind one face.
 //! - [`clients`]: swaks, msmtp, curl, nodemailer and Python's smtplib behind one function.
 //! - [`nameserver`]: a DNS with a root of its own, its zones signed, unsigned or broken.
-//! - [`clamd`]: the virus scanner.
+//! - [`clamd`]: the virus scanner; [`rsyslog`]: a server for logs.
 //! - [`scripted`], [`personalities`]: a fake server and a fake client that follow a script byte by byte.
 //! - [`tape`]: a fake server that writes down what it got and misbehaves at one step of the dialogue.
 //! - [`promises`]: senders that note every 250, a server that notes every delivery, and the account of both.
@@ -14,7 +14,7 @@
 //! - [`scratch`], [`child`], [`ports`], [`certificate`]: folders, processes, ports and certificates.
 //! - [`lab`]: a world, a Postern and an inside in network namespaces; [`gateway`]: with Postern as their gateway.
 //! - [`machine`]: a virtual machine that boots the image.
-//! - [`pebble`]: a CA that speaks ACME.
+//! - [`pebble`]: a CA that speaks ACME; [`renewal_info`]: the same with renewal windows and profiles; [`acme2certifier`]: another CA.
 //! - [`needs!`]: a test that the machine cannot run says so; where nothing may be skipped it fails instead.
 //!
 //! Everything stays on loopback, and every process ends with the value that owns it, at the latest after
@@ -24,6 +24,7 @@
     reason = "real processes take real time: nothing here runs under a simulated clock"
 )]
 
+pub mod acme2certifier;
 pub mod certificate;
 pub mod child;
 pub mod clamd;
@@ -45,6 +46,8 @@ pub mod ports;
 pub mod postern;
 pub mod postfix;
 pub mod promises;
+pub mod renewal_info;
+pub mod rsyslog;
 pub mod scan;
 pub mod scratch;
 pub mod scripted;

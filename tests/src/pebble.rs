@@ -4,13 +4,19 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::certificate::Authority;
+use rustls::{ClientConfig, ServerConfig};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use crate::certificate::{Authority, client_tls};
 use crate::child::{self, Child};
 use crate::needs::Need;
 use crate::ports;
 use crate::scratch::Scratch;
+use crate::scripted::Tls;
 
 /// A CA.
 pub const PEBBLE: &[Need] =
@@ -128,6 +134,41 @@ impl Pebble {
             self.directory.port(),
             self.own
         )
+    }
+
+    /// The same where another server stands before it.
+    pub fn acme_at(&self, port: u16, challenge: &str, more: &str) -> String {
+        let own = format!("localhost:{}/", self.directory.port());
+        self.acme(challenge, more).replace(&own, &format!("localhost:{port}/"))
+    }
+
+    /// Where its directory is.
+    pub fn directory(&self) -> SocketAddr {
+        self.directory
+    }
+
+    /// TLS for whoever stands before it: towards it, and in its place.
+    ///
+    /// # Panics
+    ///
+    /// If its files cannot be read.
+    pub fn both_sides(&self) -> (Arc<ClientConfig>, Arc<ServerConfig>) {
+        let Tls::Client(client, _) = client_tls(&self.own, "localhost") else {
+            unreachable!("it is a client's")
+        };
+        let chain: Vec<_> = CertificateDer::pem_file_iter(self.scratch.join("own.pem"))
+            .and_then(Iterator::collect::<Result<_, _>>)
+            .expect("the file that was written");
+        let key =
+            PrivateKeyDer::from_pem_file(self.scratch.join("own.key")).expect("the file that was written");
+        let server =
+            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .with_safe_default_protocol_versions()
+                .expect("a provider that has them")
+                .with_no_client_auth()
+                .with_single_cert(chain, key)
+                .expect("a key that belongs to its certificate");
+        (client, Arc::new(server))
     }
 
     /// `[http]` where the CA looks, in TOML.

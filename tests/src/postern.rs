@@ -1,7 +1,8 @@
 //! Postern itself, as the built program, with a config of the test's.
 
-use std::io::{Read as _, Write as _};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use nix::sys::signal::Signal;
 
 use crate::certificate::Certificate;
 use crate::child::{self, Child, Ended};
+use crate::needs::Need;
 use crate::ports;
 use crate::scratch::Scratch;
 
@@ -40,6 +42,8 @@ pub struct Options {
     pub http: String,
     /// Where its state is; without, in a folder of its own.
     pub state: Option<PathBuf>,
+    /// Where the page is; default: on a free port of loopback.
+    pub admin: Option<SocketAddr>,
     /// Where `postern rules` listens: it is started as [`USER`] then, with no capabilities but [`PORTS`].
     pub rules: Option<PathBuf>,
 }
@@ -59,9 +63,20 @@ impl Default for Options {
             acme: "enabled = false\n".into(),
             http: "plain = \"\"\ntls = \"\"\n".into(),
             state: None,
+            admin: None,
             rules: None,
         }
     }
+}
+
+/// Where Debian has it.
+const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
+/// Another time for Postern.
+pub const LATER: &[Need] = &[Need::Program("faketime")];
+/// Has a program believe that it is so many hours later; what it waits for takes as long as it does.
+pub fn later(command: &mut Command, hours: u32) {
+    command.env("LD_PRELOAD", FAKETIME).env("FAKETIME", format!("+{hours}h"));
+    command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("FAKETIME_DONT_RESET", "1");
 }
 
 /// Who has no files anywhere, and the group.
@@ -83,6 +98,7 @@ pub struct Postern {
     admin: SocketAddr,
     config: PathBuf,
     process: Child,
+    state: PathBuf,
     scratch: Scratch,
 }
 
@@ -100,10 +116,11 @@ impl Postern {
             ports::free_on(address),
             ports::free_on(address),
         );
-        let admin = ports::free();
+        let admin = options.admin.unwrap_or_else(ports::free);
         let certificates = options.certificate.as_ref().map_or_else(String::new, |certificate| {
             format!("certificates = [{{ chain = {:?}, key = {:?} }}]\n", certificate.chain, certificate.key)
         });
+        let state = options.state.clone().unwrap_or_else(|| scratch.join("state"));
         let text = format!(
             "hostname = \"{hostname}\"\nstate_dir = {state:?}\n\
              [[listener]]\naddress = \"{smtp}\"\nprotocol = \"smtp\"\nproxy_protocol_from = {proxies}\n\
@@ -112,7 +129,6 @@ impl Postern {
              {config}\n[acme]\n{acme}\n[judge]\n{judge}\n[http]\n{http}\n\
              [admin]\nlisten = \"{admin}\"\n[tls]\n{certificates}{tls}\n[limits]\n{limits}\n",
             hostname = options.hostname,
-            state = options.state.clone().unwrap_or_else(|| scratch.join("state")),
             proxies = options.proxies,
             config = options.config,
             tls = options.tls,
@@ -132,17 +148,13 @@ impl Postern {
         let mut process = Child::spawn("postern", &run, &scratch.join("output"));
         process.expect_listening(admin);
         process.expect_listening(smtp);
-        Self { smtp, submission, submissions, admin, config, process, scratch }.when_it_answers()
+        Self { smtp, submission, submissions, admin, config, process, state, scratch }.when_it_answers()
     }
 
     /// Ports are open before there is somebody to serve them: who changes files next must wait until they were read.
     fn when_it_answers(self) -> Self {
-        let alive = || try_get(self.admin, "/healthz").filter(|answer| answer.starts_with("HTTP/1.1 200 "));
-        assert!(
-            ports::wait_until(ports::START_LIMIT, alive).is_some(),
-            "it does not answer:\n{}",
-            self.log()
-        );
+        let answers = ports::wait_until(ports::START_LIMIT, || self.is_alive().then_some(()));
+        assert!(answers.is_some(), "it does not answer:\n{}", self.log());
         self
     }
 
@@ -158,15 +170,16 @@ impl Postern {
             (local(25), local(587), local(465), SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
         let text = format!(
             "hostname = \"mx.postern.test\"\nstate_dir = {:?}\n[network]\nmode = \"gateway\"\n\
-             outside = \"outside\"\ninside = \"inside\"\n[acme]\nenabled = false\n[judge]\nenabled = false\n\
-             [http]\nplain = \"\"\ntls = \"\"\n{config}\n",
+             outside = \"outside\"\ninside = \"inside\"\n[acme]\nenabled = false\n{judge}[http]\nplain = \"\"\ntls = \"\"\n{config}\n",
             scratch.join("state"),
+            judge = if config.contains("[judge]") { "" } else { "[judge]\nenabled = false\n" },
         );
+        let state = scratch.join("state");
         let config = scratch.write("postern.toml", text.as_bytes());
         let mut process = Child::spawn("postern", &command(&config, &["run"]), &scratch.join("output"));
         process.expect_listening(admin);
         process.expect_listening(smtp);
-        Self { smtp, submission, submissions, admin, config, process, scratch }.when_it_answers()
+        Self { smtp, submission, submissions, admin, config, process, state, scratch }.when_it_answers()
     }
 
     /// Where mail comes in.
@@ -196,7 +209,7 @@ impl Postern {
 
     /// Its state folder.
     pub fn state(&self) -> PathBuf {
-        self.scratch.join("state")
+        self.state.clone()
     }
 
     /// What it has logged.
@@ -257,13 +270,27 @@ impl Postern {
     ///
     /// If it does not.
     pub fn start_again(&mut self) {
-        self.process =
-            Child::spawn("postern", &command(&self.config, &["run"]), &self.scratch.join("output-again"));
+        let run = command(&self.config, &["run"]);
+        self.start_with(&run);
+    }
+
+    fn start_with(&mut self, run: &Command) {
+        self.process = Child::spawn("postern", run, &self.scratch.join("output-again"));
         self.process.expect_listening(self.admin);
         self.process.expect_listening(self.smtp);
-        let alive = || try_get(self.admin, "/healthz").filter(|answer| answer.starts_with("HTTP/1.1 200 "));
-        let answers = ports::wait_until(ports::START_LIMIT, alive);
+        let answers = ports::wait_until(ports::START_LIMIT, || self.is_alive().then_some(()));
         assert!(answers.is_some(), "it does not answer:\n{}", self.log());
+    }
+
+    /// As [`start_again`](Self::start_again), with a clock that is so many hours ahead.
+    ///
+    /// # Panics
+    ///
+    /// If it does not start.
+    pub fn start_later(&mut self, hours: u32) {
+        let mut run = command(&self.config, &["run"]);
+        later(&mut run, hours);
+        self.start_with(&run);
     }
 
     /// SIGTERM, and waits for its end.
@@ -297,13 +324,32 @@ impl Postern {
         child::run(&command(&self.config, arguments), limit)
     }
 
-    /// GET from the admin address: status line, headers and body.
+    /// GET by the command line's socket, which needs no login: status line, headers and body.
     ///
     /// # Panics
     ///
     /// If there is no answer.
     pub fn get(&self, path: &str) -> String {
-        try_get(self.admin, path).expect("an answer of the status page")
+        self.try_get(path).expect("an answer of the status page")
+    }
+
+    fn try_get(&self, path: &str) -> io::Result<String> {
+        let stream = UnixStream::connect(self.state.join("door/commands"))?;
+        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+        exchange(stream, "localhost", path)
+    }
+
+    fn is_alive(&self) -> bool {
+        self.try_get("/healthz").is_ok_and(|answer| answer.starts_with("HTTP/1.1 200 "))
+    }
+
+    /// GET from the page's address, as anybody on the machine may.
+    ///
+    /// # Panics
+    ///
+    /// If there is no answer.
+    pub fn get_as_anybody(&self, path: &str) -> String {
+        get(self.admin, path)
     }
 
     /// The number behind a metric whose line begins with `name` (labels included); 0 where there is none.
@@ -324,12 +370,16 @@ pub fn get(admin: SocketAddr, path: &str) -> String {
 }
 
 fn try_get(admin: SocketAddr, path: &str) -> Option<String> {
-    let mut stream = TcpStream::connect(admin).ok()?;
+    let stream = TcpStream::connect(admin).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n").ok()?;
+    exchange(stream, &admin.to_string(), path).ok()
+}
+
+fn exchange(mut stream: impl io::Read + io::Write, host: &str, path: &str) -> io::Result<String> {
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).ok()?;
-    Some(answer)
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 fn local(port: u16) -> SocketAddr {

@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use tls::{Identity, Pin};
 
+use crate::AcmeError;
 use crate::folder::Folder;
 use crate::issued::proves;
 use crate::schedule::{self, Window};
 use crate::state::{CertificateFacts, Kind, LeftOut, Line};
-use crate::{AcmeError, roll};
 
 /// What files of certificates are called.
 const SUFFIX: &str = ".pem";
 /// Policy hosts are called so (RFC 8461 §3.3).
 const POLICY_HOST: &str = "mta-sts.";
+/// What certificates for mail are called; further ones have a number behind.
+const MAIL: &str = "mail";
+const MAIL_RSA: &str = "mail-rsa";
 
 /// A certificate and all that is known of it.
 #[derive(Default)]
@@ -33,6 +36,8 @@ pub(super) struct Standing {
     /// The CA's, and when it is to be asked for it again.
     pub(super) window: Option<Window>,
     pub(super) window_again: Option<Duration>,
+    /// When a window led to an order last.
+    by_window: Option<Duration>,
 }
 
 impl Standing {
@@ -68,12 +73,18 @@ impl Standing {
     pub(super) fn renews(&self) -> Option<Duration> {
         let identity = self.identity.as_ref()?;
         let chance = identity.pin().digest()[0];
-        Some(schedule::renewal(identity.not_before(), identity.not_after(), self.window, chance))
+        let window = self.window.map(|window| schedule::heeded(window, self.by_window));
+        Some(schedule::renewal(identity.not_before(), identity.not_after(), window, chance))
     }
 
     /// Whether there is a certificate that need not be renewed yet.
     pub(super) fn is_fresh(&self, now: Duration) -> bool {
         !self.forced && self.renews().is_some_and(|due| now < due)
+    }
+
+    /// Whether it is time for another one.
+    fn is_over(&self, now: Duration) -> bool {
+        self.renews().is_some_and(|due| due <= now)
     }
 
     /// Whether the CA is to be asked now. `key` is the one that must serve, where that is not free.
@@ -94,15 +105,19 @@ impl Standing {
 
     /// When it has to be looked at next.
     pub(super) fn next(&self) -> Option<Duration> {
-        match (self.names.is_empty(), self.again) {
-            (true, _) => None,
-            (false, Some(again)) => Some(again),
-            (false, None) => self.renews(),
+        if self.names.is_empty() {
+            return None;
         }
+        let order = self.again.or_else(|| self.renews());
+        let window = self.window_again.filter(|_| self.identity.is_some());
+        order.into_iter().chain(window).min()
     }
 
     /// A certificate came, for all names but these.
     pub(super) fn succeeded(&mut self, identity: Identity, left_out: Vec<LeftOut>, now: Duration) {
+        if self.window.is_some() && self.is_over(now) {
+            self.by_window = Some(now);
+        }
         self.identity = Some(identity);
         (self.window, self.window_again) = (None, None);
         (self.problem, self.advice) = (None, String::new());
@@ -142,7 +157,8 @@ impl Standing {
         self.attempts += 1;
     }
 
-    pub(super) fn state(&self, id: &str) -> Line {
+    /// `waits`: it is not ordered before its records have been seen.
+    pub(super) fn state(&self, id: &str, waits: bool) -> Line {
         let facts = |identity: &Identity| CertificateFacts {
             names: identity.names().iter().map(ToString::to_string).collect(),
             not_after: identity.not_after(),
@@ -156,6 +172,7 @@ impl Standing {
             again: self.again,
             problem: self.problem.clone(),
             advice: self.advice.clone(),
+            waits,
             under_way: self.under_way,
             attempts: self.attempts,
             left_out: self.left_out.clone(),
@@ -177,7 +194,11 @@ pub(super) fn load_all(
         let Some(octets) = folder.read(&name)? else { continue };
         match Identity::from_pem(&octets, &octets, now) {
             Ok(identity) => {
-                let kind = if id.starts_with(POLICY_HOST) { Kind::Policy } else { Kind::Mail };
+                let kind = match id {
+                    _ if id.starts_with(POLICY_HOST) => Kind::Policy,
+                    _ if id.starts_with(MAIL_RSA) => Kind::MailRsa,
+                    _ => Kind::Mail,
+                };
                 let line = Standing { identity: Some(identity), ..Standing::default() };
                 lines.insert((kind, id.to_owned()), line);
             }
@@ -194,9 +215,10 @@ pub(super) fn file(id: &str) -> String {
     format!("{id}{SUFFIX}")
 }
 
-/// Whether a new key is used for this order, and the key that the certificate must have otherwise.
-pub(super) fn takes_next(keys: &crate::keys::Keys, seen: roll::Seen, now: Duration) -> bool {
-    roll::takes_next(seen, keys.watch(), keys.made(), now)
+/// What a certificate for mail is called, by its place among those of its kind.
+pub(super) fn mail_id(rsa: bool, at: usize) -> String {
+    let name = if rsa { MAIL_RSA } else { MAIL };
+    if at == 0 { name.to_owned() } else { format!("{name}-{}", at + 1) }
 }
 
 #[cfg(test)]
@@ -231,6 +253,29 @@ mod tests {
     }
 
     #[test]
+    fn a_window_in_the_past_renews_at_once_and_the_next_one_not_before_a_day() {
+        let mut line = line(&["a.example.net"]);
+        let over = Window { start: NOW - DAY * 2, end: NOW - DAY };
+        (line.window, line.window_again) = (Some(over), Some(NOW + DAY / 4));
+        assert!(line.is_due(NOW, None));
+        let identity = Identity::self_signed(&["a.example.net"], NOW).unwrap();
+        line.succeeded(identity, Vec::new(), NOW);
+        assert!(line.window.is_none() && line.window_again.is_none(), "of another certificate");
+        line.window = Some(over);
+        assert!(!line.is_due(NOW + DAY - Duration::from_secs(1), None));
+        assert!(line.is_due(NOW + DAY, None));
+    }
+
+    #[test]
+    fn the_ca_is_asked_for_its_window_when_it_said() {
+        let mut line = line(&["a.example.net"]);
+        line.window_again = Some(NOW + DAY);
+        assert_eq!(line.next(), Some(NOW + DAY));
+        line.identity = None;
+        assert_eq!(line.next(), None);
+    }
+
+    #[test]
     fn names_that_cannot_be_looked_up_stay_if_they_are_certified() {
         let mut line = line(&[]);
         line.keep(&["a.example.net".to_owned(), "b.example.net".to_owned()]);
@@ -255,7 +300,7 @@ mod tests {
         }
         line.forced = true;
         assert!(line.is_due(NOW, None));
-        assert!(line.state("mail").problem.is_some());
+        assert!(line.state("mail", false).problem.is_some());
     }
 
     #[test]
@@ -266,8 +311,8 @@ mod tests {
         assert!(!line.is_due(NOW, None));
         assert!(line.is_due(NOW + DAY, None));
         line.nothing_new(left_out(), NOW + DAY);
-        assert!(!line.is_due(NOW + DAY, None) && line.state("mail").problem.is_none());
-        assert_eq!(line.state("mail").left_out, left_out());
+        assert!(!line.is_due(NOW + DAY, None) && line.state("mail", false).problem.is_none());
+        assert_eq!(line.state("mail", false).left_out, left_out());
         assert!(line.is_due(NOW + DAY * 300, None));
     }
 }

@@ -6,25 +6,26 @@ use std::time::Duration;
 
 use instant_acme::{CertificateIdentifier, RenewalInfo};
 use rustls_pki_types::CertificateDer;
+use tls::Pin;
 use zeroize::Zeroizing;
 
-use super::line::{self, Standing};
+use super::line::{self, Standing, mail_id};
 use super::{Certifier, Inner, MAX_NAMES, Surroundings, Told, Wanted, lock};
-use crate::account::{self, OpenAccount};
+use crate::account::{self, Office, OpenAccount};
 use crate::issued::checked;
-use crate::keys::Key;
+use crate::keys::{Algorithm, Key, Keys};
 use crate::order::{Failed, Journal, Ordered, Ordering};
-use crate::schedule::Window;
+use crate::schedule::{self, Window};
 use crate::state::{Kind, LeftOut};
-use crate::{AcmeError, Settings, is_private, is_reserved};
+use crate::{AcmeError, Settings, is_private, is_reserved, roll};
 
 /// However little is due: names come and go in the DNS, and records are watched.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 /// While a record that was just written may not be seen everywhere yet, or the DNS does not answer.
 const SOON: Duration = Duration::from_secs(30);
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
-/// How often the CA is asked for its window (RFC 9773 §4.3.2), whatever it says itself.
-const WINDOW_AGAIN: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(86_400));
+/// After a change of the account's key that failed, unless somebody orders one.
+const ACCOUNT_AGAIN: Duration = Duration::from_secs(86_400);
 
 /// Whether a certificate came.
 enum Came {
@@ -45,11 +46,14 @@ impl Certifier {
             Some(settings) => allowed(surroundings.wanted().await, settings),
             None => Wanted::default(),
         };
-        let off = told.settings.is_none();
-        if let Err(error) = self.want(wanted, off) {
+        let made = self.make_rsa_keys(&told).await;
+        if let Err(error) = self.want(wanted, told.settings.as_deref()).and(made) {
             self.inner().problem = Some(error.to_string());
         }
         self.see(surroundings).await;
+        if let Some(settings) = &told.settings {
+            self.look_after_account(settings).await;
+        }
         if let Some(settings) = &told.settings
             && self.order_all(settings, &told).await > 0
         {
@@ -65,11 +69,56 @@ impl Certifier {
         let now = self.now();
         let mut inner = self.inner();
         inner.seen = seen;
-        let mut watch = *inner.keys.watch();
-        watch.saw(seen, now);
-        if let Err(error) = inner.keys.watch_is(watch, &self.folder) {
-            inner.problem = Some(error.to_string());
+        for kind in [Kind::Mail, Kind::MailRsa] {
+            let Some(keys) = inner.keys_of_mut(kind) else { continue };
+            let mut watch = *keys.watch();
+            watch.saw(seen, now);
+            if let Err(error) = keys.watch_is(watch, &self.folder) {
+                inner.problem = Some(error.to_string());
+            }
         }
+    }
+
+    /// Where they are wanted for the first time.
+    async fn make_rsa_keys(&self, told: &Told) -> Result<(), AcmeError> {
+        let wanted = told.settings.as_ref().is_some_and(|settings| settings.rsa);
+        if !wanted || self.inner().rsa.is_some() {
+            return Ok(());
+        }
+        let (folder, now) = (self.folder.clone(), self.now());
+        let made = tokio::task::spawn_blocking(move || Keys::load_or_make(Algorithm::Rsa2048, &folder, now));
+        let keys = made.await.map_err(|error| AcmeError::NoAnswer(error.to_string()))??;
+        self.inner().rsa = Some(keys);
+        Ok(())
+    }
+
+    /// Its key is changed once a year, and when somebody wants it.
+    async fn look_after_account(&self, settings: &Settings) {
+        let office = self.office(settings);
+        let (now, since) = (self.now(), office.key_since());
+        let due = {
+            let account = &mut self.inner().account;
+            account.key_since = since.unwrap_or_default();
+            let old = account.key_since.is_some_and(|since| now.saturating_sub(since) >= account::KEY_LIFE);
+            let rested = account.tried.is_none_or(|tried| now.saturating_sub(tried) >= ACCOUNT_AGAIN);
+            account.ordered || old && rested
+        };
+        if !due {
+            return;
+        }
+        let changed = office.roll().await;
+        if let Err(error) = &changed {
+            tracing::warn!(%error, directory = settings.directory, "the account's key was not changed");
+        }
+        let account = &mut self.inner().account;
+        account.key_since = office.key_since().unwrap_or_default();
+        (account.ordered, account.tried) = (false, Some(now));
+        account.changes += 1;
+        account.problem = changed.err().map(|error| error.to_string());
+    }
+
+    fn office<'a>(&'a self, settings: &'a Settings) -> Office<'a> {
+        Office { settings, folder: &self.folder, clock: &self.clock }
     }
 
     fn pause(&self) -> Duration {
@@ -82,14 +131,18 @@ impl Certifier {
     }
 
     /// What is wanted from now on. Certificates that nobody wants any more go; where nothing is ordered at all, they stay.
-    fn want(&self, wanted: Wanted, off: bool) -> Result<(), AcmeError> {
+    fn want(&self, wanted: Wanted, settings: Option<&Settings>) -> Result<(), AcmeError> {
+        let rsa = settings.is_some_and(|settings| settings.rsa);
         let mut inner = self.inner();
         inner.not_asked = wanted.not_asked;
         inner.unclear = wanted.mail_unclear || !wanted.unclear.is_empty();
         inner.problem = None;
         let mut names: BTreeMap<Id, Vec<String>> = BTreeMap::new();
         for (at, part) in wanted.mail.chunks(MAX_NAMES).enumerate() {
-            names.insert((Kind::Mail, mail_id(at)), part.to_vec());
+            names.insert((Kind::Mail, mail_id(false, at)), part.to_vec());
+            if rsa {
+                names.insert((Kind::MailRsa, mail_id(true, at)), part.to_vec());
+            }
         }
         let policies: BTreeSet<String> = wanted.policies.iter().map(|(host, _)| host.clone()).collect();
         for (host, ours) in wanted.policies {
@@ -97,18 +150,22 @@ impl Certifier {
         }
         for (id, line) in &mut inner.lines {
             line.names = names.remove(id).unwrap_or_default();
+            if id.0 == Kind::MailRsa && !rsa {
+                continue;
+            }
             line.keep(&wanted.unclear);
-            if wanted.mail_unclear && id.0 == Kind::Mail {
+            if wanted.mail_unclear && id.0 != Kind::Policy {
                 line.keep_all();
             }
         }
         inner.lines.extend(names.into_iter().map(|(id, names)| (id, Standing::of(names))));
-        if off {
+        if settings.is_none() {
             return Ok(());
         }
         let goes = |(id, line): (&Id, &Standing)| {
             let gone = match id.0 {
-                Kind::Mail => id.1 != mail_id(0) && line.names.is_empty(),
+                Kind::Mail => id.1 != mail_id(false, 0) && line.names.is_empty(),
+                Kind::MailRsa => (!rsa || id.1 != mail_id(true, 0)) && line.names.is_empty(),
                 Kind::Policy => !policies.contains(&id.1),
             };
             gone.then(|| id.clone())
@@ -117,6 +174,10 @@ impl Certifier {
         for id in gone {
             inner.lines.remove(&id);
             self.folder.remove(&line::file(&id.1))?;
+        }
+        if !rsa {
+            // They are found again where they are wanted again.
+            inner.rsa = None;
         }
         Ok(())
     }
@@ -137,7 +198,7 @@ impl Certifier {
                 return count;
             }
             if open.is_none() {
-                match account::open(settings, &self.folder, &self.clock).await {
+                match self.office(settings).open().await {
                     Ok(opened) => open = Some(opened),
                     Err(error) => {
                         self.nothing_goes(&error, settings);
@@ -236,16 +297,16 @@ impl Certifier {
         Option<Vec<String>>,
     )> {
         let mut inner = self.inner();
-        let key = match id.0 {
-            Kind::Mail if line::takes_next(&inner.keys, inner.seen, now) => Key::read(inner.keys.next.pem()),
-            Kind::Mail => Key::read(inner.keys.current.pem()),
-            Kind::Policy => Key::generate(),
+        let key = match inner.keys_of(id.0) {
+            Some(keys) if keys.takes_next(inner.seen, now) => Key::read(keys.next.pem()),
+            Some(keys) => Key::read(keys.current.pem()),
+            None => Key::generate(Algorithm::EcdsaP256),
         };
-        let needed = inner.keys.current.pin();
+        let needed = needed(&inner, id.0, now);
         let line = inner.lines.get_mut(id)?;
         line.under_way = true;
         let right_key =
-            line.identity.as_ref().is_some_and(|identity| id.0 == Kind::Policy || identity.pin() == needed);
+            line.identity.as_ref().is_some_and(|identity| needed.is_none_or(|pin| pin == identity.pin()));
         let present = line.identity.as_ref().filter(|_| line.is_fresh(now) && right_key);
         let present = present.map(|identity| identity.names().iter().map(ToString::to_string).collect());
         // Only a CA that has windows knows what is replaced (RFC 9773 §5).
@@ -309,9 +370,11 @@ impl Certifier {
         let now = self.now();
         tracing::info!(certificate = id.1, ?names, until = %record::rfc3339_date(identity.not_after()), "a new certificate serves");
         let mut inner = self.inner();
-        if id.0 == Kind::Mail && key.pin() == inner.keys.next.pin() {
-            inner.keys.roll(&self.folder, now)?;
-            tracing::info!("the next key serves from now on");
+        if let Some(keys) = inner.keys_of_mut(id.0)
+            && key.pin() == keys.next.pin()
+        {
+            keys.roll(&self.folder, now)?;
+            tracing::info!(certificate = id.1, "the next key serves from now on");
         }
         if let Some(line) = inner.lines.get_mut(id) {
             line.succeeded(identity, left_out, now);
@@ -339,29 +402,40 @@ impl Certifier {
         let identity = self.inner().lines.get(id).and_then(|line| line.identity.clone());
         let certificate = identity.and_then(|identity| certificate_id(identity.chain()));
         let Some(certificate) = certificate else {
-            let never = self.now() + WINDOW_AGAIN.1;
-            return self.with(id, |line| line.window_again = Some(never));
+            let seldom = schedule::ask_again(self.now(), Duration::MAX);
+            return self.with(id, |line| line.window_again = Some(seldom));
         };
         let asked = open.account.renewal_info(&certificate).await;
         let now = self.now();
         self.with(id, |line| match asked {
             Ok((info, again)) => {
                 line.window = window(&info);
-                line.window_again = Some(now + again.clamp(WINDOW_AGAIN.0, WINDOW_AGAIN.1));
+                line.window_again = Some(schedule::ask_again(now, again));
             }
-            // The last one holds (RFC 9773 §4.3.3); a CA that has none does not get it tomorrow.
-            Err(_) => line.window_again = Some(now + WINDOW_AGAIN.1),
+            // The last one holds (RFC 9773 §4.3.3).
+            Err(_) => line.window_again = Some(schedule::ask_again(now, schedule::WINDOW_UNTOLD)),
         });
     }
 }
 
 fn is_due(inner: &Inner, id: &Id, now: Duration) -> bool {
-    let key = (id.0 == Kind::Mail).then(|| inner.keys.current.pin());
-    inner.lines.get(id).is_some_and(|line| line.is_due(now, key))
+    let Some(line) = inner.lines.get(id) else { return false };
+    !waits(inner, id, line, now) && line.is_due(now, needed(inner, id.0, now))
 }
 
-fn mail_id(at: usize) -> String {
-    if at == 0 { "mail".to_owned() } else { format!("mail-{}", at + 1) }
+/// A kind of key that did not serve yet is promised first, where anything is.
+pub(super) fn waits(inner: &Inner, id: &Id, line: &Standing, now: Duration) -> bool {
+    id.0 == Kind::MailRsa
+        && line.identity.is_none()
+        && inner.rsa.as_ref().is_none_or(|keys| !roll::may_serve(inner.seen, keys.watch(), now))
+}
+
+/// The key that must be in a certificate of this kind; `None`: whatever is in it is right. That the present key has become old
+/// is seen to at the next renewal; what somebody has ordered is not put off.
+fn needed(inner: &Inner, kind: Kind, now: Duration) -> Option<Pin> {
+    let keys = inner.keys_of(kind)?;
+    let next = keys.order().is_some() && keys.takes_next(inner.seen, now);
+    Some(if next { keys.next.pin() } else { keys.current.pin() })
 }
 
 fn tell_left_out(id: &Id, left_out: &[LeftOut]) {

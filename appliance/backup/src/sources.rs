@@ -14,9 +14,20 @@ use crate::name::{MAX_DEPTH, Name, Part};
 use crate::place::is_ours;
 use crate::staging::MAX_OUTSIDE;
 
-/// In the state folder, and not part of the state: content on its way, the lock, and what has ways of its own into a backup.
-const NOT_COPIED: [&str; 8] =
-    ["spill", "spool", "store", "store.export", "store.partial", "model", lock::NAME, "lost+found"];
+/// In the state folder, and not part of the state: the command line's socket, content on its way, the lock, the trace, which is large
+/// and nothing hangs on, and what has ways of its own into a backup.
+const NOT_COPIED: [&str; 10] = [
+    "door",
+    "spill",
+    "spool",
+    "store",
+    "store.export",
+    "store.partial",
+    "model",
+    "trace",
+    lock::NAME,
+    "lost+found",
+];
 
 /// The files of the state folder, besides the spool, the store and the model, whose lengths and consistency are their own affair.
 /// Links are not followed, and neither they nor sockets are kept.

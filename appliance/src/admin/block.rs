@@ -12,6 +12,8 @@ use super::answers::{No, Office, html};
 use super::desk::Desk;
 use super::page::Frame;
 use super::tables::{none, when_seconds, wide};
+use super::{asker, form};
+use crate::access::Needs;
 use crate::report::{BlockedSender, NotJudging};
 
 pub(super) async fn list(State(desk): Office) -> Json<Vec<BlockedSender>> {
@@ -100,20 +102,17 @@ fn markup(frame: &Frame, blocked: &[BlockedSender]) -> Markup {
                         @for one in blocked {
                             li {
                                 p { strong.words { (one.entry) } span.note { " · since " (when_seconds(one.since)) } }
-                                div.actions {
-                                    form method="post" action="/block/remove" {
-                                        input type="hidden" name="entry" value=(one.entry);
-                                        button { "Let it write again" }
-                                    }
-                                }
+                                @if asker::may(Needs::ActOnAll) { div.actions {
+                                    (form::button("/block/remove", &[("entry", &one.entry)], "Let it write again"))
+                                } }
                             }
                         }
                     }
                 }
-                form.actions method="post" action="/block/add" {
+                @if asker::may(Needs::ActOnAll) { (form::form("/block/add", html! {
                     label { "Address or domain " input name="entry" required maxlength="320"; }
                     button { "Block" }
-                }
+                })) }
             }))
         },
     )

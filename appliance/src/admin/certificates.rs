@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 use serde::{Deserialize, Serialize};
 
 use super::answers::{No, Office};
 use super::tables::{expiry, none, section};
 use crate::ask::{day, troubles, zone_line};
-use crate::report::{CertificateSource, CertificateState, CertifyingState, TlsaState};
+use crate::report::{CertificateSource, CertificateState, CertifyingState, RollOrder, TlsaState};
 
 /// What serves, and how ordering goes.
 #[derive(Debug, Serialize)]
@@ -21,6 +22,8 @@ pub(super) struct Listed {
 pub(super) async fn list(State(desk): Office) -> Json<Listed> {
     Json(Listed { certificates: desk.live().certificates(), certifying: desk.live().certifying() })
 }
+
+const OFF: &str = "no certificates are ordered here; `postern certs list` says why";
 
 /// `{"name": "mx1.example.net"}`; without a name everything is meant.
 #[derive(Debug, Default, Deserialize)]
@@ -37,13 +40,21 @@ pub(super) struct Ordered {
 }
 
 pub(super) async fn renew(State(desk): Office, Json(named): Json<Named>) -> Result<Json<Ordered>, No> {
-    const OFF: &str = "no certificates are ordered here; `postern certs list` says why";
     const UNKNOWN: &str = "no certificate that is ordered here has, or should have, that name";
     match desk.live().renew(named.name.as_deref()) {
         None => Err(No(StatusCode::NOT_FOUND, OFF)),
         Some(0) => Err(No(StatusCode::NOT_FOUND, UNKNOWN)),
         Some(orders) => Ok(Json(Ordered { orders })),
     }
+}
+
+pub(super) async fn roll(State(desk): Office, Json(order): Json<RollOrder>) -> Response {
+    let (status, words) = match desk.live().roll(order) {
+        None => (StatusCode::NOT_FOUND, OFF.to_owned()),
+        Some(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error),
+        Some(Ok(())) => return Json(serde_json::json!({ "taken": true })).into_response(),
+    };
+    (status, Json(serde_json::json!({ "error": words }))).into_response()
 }
 
 /// What serves, and how ordering goes.

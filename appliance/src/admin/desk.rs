@@ -7,8 +7,9 @@ use std::time::Duration;
 use delivery::Queue;
 use ipnet::IpNet;
 
+use crate::access::Access;
 use crate::recorder::{Kept, Recording};
-use crate::report::{Live, State, Status, Strain};
+use crate::report::{Live, Problem, State, Status, Strain};
 
 /// Networks, and servers that were not reached, in one answer.
 const TOP: usize = 20;
@@ -21,6 +22,7 @@ pub struct Desk {
     live: Arc<dyn Live>,
     recording: Arc<Recording>,
     queue: Arc<Queue>,
+    access: Arc<Access>,
     started: Duration,
 }
 
@@ -34,9 +36,10 @@ impl Desk {
         live: Arc<dyn Live>,
         recording: Arc<Recording>,
         queue: Arc<Queue>,
+        access: Arc<Access>,
     ) -> Self {
         let started = recording.clock().now();
-        Self { hostname, listen, networks, live, recording, queue, started }
+        Self { hostname, listen, networks, live, recording, queue, access, started }
     }
 
     pub(super) fn admits(&self, address: IpAddr) -> bool {
@@ -44,13 +47,25 @@ impl Desk {
         self.networks.is_empty() || self.networks.iter().any(|network| network.contains(&address))
     }
 
-    /// Whether `Host` names this server; a browser that was lured here by a foreign name sends that name.
-    pub(super) fn is_called(&self, host: &str) -> bool {
+    /// Whether the config names a network that this address is in.
+    pub(super) fn lists(&self, address: IpAddr) -> bool {
+        !self.networks.is_empty() && self.admits(address)
+    }
+
+    /// Whether the page is for this machine alone.
+    pub(super) fn is_on_loopback(&self) -> bool {
+        self.listen.ip().is_loopback()
+    }
+
+    /// Whether `Host` names this server; a browser that was lured here by a foreign name sends that name. `local` is the address that
+    /// the connection arrived at.
+    pub(super) fn is_called(&self, host: &str, local: SocketAddr) -> bool {
         let port = self.listen.port();
-        let name = host.strip_suffix(&format!(":{port}")).unwrap_or(host);
-        ["localhost", "127.0.0.1", "[::1]"].contains(&name.to_ascii_lowercase().as_str())
-            || host == self.listen.to_string()
-            || name.trim_matches(['[', ']']) == self.listen.ip().to_string()
+        let name = host.strip_suffix(&format!(":{port}")).unwrap_or(host).to_ascii_lowercase();
+        let name = name.trim_matches(['[', ']']);
+        ["localhost", "127.0.0.1", "::1"].contains(&name)
+            || name == self.hostname.to_ascii_lowercase()
+            || [self.listen.ip(), local.ip().to_canonical()].iter().any(|own| name == own.to_string())
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -63,6 +78,10 @@ impl Desk {
 
     pub(super) fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    pub(super) fn access(&self) -> &Access {
+        &self.access
     }
 
     pub(super) fn live(&self) -> &dyn Live {
@@ -84,12 +103,17 @@ impl Desk {
         let (periods, without_tls, not_reached) = self.kept(|kept| {
             (kept.statistics.periods(now), kept.without_tls.top(TOP), kept.memory.not_reached(TOP))
         });
+        let mut problems = Problem::all(self.live(), now);
+        let state = State::of(&problems);
+        // The first one is the state itself.
+        problems.drain(..problems.len().min(1));
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             hostname: self.hostname.clone(),
             now: now.as_secs(),
             started: self.started.as_secs(),
-            state: State::of(self.live(), now),
+            state,
+            problems,
             sessions_now: self.live.sessions_now(),
             bytes_in_flight: self.live.bytes_in_flight(),
             strains: self.live.strains().into_iter().filter(|one| one.strain > Strain::None).collect(),

@@ -1,13 +1,26 @@
 //! Messages that are handed in: to be judged without being sent, and to be learnt.
 
+use std::sync::Arc;
+
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::StatusCode;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use judge::Class;
+use tokio::sync::Semaphore;
 
 use super::answers::Office;
 use crate::report::{LearnOrder, NotJudging, ScanOrder, Taught};
+
+/// Lets so many messages in at once as there are places; the others wait before their bodies are read.
+pub(super) async fn in_turn(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    // Nobody closes it; without a place nothing is read.
+    let Ok(_place) = places.acquire().await else {
+        return no(StatusCode::SERVICE_UNAVAILABLE, "Postern is ending");
+    };
+    next.run(request).await
+}
 
 pub(super) async fn scan(State(desk): Office, Json(order): Json<ScanOrder>) -> Response {
     answer(desk.live().scan(order).await)

@@ -1,10 +1,15 @@
 //! The front page.
 
+use axum::response::Response;
 use maud::{DOCTYPE, Markup, html};
 
+use super::answers::html;
+use super::asker::{self, Who};
+use super::form;
 use super::{certificates, chart, learning, tables, waiting};
+use crate::access::Needs;
 use crate::config::{duration_in_words, size_in_words};
-use crate::report::{Level, Period, SessionStory, State, Status, TransactionStory};
+use crate::report::{Level, Period, Problem, SessionStory, State, Status, TransactionStory};
 
 /// What stands around every page.
 pub(super) struct Frame {
@@ -29,7 +34,7 @@ impl Frame {
                 body {
                     header.top {
                         a.mark href="/" { (mark()) span { "Postern" } }
-                        span.host { (self.hostname) }
+                        div.who { span.host { (self.hostname) } (who()) }
                     }
                     main { (main) }
                     footer { (foot) }
@@ -37,6 +42,33 @@ impl Frame {
             }
         }
     }
+}
+
+/// Who is logged in, and what goes with it.
+fn who() -> Markup {
+    let Some(asker) = asker::asker() else { return html! {} };
+    let is_user = asker.user().is_some();
+    html! {
+        @if let Who::Anybody = asker.who {
+            strong { "Demo: whoever reaches this page is its administrator" }
+        }
+        @if asker.rights.suffice(Needs::Administer) { a href="/users" { "Users" } }
+        @if is_user {
+            a href="/account" { (asker.words()) }
+            (form::button("/logout", &[], "Log out"))
+        }
+    }
+}
+
+/// That something may not be, or cannot be done.
+pub(super) fn refusal(frame: &Frame, words: &str) -> Response {
+    html(frame.around(
+        "",
+        html! {
+            p.back { a href="/" { "Status" } }
+            section.state.bad { span.level { "No" } h1 { (words) "." } }
+        },
+    ))
 }
 
 /// The gate.
@@ -56,6 +88,7 @@ pub(super) fn front(status: &Status, transactions: &[TransactionStory], sessions
     let [hour, days] = &status.periods[..] else { return frame.around(&foot, html! {}) };
     let content = html! {
         (state(&status.state))
+        @if !status.problems.is_empty() { (also(&status.problems)) }
         (tiles(status, hour))
         section.wide id="flow" data-live aria-label="Messages over time" {
             h2 { "Messages" }
@@ -88,17 +121,42 @@ pub(super) fn front(status: &Status, transactions: &[TransactionStory], sessions
 }
 
 fn state(state: &State) -> Markup {
-    let (class, word) = match state.level {
-        Level::Good => ("good", "Good"),
-        Level::Attention => ("attention", "Attention"),
-        Level::Bad => ("bad", "Trouble"),
+    let word = match state.level {
+        Level::Good => "Good",
+        Level::Attention => "Attention",
+        Level::Bad => "Trouble",
     };
     html! {
-        section.state.(class) id="state" data-live role="status" {
+        section.state.(level_class(state.level)) id="state" data-live role="status" {
             span.level { (word) }
             h1 { (state.sentence) }
             @if !state.advice.is_empty() { p { (state.advice) } }
         }
+    }
+}
+
+/// What the one sentence leaves out.
+fn also(problems: &[Problem]) -> Markup {
+    html! {
+        section.wide id="also" data-live {
+            h2 { "What else wants to be looked after" }
+            ul.plain {
+                @for problem in problems {
+                    li.(level_class(problem.level)) {
+                        span.dot {} (problem.sentence)
+                        p.note { (problem.advice) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn level_class(level: Level) -> &'static str {
+    match level {
+        Level::Good => "good",
+        Level::Attention => "attention",
+        Level::Bad => "bad",
     }
 }
 

@@ -13,7 +13,8 @@ use super::answers::{No, Office, html};
 use super::desk::Desk;
 use super::page::Frame;
 use super::queue::{self, Done, Listed, Wanted, Whom};
-use super::waiting;
+use super::{asker, sight, waiting};
+use crate::access::Needs;
 use crate::report::{NotJudging, QueuedMessage};
 
 const NOT_HELD: No = No(StatusCode::NOT_FOUND, "no such message in the quarantine, or no longer");
@@ -75,6 +76,15 @@ async fn carry_out(desk: &Desk, verb: &str, ids: Vec<String>) -> Result<Done, No
     if verb == "release" {
         return queue::carry_out(desk, verb, &Whom::named(ids)).await;
     }
+    if verb == "block" && !asker::may(Needs::ActOnAll) {
+        return Err(No(
+            StatusCode::FORBIDDEN,
+            "senders are blocked for everybody; an administrator has to do this",
+        ));
+    }
+    // All of them are the asker's own, before anything is learnt of one.
+    let named = ids.iter().filter_map(|id| id.parse().ok()).collect();
+    sight::ordered(desk, named, true).await?;
     if verb == "block" {
         for message in &messages {
             block(desk, message).await?;

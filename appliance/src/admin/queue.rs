@@ -12,7 +12,7 @@ use spool::{EntryId, Folder, Order, SpoolError};
 use super::answers::{No, Office, html};
 use super::desk::Desk;
 use super::page::Frame;
-use super::waiting;
+use super::{sight, waiting};
 use crate::report::{QueueState, QueuedMessage};
 
 /// The most messages of one list.
@@ -35,7 +35,7 @@ impl Wanted {
     fn ids(&self, desk: &Desk) -> Result<Vec<EntryId>, No> {
         let folder = (!self.folder.is_empty()).then(|| folder(&self.folder)).transpose()?;
         let name = (!self.domain.is_empty()).then(|| self.domain.to_ascii_lowercase());
-        Ok(desk.queue().spool().select(folder, name.as_deref()))
+        Ok(sight::select(desk, folder, name.as_deref()))
     }
 }
 
@@ -59,12 +59,12 @@ pub(super) async fn listed(desk: &Desk, wanted: &Wanted) -> Result<Listed, No> {
     let mut messages = Vec::new();
     for id in ids.iter().take(last) {
         match QueuedMessage::of(desk.queue(), *id).await {
-            Ok(message) => messages.extend(message),
+            Ok(message) => messages.extend(message.and_then(sight::message)),
             // Named in the log by whoever opens it; the list goes on.
             Err(error) => tracing::warn!(entry = %id, %error, "a message cannot be listed"),
         }
     }
-    Ok(Listed { state: QueueState::of(desk.queue(), desk.now()), found: ids.len(), messages })
+    Ok(Listed { state: sight::state(desk), found: ids.len(), messages })
 }
 
 pub(super) async fn list(
@@ -96,8 +96,10 @@ pub(super) async fn message_page(State(desk): Office, Path(id): Path<String>) ->
 pub(super) async fn one(desk: &Desk, id: &str) -> Result<QueuedMessage, No> {
     let id = id.parse().map_err(|_| No(StatusCode::BAD_REQUEST, "not a message's identifier"))?;
     let found = QueuedMessage::of(desk.queue(), id).await.map_err(|error| broken(&error))?;
-    found.ok_or(No(StatusCode::NOT_FOUND, "no such message in the spool, or no longer"))
+    sight::or_unknown(found)
 }
+
+pub(super) const UNKNOWN: No = No(StatusCode::NOT_FOUND, "no such message in the spool, or no longer");
 
 fn broken(error: &SpoolError) -> No {
     tracing::error!(%error, "the spool does not do what the page asks of it");
@@ -151,7 +153,7 @@ pub(super) async fn order(
 
 pub(super) async fn carry_out(desk: &Desk, verb: &str, whom: &Whom) -> Result<Done, No> {
     let order = order_of(verb)?;
-    let ids = ids_of(desk, whom)?;
+    let ids = sight::ordered(desk, ids_of(desk, whom)?, !whom.ids.is_empty()).await?;
     let held = if verb == "release" { held_by_verdicts(desk, &ids) } else { Vec::new() };
     let changed = desk.queue().order(&ids, &order).await.map_err(|error| broken(&error))?;
     held.into_iter().for_each(|transaction| desk.live().was_released(transaction));
@@ -232,25 +234,31 @@ pub(super) struct Filled {
     disaster: String,
 }
 
+/// The button of disaster mode.
+pub(super) async fn disaster_button(State(desk): Office, Form(filled): Form<Filled>) -> Result<Response, No> {
+    switch(&desk, filled.disaster == "on").await?;
+    Ok(back())
+}
+
 /// A button of the page; afterwards the page is shown again.
 pub(super) async fn button(
     State(desk): Office,
     Path(verb): Path<String>,
     Form(filled): Form<Filled>,
 ) -> Result<Response, No> {
-    if verb == "disaster" {
-        switch(&desk, filled.disaster == "on").await?;
-    } else {
-        let all = filled.id.is_empty() && filled.domain.is_empty();
-        // The page has no button for that: it is a form that has lost its field.
-        if verb == "remove" && all {
-            return Err(No(
-                StatusCode::BAD_REQUEST,
-                "which message? All are removed by `postern queue remove --all`",
-            ));
-        }
-        let ids = if filled.id.is_empty() { Vec::new() } else { vec![filled.id] };
-        carry_out(&desk, &verb, &Whom { ids, domain: filled.domain, all, folder: filled.folder }).await?;
+    let all = filled.id.is_empty() && filled.domain.is_empty();
+    // The page has no button for that: it is a form that has lost its field.
+    if verb == "remove" && all {
+        return Err(No(
+            StatusCode::BAD_REQUEST,
+            "which message? All are removed by `postern queue remove --all`",
+        ));
     }
-    Ok((StatusCode::SEE_OTHER, [(LOCATION, "/queue")]).into_response())
+    let ids = if filled.id.is_empty() { Vec::new() } else { vec![filled.id] };
+    carry_out(&desk, &verb, &Whom { ids, domain: filled.domain, all, folder: filled.folder }).await?;
+    Ok(back())
+}
+
+fn back() -> Response {
+    (StatusCode::SEE_OTHER, [(LOCATION, "/queue")]).into_response()
 }

@@ -57,7 +57,8 @@ pub(super) async fn queue(recording: &Arc<Recording>, clock: Arc<dyn Clock>) -> 
         pool: Pool::default(),
         tally: None,
     };
-    let reporter = Reporter { hostname: "mx1.example.net".into(), postmaster: "p@example.net".into() };
+    let reporter =
+        Reporter { hostname: "mx1.example.net".into(), postmaster: "p@example.net".into(), signer: None };
     let settings = QueueSettings::new(reporter);
     let way: Arc<dyn WayOut> = Arc::new(Way { opener, routing: Routing::default(), settings });
     Queue::new(spool, clock, Box::new(move || Arc::clone(&way)), Arc::default())

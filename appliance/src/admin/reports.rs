@@ -12,6 +12,8 @@ use super::answers::{No, Office, html};
 use super::desk::Desk;
 use super::page::Frame;
 use super::tables::{none, when_seconds, wide};
+use super::{asker, form, sight};
+use crate::access::Needs;
 use crate::report::{HeldReport, NotJudging};
 
 /// The most reports of one list.
@@ -19,7 +21,7 @@ const MOST: usize = 500;
 
 async fn held(desk: &Desk) -> Result<Vec<HeldReport>, No> {
     match desk.live().held_reports(MOST).await {
-        Ok(held) => Ok(held),
+        Ok(held) => Ok(sight::reports(held)),
         Err(NotJudging::Off) => Ok(Vec::new()),
         Err(_) => Err(No(StatusCode::INTERNAL_SERVER_ERROR, "the store says no; the log says why")),
     }
@@ -58,7 +60,8 @@ async fn carry_out(desk: &Desk, verb: &str, ids: Vec<String>) -> Result<Done, No
         _ => return Err(No(StatusCode::NOT_FOUND, "an order is accept or discard")),
     };
     let mut settled = 0;
-    for id in ids {
+    let own: Vec<String> = held(desk).await?.into_iter().map(|report| report.id).collect();
+    for id in ids.into_iter().filter(|id| own.contains(id)) {
         match desk.live().settle_report(id, accepts).await {
             Ok(found) => settled += usize::from(found),
             Err(_) => {
@@ -118,14 +121,11 @@ fn one(report: &HeldReport) -> Markup {
             span.note { " · " (when_seconds(report.at)) " · " (report.against) " others say something else · weighs " (format!("{:.2}", report.weight)) }
         }
         p.note { a href=(format!("/transactions/{}", report.transaction)) { "the message" } }
-        div.actions {
+        @if asker::may(Needs::Act) { div.actions {
             @for (verb, words) in [("accept", "Accept"), ("discard", "Discard")] {
-                form method="post" action=(format!("/reports/{verb}")) {
-                    input type="hidden" name="id" value=(report.id);
-                    button { (words) }
-                }
+                (form::button(&format!("/reports/{verb}"), &[("id", &report.id)], words))
             }
-        }
+        } }
     }
 }
 

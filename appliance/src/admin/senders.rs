@@ -12,8 +12,9 @@ use spool::Folder;
 use super::answers::{No, Office, html};
 use super::desk::Desk;
 use super::page::Frame;
-use super::queue;
 use super::tables::{none, when_seconds, wide};
+use super::{asker, form, queue, sight};
+use crate::access::Needs;
 use crate::report::SenderState;
 
 /// The most senders of one list.
@@ -31,7 +32,7 @@ pub(super) struct Wanted {
 
 impl Wanted {
     fn of(&self, desk: &Desk) -> Vec<SenderState> {
-        desk.live().senders(self.last.unwrap_or(DEFAULT_LAST).min(MAX_LAST))
+        sight::senders(desk, self.last.unwrap_or(DEFAULT_LAST).min(MAX_LAST))
     }
 }
 
@@ -74,6 +75,9 @@ async fn carry_out(desk: &Desk, verb: &str, named: Named) -> Result<Done, No> {
     let sender = sender.trim().to_lowercase();
     if sender.is_empty() || sender.len() > MAX_NAME {
         return Err(No(StatusCode::BAD_REQUEST, "`sender` is a user's name or an address"));
+    }
+    if !sight::is_own_sender(&sender) {
+        return Err(No(StatusCode::NOT_FOUND, "no such sender of your domains"));
     }
     let mut released = 0;
     match verb {
@@ -199,15 +203,11 @@ fn numbers(sender: &SenderState) -> Markup {
 
 fn buttons(sender: &SenderState, verbs: &[(&str, &str, &str)]) -> Markup {
     html! {
-        div.actions {
+        @if asker::may(Needs::Act) { div.actions {
             @for (verb, with_mail, words) in verbs {
-                form method="post" action=(format!("/senders/{verb}")) {
-                    input type="hidden" name="sender" value=(sender.sender);
-                    input type="hidden" name="with_mail" value=(with_mail);
-                    button { (words) }
-                }
+                (form::button(&format!("/senders/{verb}"), &[("sender", &sender.sender), ("with_mail", with_mail)], words))
             }
-        }
+        } }
     }
 }
 

@@ -31,6 +31,16 @@ pub(super) fn wide(id: &str, title: &str, content: Markup) -> Markup {
     }
 }
 
+/// The same, of what the script leaves alone: it is asked for when somebody wants it.
+pub(super) fn still(id: &str, title: &str, content: Markup) -> Markup {
+    html! {
+        section.wide id=(id) aria-labelledby=(format!("{id}-title")) {
+            h2 id=(format!("{id}-title")) { (title) }
+            (content)
+        }
+    }
+}
+
 pub(super) fn none(words: &str) -> Markup {
     html! { p.none { (words) } }
 }
@@ -109,27 +119,38 @@ pub(super) fn transactions(transactions: &[TransactionStory]) -> Markup {
         html! {
             @if transactions.is_empty() { (none("No mail has come yet.")) }
             @else {
-                table.stack {
-                    thead { tr { th { "Time" } th { "From" } th { "To" } th { "Size" } th { "TLS" } th { "Outcome" } } }
-                    tbody { @for story in transactions { (transaction_row(story)) } }
-                }
+                (transaction_table(transactions))
+                p { a href="/messages" { "Look for a message" } }
             }
         },
     )
+}
+
+pub(super) fn transaction_table(transactions: &[TransactionStory]) -> Markup {
+    html! {
+        table.stack {
+            thead { tr { th { "Time" } th { "From" } th { "To" } th { "Size" } th { "TLS" } th { "Outcome" } } }
+            tbody { @for story in transactions { (transaction_row(story)) } }
+        }
+    }
 }
 
 fn transaction_row(story: &TransactionStory) -> Markup {
     let to = story.recipients.first().map_or("nobody", |recipient| recipient.address.as_str());
     let more = story.recipients_named.saturating_sub(1);
     let from = if story.from.is_empty() { "<>" } else { &story.from };
+    let subject = story.opinion.as_ref().map_or("", |opinion| &opinion.subject);
     html! {
         tr {
             td { a href=(format!("/transactions/{}", story.id)) { (when(&story.began)) } }
-            td.words { (from) }
+            td.words { (from) @if !subject.is_empty() { br; span.note { (subject) } } }
             td.words { (to) @if more > 0 { span.note { " +" (more) } } }
             td.number { (size_in_words(story.size)) }
             td { (story.tls.version) }
-            td { span.outcome.(outcome_class(&story.outcome)) { (story.outcome) } }
+            td {
+                span.outcome.(outcome_class(&story.outcome)) { (story.outcome) }
+                @if story.opinion.is_some() { span.note { " " (story.verdict) } }
+            }
         }
     }
 }
@@ -307,7 +328,7 @@ pub(super) fn verdicts(verdicts: &[Count]) -> Markup {
                     }
                 }
             }
-            p.note { a href="/quarantine" { "What is held" } " · " a href="/reports" { "Reports that are held" } " · " a href="/senders" { "Who sends" } }
+            p.note { a href="/quarantine" { "What is held" } " · " a href="/reports" { "Reports that are held" } " · " a href="/senders" { "Who sends" } " · " a href="/domain-reports" { "What others report" } " · " a href="/dns" { "DNS records" } }
         },
     )
 }
@@ -372,17 +393,21 @@ pub(super) fn sessions(sessions: &[SessionStory]) -> Markup {
         "Sessions without mail",
         html! {
             @if sessions.is_empty() { (none("None.")) }
-            @else {
-                ul.plain {
-                    @for session in sessions {
-                        li {
-                            (when(&session.began)) " " strong.words { (session.client) } " "
-                            span.note.words { (session.helo) }
-                            p.note { (session.end) " · " (session.tls.words()) }
-                        }
-                    }
-                }
-            }
+            @else { (session_list(sessions)) }
         },
     )
+}
+
+pub(super) fn session_list(sessions: &[SessionStory]) -> Markup {
+    html! {
+        ul.plain {
+            @for session in sessions {
+                li {
+                    (when(&session.began)) " " strong.words { (session.client) } " "
+                    span.note.words { (session.helo) }
+                    p.note { (session.end) " · " (session.tls.words()) }
+                }
+            }
+        }
+    }
 }

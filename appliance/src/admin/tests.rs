@@ -8,13 +8,16 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use super::{Desk, serve};
+use super::{Desk, Doors, serve};
+use crate::access::Access;
 use crate::recorder::{Recording, samples};
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateSource, CertificateState,
-    CertifyingState, Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging,
-    OrderState, QueueState, RoleState, RolesState, ScanOrder, Scanned, SenderState, ServerState, Status,
-    Strain, StrainState, TlsaMatch, TlsaState, VerifyingState,
+    CertifyingState, DomainReports, Found, Health, HeldReport, KeyState, LearnOrder, LearningState, Lesson,
+    ListenerState, Live, MailReporter, MailSource, NoZones, NotJudging, OrderState, QueueState,
+    ReceivedReports, RecordState, RoleState, RolesState, ScanOrder, Scanned, SenderState, ServerState,
+    Status, Strain, StrainState, TlsSender, TlsTrouble, TlsaMatch, TlsaState, VerifyingState, Zone,
+    ZoneQuestion, ZoneRecord, ZoneReport,
 };
 
 /// A CA that says no, and records that match.
@@ -35,6 +38,7 @@ fn certifying(orders: bool) -> CertifyingState {
         again: Some(1_795_290_000),
         problem: Some("the CA says: no".to_owned()),
         advice: "Ask it.".to_owned(),
+        waits: false,
         under_way: false,
         attempts: 1,
         left_out: Vec::new(),
@@ -43,6 +47,14 @@ fn certifying(orders: bool) -> CertifyingState {
         directory: orders.then(|| "https://ca.example/directory".to_owned()),
         orders: orders.then_some(order).into_iter().collect(),
         tlsa: vec![tlsa],
+        keys: vec![KeyState {
+            current: "a".repeat(64),
+            next: "b".repeat(64),
+            next_ready: None,
+            next_may_serve: false,
+            serves: true,
+            order: None,
+        }],
         ..CertifyingState::default()
     }
 }
@@ -110,6 +122,10 @@ impl Live for FakeEngine {
         self.self_signed.then(|| usize::from(name.is_none_or(|name| name == "mx1.example.net")))
     }
 
+    fn roll(&self, _: crate::report::RollOrder) -> Option<Result<(), String>> {
+        self.self_signed.then_some(Ok(()))
+    }
+
     fn sessions_now(&self) -> usize {
         12
     }
@@ -128,8 +144,25 @@ impl Live for FakeEngine {
         Box::pin(async { Err(NotJudging::Off) })
     }
 
-    fn zones(&self, _: crate::report::ZoneQuestion) -> crate::report::Zoning {
-        Box::pin(async { Err(crate::report::NoZones::Failed("not here".into())) })
+    fn zones(&self, question: ZoneQuestion) -> crate::report::Zoning {
+        let found = |words: &str| Found { state: RecordState::Wrong, words: words.to_owned() };
+        let record = ZoneRecord {
+            name: "_dmarc.example.net".to_owned(),
+            kind: "TXT".to_owned(),
+            value: "v=DMARC1; p=none; <b>".to_owned(),
+            purpose: "dmarc".to_owned(),
+            found: question.verify.then(|| found("There are two records: remove one.")),
+        };
+        let (domain, notes) = ("example.net".to_owned(), vec!["MX stays as it is.".to_owned()]);
+        let known = question.domains.iter().all(|one| *one == domain);
+        let zones = vec![Zone { domain, records: vec![record], notes }];
+        let report = ZoneReport { zones };
+        let answer = known.then_some(report).ok_or(NoZones::UnknownDomain("nowhere.test".into()));
+        Box::pin(std::future::ready(answer))
+    }
+
+    fn replace_dkim(&self, _: String) -> crate::report::Zoning {
+        Box::pin(async { Err(NoZones::Refused("not this one".into())) })
     }
 
     fn learn(&self, _: judge::Class, _: LearnOrder) -> Asking<Lesson> {
@@ -190,6 +223,44 @@ impl Live for FakeEngine {
 
     fn settle_report(&self, id: String, _: bool) -> Asking<bool> {
         Box::pin(std::future::ready(Ok(id == "00c0ffee")))
+    }
+
+    fn received_reports(&self, _: Vec<String>) -> Asking<ReceivedReports> {
+        let trouble = TlsTrouble {
+            result: "certificate-expired".to_owned(),
+            sessions: 3,
+            reason: "an <i> reason".to_owned(),
+            ..TlsTrouble::default()
+        };
+        let sender = TlsSender {
+            sender: "big.example".to_owned(),
+            organization: "<b> Mail".to_owned(),
+            failed: 3,
+            failures: vec![trouble],
+            words: "3 of 10 sessions failed.".to_owned(),
+            ..TlsSender::default()
+        };
+        let source = MailSource {
+            source: [192, 0, 2, 7].into(),
+            messages: 5,
+            passed: 0,
+            dkim: 0,
+            spf: 0,
+            quarantined: 0,
+            rejected: 0,
+            known_as: Vec::new(),
+            words: "Nothing proves it.".to_owned(),
+        };
+        let domain = DomainReports {
+            domain: "example.net".to_owned(),
+            tls: vec![sender],
+            sources: vec![source],
+            reporters: vec![MailReporter::default()],
+            messages: 5,
+            passed: 0,
+        };
+        let received = ReceivedReports { domains: vec![domain], set_aside: Vec::new() };
+        Box::pin(std::future::ready(Ok(received)))
     }
 
     fn was_released(&self, _: smtp::TransactionId) {}
@@ -259,18 +330,41 @@ fn sender(name: &str, is_suspect: bool) -> SenderState {
 
 /// A server on a free port; it stops when the sender is dropped.
 pub(crate) async fn start(live: FakeEngine, fill: bool) -> (std::net::SocketAddr, oneshot::Sender<()>) {
-    let clock = SimulatedClock::starting_at(samples::BEGAN);
-    let (recording, _keeper) = Recording::start(Arc::new(clock));
-    if fill {
-        fill_with_mail(&recording).await;
-    }
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    start_with(live, fill, Some(tempfile::tempdir().unwrap())).await
+}
+
+async fn start_with(
+    live: FakeEngine,
+    fill: bool,
+    trace: Option<tempfile::TempDir>,
+) -> (std::net::SocketAddr, oneshot::Sender<()>) {
+    let state = tempfile::tempdir().unwrap();
+    let access = Access::open(state.path(), Arc::new(SimulatedClock::starting_at(samples::BEGAN))).unwrap();
+    let (address, stop) = serve_desk(desk_with(live, fill, Arc::new(access), trace.as_ref()).await);
+    // They go when the test does.
+    tokio::spawn(async move {
+        let _folders = (state, trace);
+        std::future::pending::<()>().await;
+    });
+    (address, stop)
+}
+
+/// The same with an entrance of the test's own, and with a trace on disk or without.
+pub(crate) async fn start_guarded(
+    live: FakeEngine,
+    fill: bool,
+    access: Arc<Access>,
+    disk: Option<&tempfile::TempDir>,
+) -> (std::net::SocketAddr, oneshot::Sender<()>) {
+    serve_desk(desk_with(live, fill, access, disk).await)
+}
+
+fn serve_desk((listener, desk): (TcpListener, Arc<Desk>)) -> (std::net::SocketAddr, oneshot::Sender<()>) {
     let address = listener.local_addr().unwrap();
-    let queue = super::queue_tests::queue(&recording, Arc::new(clock)).await;
-    let desk = Desk::new("mx1.example.net".to_owned(), address, Vec::new(), Arc::new(live), recording, queue);
     let (stop, stopped) = oneshot::channel::<()>();
     tokio::spawn(async move {
-        serve(listener, Arc::new(desk), async {
+        let doors = Doors { web: listener, terminal: None, commands: None };
+        serve(doors, desk, async {
             let _ = stopped.await;
         })
         .await;
@@ -278,9 +372,46 @@ pub(crate) async fn start(live: FakeEngine, fill: bool) -> (std::net::SocketAddr
     (address, stop)
 }
 
+/// What a server of a test answers from, and where.
+pub(super) async fn desk(live: FakeEngine, fill: bool, access: Arc<Access>) -> (TcpListener, Arc<Desk>) {
+    desk_with(live, fill, access, None).await
+}
+
+async fn desk_with(
+    live: FakeEngine,
+    fill: bool,
+    access: Arc<Access>,
+    disk: Option<&tempfile::TempDir>,
+) -> (TcpListener, Arc<Desk>) {
+    let clock = SimulatedClock::starting_at(samples::BEGAN);
+    let (recording, _keeper) = Recording::start(Arc::new(clock));
+    if let Some(folder) = disk {
+        let bounds = trace::Bounds { octets: 1 << 30, age: Duration::from_secs(86_400) };
+        recording.keep_on_disk(trace::Trace::open(folder.path().join("trace"), bounds).unwrap()).unwrap();
+    }
+    if fill {
+        fill_with_mail(&recording).await;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let queue = super::queue_tests::queue(&recording, Arc::new(clock)).await;
+    let desk = Desk::new(
+        "mx1.example.net".to_owned(),
+        address,
+        Vec::new(),
+        Arc::new(live),
+        recording,
+        queue,
+        access,
+    );
+    (listener, Arc::new(desk))
+}
+
 async fn fill_with_mail(recording: &Recording) {
     for number in 1..=9 {
-        let mut transaction = samples::transaction(number);
+        // Two kinds, so that a search has something to tell apart.
+        let judged = matches!(number, 2 | 3 | 7 | 8);
+        let mut transaction = if judged { samples::judged(number) } else { samples::transaction(number) };
         match number {
             4 => transaction.reply = Some(samples::reply(550, "content refused")),
             6 => transaction.reply = Some(samples::reply(451, "no server can be reached")),
@@ -358,11 +489,69 @@ async fn the_api_answers_with_the_same_numbers() {
 }
 
 #[tokio::test]
+async fn a_message_is_found_by_its_subject_and_the_list_goes_on() {
+    let (address, _stop) = start(FINE, true).await;
+    let page = ask(address, "localhost", "/messages?q=rechnung+nr.+7&from=&since=").await;
+    assert!(page.contains("Rechnung Nr. 7") && !page.contains("Rechnung Nr. 8"), "{page}");
+    let id = samples::transaction(7).id;
+    assert!(page.contains(&format!("/transactions/{id}")) && page.contains("value=\"rechnung nr. 7\""));
+    for (question, count) in [
+        ("subject=RECHNUNG", 4),
+        ("verdict=tag&to=bob", 4),
+        ("verdict=unjudged", 5),
+        ("outcome=refused", 1),
+        ("q=192.0.2.", 9),
+        ("q=%3C7.one@mail", 1),
+        ("ip=192.0.2.8", 0),
+        ("until=2020-01-01", 0),
+    ] {
+        let answer = ask(address, "localhost", &format!("/api/v1/transactions?{question}")).await;
+        assert_eq!(answer.matches("\"settled_in_ms\"").count(), count, "{question}");
+    }
+    let first = ask(address, "localhost", "/api/v1/transactions?last=5&verdict=unjudged").await;
+    assert!(!first.contains("\r\nlink: "), "all there is: {first}");
+    let first = ask(address, "localhost", "/api/v1/transactions?last=4&verdict=unjudged").await;
+    let next = first.split_once("\r\nlink: <").unwrap().1.split_once('>').unwrap().0;
+    assert_eq!(ask(address, "localhost", next).await.matches("\"settled_in_ms\"").count(), 1);
+    let further = ask(address, "localhost", "/messages?last=4&verdict=unjudged").await;
+    assert!(further.contains("Further back"));
+    let wrong = ask(address, "localhost", "/messages?ip=mail.example").await;
+    assert!(wrong.starts_with("HTTP/1.1 400") && wrong.contains("role=\"alert\""), "{wrong}");
+    let hostile = ask(address, "localhost", "/messages?q=%22%3E%3Cscript%3E").await;
+    assert!(!hostile.contains("<script>"), "{hostile}");
+}
+
+#[tokio::test]
+async fn everything_that_is_kept_can_be_had_without_words_of_messages() {
+    let (address, _stop) = start(FINE, true).await;
+    let all = ask(address, "localhost", "/api/v1/trace?after=0").await;
+    assert_eq!(all.matches("\"transaction\":{").count(), 9);
+    assert_eq!(all.matches("\"session\":{").count(), 11);
+    assert!(
+        all.contains("Rechnung Nr. 7") && !all.contains("rechnung offen") && all.contains("\"next\":null")
+    );
+    let id = samples::transaction(7).id;
+    let story = ask(address, "localhost", &format!("/api/v1/transactions/{id}")).await;
+    assert!(story.contains("rechnung offen"), "memory has them: {story}");
+}
+
+#[tokio::test]
+async fn without_a_trace_on_disk_memory_answers() {
+    let (address, _stop) = start_with(FINE, true, None).await;
+    let answer = ask(address, "localhost", "/api/v1/transactions?subject=rechnung&last=3").await;
+    assert_eq!(answer.matches("\"settled_in_ms\"").count(), 3);
+    assert!(ask(address, "localhost", "/api/v1/trace").await.starts_with("HTTP/1.1 404"));
+    assert!(ask(address, "localhost", "/messages").await.contains("Rechnung Nr. 7"));
+    let session = ask(address, "localhost", &format!("/api/v1/sessions/{}", samples::session_id())).await;
+    assert_eq!(session.matches("\"settled_in_ms\"").count(), 9);
+}
+
+#[tokio::test]
 async fn metrics_have_closed_labels_and_the_gauges_of_now() {
     let (address, _stop) = start(FINE, true).await;
     let text = ask(address, "localhost", "/metrics").await;
     for line in [
-        "postern_messages_total{protocol=\"smtp\",verdict=\"unjudged\",outcome=\"accepted\"} 7",
+        "postern_messages_total{protocol=\"smtp\",verdict=\"unjudged\",outcome=\"accepted\"} 3",
         "postern_abuse_total{reason=\"too_many_errors\"} 1",
         "postern_server_up{backend=\"exchange\",server=\"10.0.0.11:25\"} 0",
         "postern_open_sessions 12",
@@ -374,6 +563,38 @@ async fn metrics_have_closed_labels_and_the_gauges_of_now() {
         assert!(text.contains(line), "{line}\n{text}");
     }
     assert!(!text.contains("alice"));
+}
+
+/// Metrics that a text names, without what their kind appends.
+fn names_in(text: &str) -> std::collections::HashSet<&str> {
+    let starts = text.match_indices("postern_").map(|(at, _)| &text[at..]);
+    let names = starts.map(|rest| {
+        let end = rest.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(rest.len());
+        rest[..end].trim_end_matches("_total").trim_end_matches("_bucket")
+    });
+    names.collect()
+}
+
+#[tokio::test]
+async fn dashboard_and_alert_rules_ask_for_what_there_is() {
+    let (address, _stop) = start(FINE, true).await;
+    let text = ask(address, "localhost", "/metrics").await;
+    let documented = names_in(include_str!("../../../docs/operate.md"));
+    // A family without a value is not shown: the documentation has them all.
+    for name in text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next()) {
+        assert!(documented.contains(name), "{name} is not documented");
+    }
+    let files = [
+        include_str!("../../../docs/monitoring/alerts.yml"),
+        include_str!("../../../docs/monitoring/grafana.json"),
+    ];
+    for file in files {
+        let names = names_in(file);
+        assert!(names.len() > 10);
+        let unknown: Vec<_> = names.difference(&documented).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+    serde_json::from_str::<serde_json::Value>(files[1]).unwrap();
 }
 
 #[tokio::test]
@@ -410,4 +631,37 @@ async fn more_connections_than_there_are_places_are_closed() {
     // Closed without a word: a read ends at once, or with a reset.
     assert!(matches!(one_more.read(&mut [0; 16]).await, Ok(0) | Err(_)));
     drop(open);
+}
+
+#[tokio::test]
+async fn messages_that_are_handed_in_wait_for_their_turn_before_their_bodies_are_read() {
+    let (address, _stop) = start(FINE, false).await;
+    // Hyper says 100 when it is asked for the body.
+    let head = "POST /api/v1/scan HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+        Expect: 100-continue\r\nContent-Length: 14\r\n\r\n";
+    let open = async || {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream
+    };
+    let is_read = async |stream: &mut TcpStream| {
+        let mut line = [0; 25];
+        stream.read_exact(&mut line).await.unwrap();
+        assert!(line.starts_with(b"HTTP/1.1 100 "), "{}", String::from_utf8_lossy(&line));
+    };
+    let mut within = Vec::new();
+    for _ in 0..super::routes::MAX_MESSAGES {
+        let mut stream = open().await;
+        is_read(&mut stream).await;
+        within.push(stream);
+    }
+    let mut waiting = open().await;
+    let early = tokio::time::timeout(Duration::from_millis(300), is_read(&mut waiting)).await;
+    assert!(early.is_err(), "there was no place for it");
+    let mut first = within.remove(0);
+    first.write_all(b"{\"message\":\"\"}").await.unwrap();
+    let mut answer = String::new();
+    first.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.contains("HTTP/1.1 4"), "{answer}");
+    is_read(&mut waiting).await;
 }

@@ -40,6 +40,10 @@ fn session(story: &TransactionStory) -> Markup {
                 dt { "TLS" } dd.words { (story.tls.words()) }
                 dt { "Authenticated" } dd { (if story.authenticated { "yes" } else { "no" }) }
                 dt { "Sender" } dd.words { (from) }
+                @if let Some(one) = &story.opinion {
+                    @if !one.subject.is_empty() { dt { "Subject" } dd.words { (one.subject) } }
+                    @if !one.message_id.is_empty() { dt { "Message-ID" } dd.words { (one.message_id) } }
+                }
                 dt { "Size" } dd { (size_in_words(story.size)) }
                 dt { "Judged" } dd { (story.verdict) }
                 dt { "Took" } dd { (story.lasted_ms) " ms, " (story.settled_in_ms) " ms of them after the content" }

@@ -6,6 +6,8 @@ use spool::Folder;
 use super::page::Frame;
 use super::queue::Wanted;
 use super::tables::{none, when_seconds, wide};
+use super::{asker, form};
+use crate::access::Needs;
 use crate::config::{duration_in_words, size_in_words};
 use crate::report::{AGES, QueueDestination, QueueDomain, QueueState, QueuedMessage};
 
@@ -25,10 +27,10 @@ pub(super) fn queue(
         "All times are UTC",
         html! {
             p.back { a href="/" { "Status" } }
-            (numbers(state, now))
+            @if asker::may(Needs::SeeAll) { (numbers(state, now)) }
             (disaster(state))
             (depth(state, now))
-            (destinations(&state.destinations))
+            @if asker::may(Needs::SeeAll) { (destinations(&state.destinations)) }
             (table(wanted, found, messages))
         },
     )
@@ -68,10 +70,12 @@ fn disaster(state: &QueueState) -> Markup {
         "disaster",
         "Disaster mode",
         html! {
-            form.actions method="post" action="/queue/disaster" {
+            @let told = html! {
                 span { (words) @if let Some(since) = state.disaster { " Since " (when_seconds(since)) } }
-                button name="disaster" value=(value) { (button) }
-            }
+            };
+            @if asker::may(Needs::ActOnAll) {
+                (form::form("/queue/disaster", html! { (told) button name="disaster" value=(value) { (button) } }))
+            } @else { p { (told) } }
         },
     )
 }
@@ -211,15 +215,8 @@ fn buttons(fields: &[(&str, &str)], verbs: &[(&str, &str)]) -> Markup {
 
 fn buttons_at(place: &str, fields: &[(&str, &str)], verbs: &[(&str, &str)]) -> Markup {
     html! {
-        div.actions {
-            @for (verb, words) in verbs {
-                form method="post" action=(format!("{place}/{verb}")) {
-                    @for (name, value) in fields {
-                        @if !value.is_empty() { input type="hidden" name=(name) value=(value); }
-                    }
-                    button { (words) }
-                }
-            }
+        @if asker::may(Needs::Act) {
+            div.actions { @for (verb, words) in verbs { (form::button(&format!("{place}/{verb}"), fields, words)) } }
         }
     }
 }
@@ -311,7 +308,7 @@ fn held(message: &QueuedMessage) -> Markup {
 
 /// What a person can say of it.
 fn orders(message: &QueuedMessage) -> &'static [(&'static str, &'static str)] {
-    match super::quarantine::may_be_blocked(message) {
+    match super::quarantine::may_be_blocked(message) && asker::may(Needs::ActOnAll) {
         true => &[
             ("release", "Release"),
             ("report", "Spam: learn and remove"),

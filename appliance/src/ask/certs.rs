@@ -8,9 +8,12 @@ use tokio::time::{Instant, sleep};
 
 use super::{ask, order, tell};
 use crate::client::Answer;
-use crate::command::{CertsAction, CommandLine, Exit};
+use crate::command::{CertsAction, CommandLine, Exit, RollAction};
 use crate::output;
-use crate::report::{CertificateSource, CertificateState, CertifyingState, OrderState, TlsaState};
+use crate::report::{
+    CertificateSource, CertificateState, CertifyingState, KeyOrder, KeyState, OrderState, RollOrder,
+    TlsaState,
+};
 
 /// How long `renew` waits: a CA looks from several places at every name, and each order waits for those before it.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -23,6 +26,7 @@ pub async fn certs(line: &CommandLine, action: &CertsAction) -> Exit {
     match action {
         CertsAction::List => told(line, list).await,
         CertsAction::Tlsa => told(line, |listed| tlsa(&listed.certifying.tlsa)).await,
+        CertsAction::Roll(action) => roll(line, *action).await.unwrap_or_else(|exit| exit),
         CertsAction::Renew { name } => renew(line, name.as_deref()).await.unwrap_or_else(|exit| exit),
     }
 }
@@ -65,6 +69,14 @@ fn list(listed: Listed) -> Vec<String> {
             .filter(|order| order.under_way)
             .map(|order| format!("an order is open for {}", order.names.join(", "))),
     );
+    let waiting = certifying.orders.iter().filter(|order| order.waits && !order.names.is_empty());
+    lines.extend(waiting.map(|order| {
+        format!(
+            "{} for {} is ordered when its TLSA records have been seen for two days",
+            order.id,
+            order.names.join(", ")
+        )
+    }));
     lines.extend(troubles(certifying));
     lines.extend(certifying.not_asked.iter().map(|one| format!("not ordered: {}: {}", one.name, one.reason)));
     lines
@@ -82,6 +94,10 @@ pub(crate) fn troubles(certifying: &CertifyingState) -> Vec<String> {
         lines.extend(order.left_out.iter().map(|one| format!("left out: {}: {}", one.name, one.reason)));
     }
     lines.extend(certifying.web.iter().filter_map(|port| port.problem.clone()));
+    let account = certifying.account.as_ref().and_then(|account| account.problem.as_ref());
+    lines.extend(
+        account.map(|problem| format!("the key of the account with the CA was not changed: {problem}")),
+    );
     let wrong = |host: &&TlsaState| host.state == crate::report::TlsaMatch::Wrong;
     let wrong = certifying.tlsa.iter().filter(wrong);
     lines.extend(wrong.map(|host| format!("TLSA records of {} do not match. {}", host.host, host.words)));
@@ -123,7 +139,8 @@ async fn renew(line: &CommandLine, name: Option<&str>) -> Result<Exit, Exit> {
             let known = before.iter().find(|old| old.id == one.id);
             one.attempts > known.map_or(0, |old| old.attempts)
         };
-        let meant: Vec<_> = now.iter().filter(|one| meant(one) && !one.names.is_empty()).collect();
+        let meant: Vec<_> =
+            now.iter().filter(|one| meant(one) && !one.waits && !one.names.is_empty()).collect();
         if !meant.is_empty() && meant.iter().all(|one| done(one)) {
             return Ok(concluded(line, &meant));
         }
@@ -160,9 +177,83 @@ fn concluded(line: &CommandLine, orders: &[&OrderState]) -> Exit {
 }
 
 async fn orders(line: &CommandLine) -> Result<Vec<OrderState>, Exit> {
+    Ok(certifying(line).await?.orders)
+}
+
+/// A key is to change: comes back when it has, or when it is known what it waits for.
+async fn roll(line: &CommandLine, action: RollAction) -> Result<Exit, Exit> {
+    let wanted = match action {
+        RollAction::Mail { at_once: false } => RollOrder::Mail(KeyOrder::Soon),
+        RollAction::Mail { at_once: true } => RollOrder::Mail(KeyOrder::AtOnce),
+        RollAction::Account => RollOrder::Account,
+    };
+    let before = certifying(line).await?;
+    let answer = order(line, "/api/v1/certificates/roll", &json!(wanted)).await?;
+    if answer.status != 200 {
+        return Ok(tell(line.json, &answer, |_: serde_json::Value| Vec::new()));
+    }
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let now = certifying(line).await?;
+        if let Some((exit, words)) = rolled(wanted, &before, &now) {
+            if line.json {
+                output::json(&json!({ "keys": now.keys, "account": now.account, "words": words }));
+            } else if exit == Exit::Done {
+                output::line(&words);
+            } else {
+                output::diagnosis(&words);
+            }
+            return Ok(exit);
+        }
+        if Instant::now() >= deadline {
+            output::diagnosis("it takes long; `postern certs list` tells what becomes of it");
+            return Ok(Exit::No);
+        }
+        sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// What has become of it; `None`: nothing yet.
+fn rolled(wanted: RollOrder, before: &CertifyingState, now: &CertifyingState) -> Option<(Exit, String)> {
+    if wanted == RollOrder::Account {
+        let changes = before.account.as_ref().map_or(0, |account| account.changes);
+        let account = now.account.as_ref().filter(|account| account.changes > changes)?;
+        return Some(match &account.problem {
+            None => (Exit::Done, "the account has a new key".to_owned()),
+            Some(problem) => (Exit::No, format!("the account keeps its key: {problem}")),
+        });
+    }
+    let serving = before.keys.iter().zip(&now.keys).filter(|(old, _)| old.serves);
+    let kept: Vec<&KeyState> =
+        serving.clone().filter(|(old, key)| old.current == key.current).map(|(_, key)| key).collect();
+    if serving.count() == 0 {
+        return Some((Exit::No, "no certificate of the CA serves yet".to_owned()));
+    }
+    if kept.is_empty() {
+        return Some((Exit::Done, "the next key serves".to_owned()));
+    }
+    let tried = |order: &&OrderState| {
+        before.orders.iter().any(|old| old.id == order.id && order.attempts > old.attempts)
+    };
+    if let Some(problem) = now.orders.iter().filter(tried).find_map(|order| order.problem.as_ref()) {
+        return Some((Exit::No, format!("no certificate came for the next key: {problem}")));
+    }
+    let waits = wanted == RollOrder::Mail(KeyOrder::Soon) && kept.iter().any(|key| !key.next_may_serve);
+    waits.then(|| match now.next_key_ready {
+        Some(at) => (Exit::Done, format!("the next key serves from {} on, if its records stay", date(at))),
+        None => (
+            Exit::Done,
+            "the next key serves when its records have been seen everywhere for two days; `postern certs tlsa` prints \
+             what is to be published"
+                .to_owned(),
+        ),
+    })
+}
+
+async fn certifying(line: &CommandLine) -> Result<CertifyingState, Exit> {
     let Answer { status, body } = ask(line, PATH).await?;
     let listed = serde_json::from_slice::<Listed>(&body).ok().filter(|_| status == 200);
-    listed.map(|listed| listed.certifying.orders).ok_or_else(|| {
+    listed.map(|listed| listed.certifying).ok_or_else(|| {
         output::diagnosis("the running Postern is of another version than this command");
         Exit::Unreachable
     })
@@ -185,6 +276,7 @@ mod tests {
     use super::super::tests::line;
     use super::*;
     use crate::admin::tests::{FakeEngine, start};
+    use crate::report::AccountState;
 
     #[tokio::test]
     async fn every_order_has_its_exit_status() {
@@ -197,6 +289,8 @@ mod tests {
         let (address, _stop) = start(FakeEngine { all_down: false, self_signed: false }, true).await;
         let (_file, line) = super::super::tests::line(address, &["certs", "list"]);
         assert_eq!(certs(&line, &CertsAction::Renew { name: None }).await, Exit::No, "nothing is ordered");
+        let roll = CertsAction::Roll(RollAction::Account);
+        assert_eq!(certs(&line, &roll).await, Exit::No, "nothing is ordered");
         let (_file, nobody) = super::super::tests::line("127.0.0.1:1".parse().unwrap(), &["certs", "list"]);
         assert_eq!(certs(&nobody, &CertsAction::List).await, Exit::Unreachable);
     }
@@ -209,6 +303,31 @@ mod tests {
             let words = ["postern"].iter().chain(words);
             assert_eq!(CommandLine::try_parse_from(words).unwrap_err().exit_code(), 2);
         }
+    }
+
+    #[test]
+    fn a_roll_is_told_of_when_it_has_come_about_or_waits_for_records() {
+        let key = |current: &str, may: bool| KeyState {
+            current: current.into(),
+            next: String::new(),
+            next_ready: None,
+            next_may_serve: may,
+            serves: true,
+            order: None,
+        };
+        let with = |key| CertifyingState { keys: vec![key], ..CertifyingState::default() };
+        let (old, soon) = (with(key("a", false)), RollOrder::Mail(KeyOrder::Soon));
+        assert_eq!(rolled(soon, &old, &with(key("b", false))).unwrap().1, "the next key serves");
+        let (exit, words) = rolled(soon, &old, &old).unwrap();
+        assert!(exit == Exit::Done && words.contains("certs tlsa"), "{words}");
+        assert_eq!(rolled(soon, &old, &with(key("a", true))), None, "the order is under way");
+        assert_eq!(rolled(RollOrder::Mail(KeyOrder::AtOnce), &old, &old), None);
+        let none = CertifyingState::default();
+        assert_eq!(rolled(soon, &none, &old).unwrap().0, Exit::No, "nothing serves");
+        let account = AccountState { key_since: 1, changes: 1, problem: Some("no".into()) };
+        let now = CertifyingState { account: Some(account), ..CertifyingState::default() };
+        assert_eq!(rolled(RollOrder::Account, &old, &now).unwrap().0, Exit::No);
+        assert_eq!(rolled(RollOrder::Account, &now, &now), None);
     }
 
     #[test]

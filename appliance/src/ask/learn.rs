@@ -3,7 +3,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,8 +12,8 @@ use judge::{Class, Features, Model, Settings, Source, Transport, Whom};
 use serde::Serialize;
 use sift::mailbox::{self, Messages};
 
-use super::{address, other_version};
-use crate::client::{self, AskError};
+use super::{other_version, running};
+use crate::client::{self, AskError, Running};
 use crate::command::{CommandLine, Exit, Learn, LearnClass};
 use crate::config;
 use crate::output;
@@ -36,7 +35,7 @@ struct Outcome {
 
 /// Who learns.
 enum Pupil {
-    Running(SocketAddr),
+    Running(Running),
     /// The lock is held as long as the model is taught.
     Model(Box<Model>, #[allow(dead_code, reason = "held, not read")] backup::StateLock),
 }
@@ -66,7 +65,7 @@ async fn learn_all(line: &CommandLine, options: &Learn) -> Result<Outcome, Exit>
     let mut teacher = Teacher {
         line,
         class: options.class,
-        pupil: Pupil::Running(address(line)?),
+        pupil: Pupil::Running(running(line)?),
         outcome: Outcome::default(),
         told: now(),
         shown: false,
@@ -93,7 +92,7 @@ impl Teacher<'_> {
     async fn teach(&mut self, message: &[u8]) -> Result<(), Exit> {
         let lesson = loop {
             match &self.pupil {
-                Pupil::Running(address) => match self.ask(*address, message).await? {
+                Pupil::Running(running) => match self.ask(running, message).await? {
                     Some(lesson) => break lesson,
                     None => self.pupil = self.put_away()?,
                 },
@@ -115,14 +114,14 @@ impl Teacher<'_> {
     }
 
     /// Asks the running Postern; `None` if there is none.
-    async fn ask(&self, address: SocketAddr, message: &[u8]) -> Result<Option<Lesson>, Exit> {
+    async fn ask(&self, running: &Running, message: &[u8]) -> Result<Option<Lesson>, Exit> {
         let order = LearnOrder { message: STANDARD.encode(message) };
         let order = serde_json::to_value(&order).map_err(|error| other_version(&error))?;
         let class = match self.class {
             LearnClass::Spam => "spam",
             LearnClass::Ham => "ham",
         };
-        match client::post(address, &format!("/api/v1/learn/{class}"), &order).await {
+        match client::post(running, &format!("/api/v1/learn/{class}"), &order).await {
             Ok(answer) if answer.status == 200 => {
                 let taught: Taught =
                     serde_json::from_slice(&answer.body).map_err(|error| other_version(&error))?;

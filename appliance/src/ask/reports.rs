@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::received::received;
 use super::{ask, order, tell};
 use crate::command::{CommandLine, Exit, ReportsAction};
 use crate::report::HeldReport;
@@ -17,6 +18,7 @@ pub async fn reports(line: &CommandLine, action: &ReportsAction) -> Exit {
             answer.map(|answer| tell(line.json, &answer, |reports: Vec<HeldReport>| lines(&reports)))
         }
         ReportsAction::Accept { ids } => carry_out(line, "accept", ids).await,
+        ReportsAction::Received { domains } => received(line, domains).await,
         ReportsAction::Discard { ids } => carry_out(line, "discard", ids).await,
     };
     answered.unwrap_or_else(|exit| exit)

@@ -1,17 +1,21 @@
 //! `postern scan`. The running Postern is asked; where none runs, the model is read as it was last put away.
 
 use std::io::Read as _;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use judge::{Check, Features, Model, Settings, Thresholds, Transport, Verdict, Whom};
 use serde::Serialize;
+use sift::Content;
+use smtp::ReversePath;
 
-use super::{address, other_version};
-use crate::client::{self, AskError};
-use crate::command::{CommandLine, DEFAULT_CONFIG, Exit, Scan, ScanVerdict};
+use super::{other_version, running};
+use crate::client::{self, AskError, Running};
+use crate::command::{CommandLine, DEFAULT_CONFIG, Exit, Scan};
 use crate::config;
+use crate::engine::Peers;
 use crate::output;
 use crate::report::{ScanOrder, Scanned, Share};
 
@@ -28,8 +32,16 @@ struct Told {
 
 /// Who judges.
 enum Judge {
-    Running(std::net::SocketAddr),
-    Model(Box<Model>, Thresholds),
+    Running(Running),
+    Alone(Box<Alone>),
+}
+
+/// What there is without a running Postern.
+struct Alone {
+    model: Model,
+    thresholds: Thresholds,
+    allow: Peers,
+    block: Peers,
 }
 
 /// `postern scan`
@@ -42,7 +54,11 @@ pub async fn scan(line: &CommandLine, options: &Scan) -> Exit {
                 told.iter().flat_map(words).for_each(|text| output::line(&text));
             }
             let bound = options.fail_on;
-            let bad = |told: &Told| bound.is_some_and(|bound| verdict(&told.scanned.verdict) >= bound);
+            // A verdict that this version does not know is worse than all others.
+            let bad = |told: &Told| {
+                let verdict = Verdict::named(&told.scanned.verdict);
+                bound.is_some_and(|bound| verdict.is_none_or(|verdict| verdict >= bound))
+            };
             if told.iter().any(bad) { Exit::No } else { Exit::Done }
         }
         Err(exit) => exit,
@@ -50,19 +66,19 @@ pub async fn scan(line: &CommandLine, options: &Scan) -> Exit {
 }
 
 async fn scan_all(line: &CommandLine, options: &Scan) -> Result<Vec<Told>, Exit> {
-    let address = address(line)?;
-    let mut judge = Judge::Running(address);
+    let running = running(line)?;
+    let mut judge = Judge::Running(running);
     let mut told = Vec::new();
     for file in &options.files {
         let message = read(file)?;
         let scanned = loop {
             match &judge {
-                Judge::Running(address) => match ask(*address, &message, options).await {
+                Judge::Running(running) => match ask(running, &message, options).await {
                     Ok(scanned) => break scanned,
                     Err(Asked::NobodyThere) => judge = put_away(line)?,
                     Err(Asked::Said(exit)) => return Err(exit),
                 },
-                Judge::Model(model, thresholds) => break alone(model, thresholds, &message, options),
+                Judge::Alone(alone) => break alone.judge(&message, options)?,
             }
         };
         told.push(Told { file: file.display().to_string(), scanned });
@@ -90,7 +106,7 @@ enum Asked {
     Said(Exit),
 }
 
-async fn ask(address: std::net::SocketAddr, message: &[u8], options: &Scan) -> Result<Scanned, Asked> {
+async fn ask(running: &Running, message: &[u8], options: &Scan) -> Result<Scanned, Asked> {
     let order = ScanOrder {
         message: STANDARD.encode(message),
         from: options.from.clone(),
@@ -100,7 +116,7 @@ async fn ask(address: std::net::SocketAddr, message: &[u8], options: &Scan) -> R
         explain: options.explain,
     };
     let order = serde_json::to_value(&order).map_err(|error| Asked::Said(other_version(&error)))?;
-    let answer = match client::post(address, "/api/v1/scan", &order).await {
+    let answer = match client::post(running, "/api/v1/scan", &order).await {
         Ok(answer) => answer,
         Err(AskError::Unreachable { .. }) => return Err(Asked::NobodyThere),
         Err(error) => {
@@ -114,11 +130,12 @@ async fn ask(address: std::net::SocketAddr, message: &[u8], options: &Scan) -> R
     serde_json::from_slice(&answer.body).map_err(|error| Asked::Said(other_version(&error)))
 }
 
-/// The model of a Postern that does not run.
+/// The model of a Postern that does not run, and what its config says.
 fn put_away(line: &CommandLine) -> Result<Judge, Exit> {
     let file = line.config_file();
-    let (folder, thresholds) = if line.config.is_none() && !Path::new(DEFAULT_CONFIG).exists() {
-        (None, Thresholds::default())
+    let nobody = Peers::default;
+    let (folder, thresholds, allow, block) = if line.config.is_none() && !Path::new(DEFAULT_CONFIG).exists() {
+        (None, Thresholds::default(), nobody(), nobody())
     } else {
         let config = config::load(&file).map_err(|error| {
             output::diagnosis(&error.to_string());
@@ -126,16 +143,17 @@ fn put_away(line: &CommandLine) -> Result<Judge, Exit> {
         })?;
         let judge = &config.judge;
         let thresholds = Thresholds { tag: judge.tag, quarantine: judge.quarantine, reject: judge.reject };
-        (Some(config.state_dir.join("model")), thresholds)
+        let (allow, block) = (Peers::new(&judge.allow), Peers::new(&judge.block));
+        (Some(config.state_dir.join("model")), thresholds, allow, block)
     };
     let model = open(folder)?;
     let learned = model.learned();
     output::diagnosis(&format!(
-        "Postern does not run: judged by its model alone ({:.0} ham and {:.0} spam learnt). Neither the DNS nor lists nor a scanner \
-         was asked.",
+        "Postern does not run: judged by its model alone ({:.0} ham and {:.0} spam learnt). Neither the DNS nor its lists nor a \
+         scanner was asked, nor who was blocked from the quarantine; an allowed sender is one by its network alone.",
         learned.ham, learned.spam
     ));
-    Ok(Judge::Model(Box::new(model), thresholds))
+    Ok(Judge::Alone(Box::new(Alone { model, thresholds, allow, block })))
 }
 
 fn open(folder: Option<PathBuf>) -> Result<Model, Exit> {
@@ -146,32 +164,42 @@ fn open(folder: Option<PathBuf>) -> Result<Model, Exit> {
     })
 }
 
-fn alone(model: &Model, thresholds: &Thresholds, message: &[u8], options: &Scan) -> Scanned {
-    let content = sift::read(message, &sift::Bounds::default());
-    let transport = Transport {
-        helo: &options.helo,
-        reverse_path: &options.from,
-        envelope: !options.from.is_empty(),
-        ..Transport::default()
-    };
-    let features = Features::of(&content, &transport);
-    let (whom, now) = (Whom::default(), super::now());
-    let score = model.score(&features, whom, now);
-    let gtube = content.oddities.gtube.then(|| Check::demanding("gtube", "found", Verdict::Reject));
-    let checks: Vec<Check> = gtube.into_iter().collect();
-    let weighed = judge::judge(Some(&score), &checks, thresholds);
-    let why = options.explain.then(|| model.explain(&features, whom, &checks, thresholds, now));
-    Scanned::of(&weighed, Vec::new(), why)
-}
+impl Alone {
+    fn judge(&self, message: &[u8], options: &Scan) -> Result<Scanned, Exit> {
+        let content = sift::read(message, &sift::Bounds::default());
+        let transport = Transport {
+            helo: &options.helo,
+            reverse_path: &options.from,
+            envelope: !options.from.is_empty(),
+            ..Transport::default()
+        };
+        let features = Features::of(&content, &transport);
+        let (whom, now) = (Whom::default(), super::now());
+        let score = self.model.score(&features, whom, now);
+        let gtube = content.oddities.gtube.then(|| Check::demanding("gtube", "found", Verdict::Reject));
+        let checks: Vec<Check> = gtube.into_iter().chain(self.listed(&content, options)?).collect();
+        let weighed = judge::judge(Some(&score), &checks, &self.thresholds);
+        let why =
+            options.explain.then(|| self.model.explain(&features, whom, &checks, &self.thresholds, now));
+        Ok(Scanned::of(&weighed, Vec::new(), why))
+    }
 
-fn verdict(name: &str) -> ScanVerdict {
-    match name {
-        "pass" => ScanVerdict::Pass,
-        "tag" => ScanVerdict::Tag,
-        "quarantine" => ScanVerdict::Quarantine,
-        "defer" => ScanVerdict::Defer,
-        "reject" => ScanVerdict::Reject,
-        _ => ScanVerdict::Discard,
+    /// What the config says of who sends.
+    fn listed(&self, content: &Content, options: &Scan) -> Result<Option<Check>, Exit> {
+        let sender = match options.from.as_str() {
+            "" => ReversePath::Null,
+            from => ReversePath::Mailbox(from.parse().map_err(|_| {
+                output::diagnosis(&format!("{from}: no mail address"));
+                Exit::Wrong
+            })?),
+        };
+        let client = options.ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let author = content.from.first().map_or("", |author| author.mailbox.as_str());
+        let blocked = self.block.names(client, &sender, author);
+        let blocked = blocked.map(|entry| Check::demanding("block", entry, Verdict::Reject));
+        // Who writes an address proves nothing by it.
+        let allowed = || self.allow.network_of(client);
+        Ok(blocked.or_else(|| allowed().map(|entry| Check::demanding("allow", entry, Verdict::Pass))))
     }
 }
 

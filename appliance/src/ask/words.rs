@@ -20,6 +20,10 @@ pub(super) fn status(status: &Status) -> Vec<String> {
     if !status.state.advice.is_empty() {
         lines.push(format!("  {}", status.state.advice));
     }
+    for problem in &status.problems {
+        lines.push(format!("  also: {}", problem.sentence));
+        lines.push(format!("    {}", problem.advice));
+    }
     lines.push(String::new());
     lines.push(format!("{}, Postern {}, running for {up}", status.hostname, status.version));
     let in_flight = size_in_words(status.bytes_in_flight);

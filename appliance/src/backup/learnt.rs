@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use super::Stopped;
 use super::make::reach;
-use crate::client;
+use crate::client::{self, Running};
 use crate::config;
 
 /// The file that the running Postern writes all of its store into, in the state folder.
@@ -84,9 +84,9 @@ impl Store {
 
 /// Asks the running Postern to write its store down.
 fn written_down(config: &Path) -> Result<(), String> {
-    let address = config::load(config).map_err(|error| error.to_string())?.admin.listen;
+    let running = Running::of(&config::load(config).map_err(|error| error.to_string())?);
     let order = serde_json::json!({});
-    let answer = Handle::current().block_on(client::post(address, "/api/v1/backup/store", &order));
+    let answer = Handle::current().block_on(client::post(&running, "/api/v1/backup/store", &order));
     match answer {
         Ok(answer) if answer.status == 200 => Ok(()),
         Ok(answer) => Err(format!("the running Postern says no: {}", String::from_utf8_lossy(&answer.body))),

@@ -1,5 +1,5 @@
 //! What only the network can tell: whether each server answers, how far TLS with it goes, whether it can be told the
-//! client's address, and whether the ports are free or the running Postern's.
+//! client's address, and whether the ports are free or the running Postern's. What the world finds is in [`super::world`].
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,7 +15,8 @@ use smtp::Extension;
 use tls::Roots;
 use tokio::time::{Instant, timeout};
 
-use crate::client;
+use super::world;
+use crate::client::{self, Running};
 use crate::config::{self, ClientAddress, Config, Recipients, ServerAddress, TlsPolicy};
 use crate::engine;
 use crate::report::Status;
@@ -42,15 +43,15 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn good(what: &str, words: impl Into<String>) -> Self {
+    pub(super) fn good(what: &str, words: impl Into<String>) -> Self {
         Self { what: what.to_owned(), good: true, reached: true, words: words.into() }
     }
 
-    fn wrong(what: &str, words: impl Into<String>) -> Self {
+    pub(super) fn wrong(what: &str, words: impl Into<String>) -> Self {
         Self { good: false, ..Self::good(what, words) }
     }
 
-    fn unreachable(what: &str, words: impl Into<String>) -> Self {
+    pub(super) fn unreachable(what: &str, words: impl Into<String>) -> Self {
         Self { reached: false, ..Self::wrong(what, words) }
     }
 }
@@ -63,7 +64,8 @@ impl fmt::Display for Finding {
 
 /// Looks at everything, one after the other.
 pub(super) async fn look(config: &Config) -> Vec<Finding> {
-    let mut findings = ports(config).await;
+    let running = running(config).await;
+    let mut findings = ports(config, running.as_ref()).await;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let opener = Opener {
         network: Arc::new(Tcp::default()),
@@ -74,6 +76,10 @@ pub(super) async fn look(config: &Config) -> Vec<Finding> {
         tally: None,
     };
     findings.extend(ca(config, Arc::clone(&clock)).await);
+    findings.extend(world::web_ports(config, running.is_some()).await);
+    findings.extend(world::records(config).await);
+    findings.extend(world::scanner(config).await);
+    findings.extend(world::lists(config).await);
     let (tls, roots) = (engine::tls_settings(config), Roots::public());
     for backend in &config.backends {
         // Without the way out into plain text that `opportunistic` has: why it would be taken is what is asked.
@@ -300,10 +306,9 @@ async fn submission(opener: &Opener, backend: &config::Backend, leg: &Backend) -
 }
 
 /// Free, or the running Postern's.
-async fn ports(config: &Config) -> Vec<Finding> {
-    let running = running(config.admin.listen).await;
+async fn ports(config: &Config, running: Option<&Status>) -> Vec<Finding> {
     let held = |address: SocketAddr| {
-        running.as_ref().is_some_and(|status| status.listeners.iter().any(|one| one.address == address))
+        running.is_some_and(|status| status.listeners.iter().any(|one| one.address == address))
     };
     let mut findings = Vec::new();
     for listener in &config.listeners {
@@ -315,7 +320,7 @@ async fn ports(config: &Config) -> Vec<Finding> {
         });
     }
     let what = format!("port {} for the status page", config.admin.listen);
-    findings.push(match (&running, std::net::TcpListener::bind(config.admin.listen)) {
+    findings.push(match (running, std::net::TcpListener::bind(config.admin.listen)) {
         (Some(status), _) => {
             Finding::good(&what, format!("held by the running Postern on {}", status.hostname))
         }
@@ -326,8 +331,8 @@ async fn ports(config: &Config) -> Vec<Finding> {
 }
 
 /// The Postern that runs with this config, if one does.
-async fn running(admin: SocketAddr) -> Option<Status> {
-    let answer = client::get(admin, "/api/v1/status").await.ok()?;
+async fn running(config: &Config) -> Option<Status> {
+    let answer = client::get(&Running::of(config), "/api/v1/status").await.ok()?;
     serde_json::from_slice(&answer.body).ok()
 }
 

@@ -85,6 +85,12 @@ pub enum ReportsAction {
         #[arg(required = true, value_name = "ID")]
         ids: Vec<String>,
     },
+    /// What others report about the domains here: how TLS with them goes, and who sends in their name.
+    Received {
+        /// Of these domains [default: all].
+        #[arg(value_name = "DOMAIN")]
+        domains: Vec<String>,
+    },
 }
 
 /// `postern senders`

@@ -16,20 +16,6 @@ pub struct Inactive {
     pub meaning: &'static str,
 }
 
-/// A section, whether the file has it, and what does not happen.
-type Section = (&'static str, fn(&Raw) -> bool, &'static str);
-
-const SECTIONS: [Section; 1] = [("log", |raw| raw.log.is_some(), "the log goes to standard error only")];
-
-/// Sections of the file that have no effect in this version.
-pub(super) fn sections(raw: &Raw) -> Vec<Inactive> {
-    SECTIONS
-        .iter()
-        .filter(|(_, is_written, _)| is_written(raw))
-        .map(|(key, _, meaning)| Inactive { key: (*key).to_owned(), meaning })
-        .collect()
-}
-
 /// Single keys that have no effect in this version.
 pub(super) fn keys(raw: &Raw, config: &Config) -> Vec<Inactive> {
     let note = |key: &str, meaning| Inactive { key: key.to_owned(), meaning };
@@ -41,6 +27,9 @@ pub(super) fn keys(raw: &Raw, config: &Config) -> Vec<Inactive> {
         let meaning =
             "in front `run` as root puts bans into a rule set that `firewall apply` put up, no more";
         found.push(note("network.manage_firewall", meaning));
+    }
+    if config.log.alerts.iter().any(|to| to.starts_with("https://")) {
+        found.push(note("log.alerts", "mail addresses are told of alerts, webhooks are not called"));
     }
     for (at, backend) in config.backends.iter().enumerate() {
         if backend.arm != Arm::Auto && config.network.mode == Mode::Front {

@@ -38,7 +38,10 @@ pub(super) struct Raw {
     pub(super) dns_update: Option<RawDnsUpdate>,
     pub(super) resolver: Option<RawResolver>,
     pub(super) judge: Option<RawJudge>,
+    #[serde(default)]
+    pub(super) reports: RawReports,
     pub(super) queue: Option<RawQueue>,
+    pub(super) trace: Option<RawTrace>,
     #[serde(default)]
     pub(super) limits: RawLimits,
     pub(super) http: Option<RawHttp>,
@@ -229,6 +232,7 @@ pub(super) struct RawAcme {
     pub(super) challenge: Option<RawChallenge>,
     pub(super) names: Texts,
     pub(super) profile: Option<String>,
+    pub(super) rsa: Option<bool>,
     pub(super) eab: Option<RawEab>,
     pub(super) ca_file: Text,
 }
@@ -309,6 +313,7 @@ pub(super) struct RawJudge {
     pub(super) report_ham: Text,
     pub(super) quarantine_for: Text,
     pub(super) trusted_sealers: Texts,
+    pub(super) seal: Option<bool>,
     pub(super) rules: Option<Vec<Spanned<RawRule>>>,
 }
 
@@ -351,12 +356,28 @@ pub(super) struct RawDnsList {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct RawReports {
+    pub(super) address: Text,
+    pub(super) tls: Option<bool>,
+    pub(super) dmarc: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RawQueue {
     pub(super) lifetime: Text,
     pub(super) max_size: Text,
     pub(super) tell_after: Text,
     pub(super) keep_expired: Text,
     pub(super) throttles: Option<Vec<RawThrottle>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTrace {
+    pub(super) keep: Text,
+    pub(super) max_size: Text,
+    pub(super) subjects: Option<Spanned<bool>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -397,6 +418,7 @@ pub(super) struct RawAdmin {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawLog {
     pub(super) syslog: Text,
+    pub(super) syslog_ca_file: Text,
     pub(super) alerts: Texts,
 }
 

@@ -21,7 +21,6 @@ const DEFAULT_ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr:
 
 /// `None` only if something without which nothing can be built is missing; that is among the problems then.
 pub(super) fn resolve(mut raw: Raw, problems: &mut Problems<'_>) -> Option<Config> {
-    let mut inactive = inactive::sections(&raw);
     let mut reading = Reading { problems };
     let hostname = match &raw.hostname {
         Some(_) => reading.domain(&raw.hostname),
@@ -56,7 +55,9 @@ pub(super) fn resolve(mut raw: Raw, problems: &mut Problems<'_>) -> Option<Confi
         dns_update: later.dns_update,
         resolver: later.resolver,
         judge: later.judge,
+        reports: later.reports,
         queue: later.queue,
+        trace: later.trace,
         limits,
         http: later.http,
         admin,
@@ -68,11 +69,11 @@ pub(super) fn resolve(mut raw: Raw, problems: &mut Problems<'_>) -> Option<Confi
     if config.acme.contact.is_empty() {
         config.acme.contact.push(postmaster);
     }
-    for address in [&mut config.judge.report_spam, &mut config.judge.report_ham] {
-        *address = address.replace("{hostname}", config.hostname.as_str());
+    let Config { judge, reports, hostname, .. } = &mut config;
+    for address in [&mut judge.report_spam, &mut judge.report_ham, &mut reports.address] {
+        *address = address.replace("{hostname}", hostname.as_str());
     }
-    inactive.extend(inactive::keys(&raw, &config));
-    config.inactive = inactive;
+    config.inactive = inactive::keys(&raw, &config);
     Some(config)
 }
 
@@ -203,11 +204,5 @@ fn limits(raw: &RawLimits, reading: &mut Reading<'_, '_>) -> Limits {
 
 fn admin(raw: &RawAdmin, reading: &mut Reading<'_, '_>) -> Admin {
     let listen = reading.socket_address(&raw.listen).unwrap_or(DEFAULT_ADMIN);
-    if let Some(text) = raw.listen.as_ref().filter(|_| !listen.ip().is_loopback()) {
-        let wrong = format!("cannot be `{}`: off loopback HTTPS and a login are required", text.get_ref());
-        let expected =
-            "a loopback address such as `127.0.0.1:8080`; HTTPS and the login come with a later version";
-        reading.problems.add(&text.span(), wrong, expected);
-    }
     Admin { listen, networks: reading.networks(&raw.networks) }
 }

@@ -12,17 +12,20 @@ use super::choices::{Challenge, ExceptionTls, ListAbout, Mode, OnFailure, Source
 use super::network::{ServerAddress, domain_name};
 use super::raw::{
     Raw, RawAcme, RawChallenge, RawDkim, RawDnsUpdate, RawEngine, RawHttp, RawJudge, RawLog, RawOutbound,
-    RawQueue, RawResolver, RawSenders, RawSendersAction, RawSource, RawTsig, Text, Texts,
+    RawQueue, RawReports, RawResolver, RawSenders, RawSendersAction, RawSource, RawTrace, RawTsig, Text,
+    Texts,
 };
 use super::resolved::{
     Acme, Clamd, DkimSigning, DnsList, DnsUpdate, ExternalAccount, Http, Judge, Log, OnFailures, Outbound,
-    Queue, Relay, Resolver, Rule, Senders, StoreEngine, Throttle, Tsig,
+    Queue, Relay, Reports, Resolver, Rule, Senders, StoreEngine, Throttle, Trace, Tsig,
 };
 use super::resolver::{Reading, mail_address};
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 const DNS: u16 = 53;
 const SUBMISSION: u16 = 587;
+/// RFC 5425 §4.1.
+const SYSLOG: u16 = 6514;
 const TSIG_ALGORITHMS: [&str; 3] = ["hmac-sha256", "hmac-sha384", "hmac-sha512"];
 
 pub(super) struct Later {
@@ -31,7 +34,9 @@ pub(super) struct Later {
     pub(super) dns_update: Option<DnsUpdate>,
     pub(super) resolver: Resolver,
     pub(super) judge: Judge,
+    pub(super) reports: Reports,
     pub(super) queue: Queue,
+    pub(super) trace: Trace,
     pub(super) http: Http,
     pub(super) log: Log,
     pub(super) store: StoreEngine,
@@ -45,7 +50,9 @@ pub(super) fn resolve(raw: &mut Raw, mode: Mode, reading: &mut Reading<'_, '_>) 
         dns_update: raw.dns_update.as_ref().and_then(|raw| dns_update(raw, reading)),
         resolver: resolver(raw.resolver.get_or_insert_default(), reading),
         judge: judge(raw.judge.get_or_insert_default(), reading),
+        reports: reports(&raw.reports, reading),
         queue: queue(raw.queue.get_or_insert_default(), reading),
+        trace: trace(raw.trace.get_or_insert_default(), reading),
         http: http(raw.http.as_ref(), reading),
         log: log(raw.log.get_or_insert_default(), reading),
         store: engine.map(RawEngine::chosen).unwrap_or_default(),
@@ -161,6 +168,7 @@ fn acme(raw: &RawAcme, mode: Mode, reading: &mut Reading<'_, '_>) -> Acme {
         challenge: raw.challenge.and_then(RawChallenge::chosen).unwrap_or(by_mode),
         names: reading.domains(&raw.names),
         profile: raw.profile.clone().unwrap_or_default(),
+        rsa: raw.rsa.unwrap_or(false),
         eab,
         ca_file: reading.readable_file(&raw.ca_file),
     }
@@ -238,6 +246,7 @@ fn judge(raw: &RawJudge, reading: &mut Reading<'_, '_>) -> Judge {
         report_ham: report_address(&raw.report_ham, "ham@{hostname}", reading),
         quarantine_for: reading.duration(&raw.quarantine_for, Duration::from_secs(30 * 86_400)),
         trusted_sealers: reading.domains(&raw.trusted_sealers),
+        seal: raw.seal.unwrap_or(false),
         rules: rules(raw, (tag, quarantine, reject), reading),
     }
 }
@@ -355,6 +364,14 @@ fn report_address(text: &Text, default: &str, reading: &mut Reading<'_, '_>) -> 
         .unwrap_or_else(|| default.to_owned())
 }
 
+fn reports(raw: &RawReports, reading: &mut Reading<'_, '_>) -> Reports {
+    Reports {
+        address: report_address(&raw.address, "reports@{hostname}", reading),
+        tls: raw.tls.unwrap_or(true),
+        dmarc: raw.dmarc.unwrap_or(true),
+    }
+}
+
 fn queue(raw: &RawQueue, reading: &mut Reading<'_, '_>) -> Queue {
     Queue {
         lifetime: reading.duration(&raw.lifetime, Duration::from_secs(5 * 86_400)),
@@ -362,6 +379,14 @@ fn queue(raw: &RawQueue, reading: &mut Reading<'_, '_>) -> Queue {
         tell_after: reading.duration(&raw.tell_after, Duration::from_secs(4 * 3600)),
         keep_expired: reading.duration(&raw.keep_expired, Duration::from_secs(30 * 86_400)),
         throttles: throttles(raw, reading),
+    }
+}
+
+fn trace(raw: &RawTrace, reading: &mut Reading<'_, '_>) -> Trace {
+    Trace {
+        keep: reading.duration(&raw.keep, Duration::from_secs(30 * 86_400)),
+        max_size: reading.size(&raw.max_size, 2 << 30, 64 << 20..=1 << 50),
+        subjects: raw.subjects.as_ref().is_none_or(|subjects| *subjects.get_ref()),
     }
 }
 
@@ -390,9 +415,15 @@ fn http(written: Option<&RawHttp>, reading: &mut Reading<'_, '_>) -> Http {
 }
 
 fn log(raw: &RawLog, reading: &mut Reading<'_, '_>) -> Log {
-    let syslog = |text: &str| text.strip_prefix("tls://").map(|_| text.to_owned());
+    let syslog = |text: &str| match text {
+        "" => Some(None),
+        text => {
+            ServerAddress::new(text.strip_prefix("tls://")?, SYSLOG).map(|server| Some(server.to_string()))
+        }
+    };
     Log {
-        syslog: reading.one(&raw.syslog, "`tls://host:6514`", syslog).unwrap_or_default(),
+        syslog: reading.one(&raw.syslog, "`tls://host:6514`", syslog).flatten(),
+        syslog_ca_file: reading.readable_file(&raw.syslog_ca_file),
         alerts: alerts(&raw.alerts, reading),
     }
 }

@@ -45,8 +45,12 @@ pub struct Config {
     pub resolver: Resolver,
     /// Judging.
     pub judge: Judge,
+    /// Reports on TLS and DMARC.
+    pub reports: Reports,
     /// The queue.
     pub queue: Queue,
+    /// The trace.
+    pub trace: Trace,
     /// Limits.
     pub limits: Limits,
     /// The public HTTP listeners.
@@ -281,6 +285,8 @@ pub struct Acme {
     pub names: Vec<Domain>,
     /// The CA's profile, empty for its default.
     pub profile: String,
+    /// Whether mail names get a certificate with an RSA key beside the ECDSA one.
+    pub rsa: bool,
     /// External account binding (RFC 8555 §7.3.4).
     pub eab: Option<ExternalAccount>,
     /// An extra root for a private CA.
@@ -381,6 +387,8 @@ pub struct Judge {
     pub quarantine_for: Duration,
     /// Domains whose seals (ARC, RFC 8617) are believed: what passed DMARC with them passes here.
     pub trusted_sealers: Vec<Domain>,
+    /// Whether what comes in is sealed (ARC) in the name of its recipients' domain.
+    pub seal: bool,
     /// What is otherwise for some recipients.
     pub rules: Vec<Rule>,
 }
@@ -420,6 +428,25 @@ pub struct DnsList {
     pub refuse: bool,
 }
 
+/// `[reports]`
+#[derive(Clone, Debug)]
+pub struct Reports {
+    /// Where others are to send theirs, as `local@domain`.
+    pub address: String,
+    /// Whether reports on TLS are sent.
+    pub tls: bool,
+    /// Whether reports on DMARC are sent.
+    pub dmarc: bool,
+}
+
+impl Config {
+    /// Whether what others report comes to Postern itself, and not to somebody's mailbox.
+    pub fn reports_come_here(&self) -> bool {
+        let domain = self.reports.address.rsplit_once('@').map_or("", |(_, domain)| domain);
+        domain.eq_ignore_ascii_case(self.hostname.as_str())
+    }
+}
+
 /// `[queue]`
 #[derive(Clone, Debug)]
 pub struct Queue {
@@ -433,6 +460,17 @@ pub struct Queue {
     pub keep_expired: Duration,
     /// Domains of the world that get mail slower than others.
     pub throttles: Vec<Throttle>,
+}
+
+/// `[trace]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// How long it is kept; zero: not on disk at all.
+    pub keep: Duration,
+    /// The most octets on disk.
+    pub max_size: u64,
+    /// Whether subjects are in it, in memory as on disk.
+    pub subjects: bool,
 }
 
 /// `[queue] throttles`
@@ -488,8 +526,10 @@ pub struct Admin {
 /// `[log]`
 #[derive(Clone, Debug)]
 pub struct Log {
-    /// A syslog server as written (RFC 5425); empty: none.
-    pub syslog: String,
+    /// A syslog server (RFC 5425), `host:port`.
+    pub syslog: Option<String>,
+    /// An authority of one's own for it.
+    pub syslog_ca_file: Option<PathBuf>,
     /// Addresses and webhooks that alarms go to.
     pub alerts: Vec<String>,
 }

@@ -15,7 +15,8 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
 
-use crate::client;
+use crate::admin::UserDone;
+use crate::client::{self, Running};
 use crate::command::CommandLine;
 use crate::config::{self, Config, ConfigError, Mode};
 use crate::report::Status;
@@ -67,8 +68,8 @@ pub enum Service {
     Wrong(String),
     /// It does not answer.
     Silent(String),
-    /// It says how it is.
-    Answers(Box<Status>),
+    /// It says how it is; and the code for a first login, as long as nobody can log in.
+    Answers(Box<Status>, Option<String>),
 }
 
 /// Looks at everything once.
@@ -95,13 +96,19 @@ async fn service(config: Result<Config, ConfigError>, exists: bool) -> Service {
         Err(_) if !exists => return Service::Unconfigured,
         Err(error) => return Service::Wrong(error.to_string()),
     };
-    match client::get(config.admin.listen, "/api/v1/status").await {
+    let running = Running::of(&config);
+    match client::get(&running, "/api/v1/status").await {
         Ok(answer) => match serde_json::from_slice(&answer.body) {
-            Ok(status) => Service::Answers(Box::new(status)),
+            Ok(status) => Service::Answers(Box::new(status), code(&running).await),
             Err(_) => Service::Silent(format!("what answers on {} is not Postern", config.admin.listen)),
         },
         Err(error) => Service::Silent(error.to_string()),
     }
+}
+
+async fn code(running: &Running) -> Option<String> {
+    let answer = client::get(running, "/api/v1/console").await.ok().filter(|answer| answer.status == 200)?;
+    serde_json::from_slice::<UserDone>(&answer.body).ok()?.code
 }
 
 /// SHA-256 of the first certificate in a file, as `openssl x509 -fingerprint -sha256` writes it.

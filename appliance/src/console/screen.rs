@@ -126,7 +126,7 @@ impl Page {
                 "Postern does not answer; it may still be starting.".to_owned(),
                 format!("If this stays, restart the machine. {why}"),
             ),
-            Service::Answers(status) => {
+            Service::Answers(status, _) => {
                 let label = match status.state.level {
                     Level::Good => "Good",
                     Level::Attention => "Attention",
@@ -138,8 +138,13 @@ impl Page {
         let mut lines = wrapped(&sentence, width);
         lines.extend(wrapped(&advice, width));
         self.part(label, lines, MAX_STATE);
-        if let Service::Answers(status) = &facts.service {
+        if let Service::Answers(status, code) = &facts.service {
             self.part("Services", wrapped(&services(status), width), 2);
+            if let Some(code) = code {
+                let words =
+                    format!("{code} makes you the page's administrator, at /first; nobody can log in yet");
+                self.part("Code", wrapped(&words, width), 2);
+            }
         }
         self.lines.push(String::new());
     }
@@ -165,7 +170,7 @@ impl Page {
     }
 
     fn fingerprints(&mut self, facts: &Facts) {
-        if let Service::Answers(status) = &facts.service
+        if let Service::Answers(status, _) = &facts.service
             && let [first, rest @ ..] = status.certificates.as_slice()
         {
             let source = match first.source {

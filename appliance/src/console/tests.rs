@@ -23,6 +23,7 @@ fn status(level: Level, sentence: &str, advice: &str) -> Status {
         now: 0,
         started: 0,
         state: State { level, sentence: sentence.to_owned(), advice: advice.to_owned() },
+        problems: Vec::new(),
         sessions_now: 0,
         bytes_in_flight: 0,
         strains: Vec::new(),
@@ -86,10 +87,17 @@ fn shown(facts: &Facts) -> String {
 #[test]
 fn when_mail_flows() {
     let status = status(Level::Good, "Mail flows.", "");
-    let mut facts = facts(Service::Answers(Box::new(status)));
+    let mut facts = facts(Service::Answers(Box::new(status), None));
     facts.first_boot =
         report("network as configured; a config is there", vec![Note::done("the NoCloud volume is taken")]);
     insta::assert_snapshot!(shown(&facts));
+}
+
+#[test]
+fn when_nobody_can_log_in_yet() {
+    let status = Box::new(status(Level::Good, "Mail flows.", ""));
+    let text = shown(&facts(Service::Answers(status, Some("7KQ4-M2XD-0VRE-93TN".to_owned()))));
+    assert!(text.contains("Code        7KQ4-M2XD-0VRE-93TN makes you the page's administrator"), "{text}");
 }
 
 #[test]
@@ -101,7 +109,7 @@ fn when_a_backend_is_down_and_a_role_is_not_ready() {
          here.",
     );
     status.roles.processes[0].works = false;
-    insta::assert_snapshot!(shown(&facts(Service::Answers(Box::new(status)))));
+    insta::assert_snapshot!(shown(&facts(Service::Answers(Box::new(status), None))));
 }
 
 #[test]
@@ -152,7 +160,7 @@ fn nothing_from_outside_reaches_the_terminal_and_nothing_makes_it_scroll() {
     status.certificates[0].names = vec![evil.clone()];
     status.certificates[0].fingerprint = evil.clone();
     status.listeners[0].problem = Some(evil.clone());
-    let mut facts = facts(Service::Answers(Box::new(status)));
+    let mut facts = facts(Service::Answers(Box::new(status), None));
     facts.hostname = evil.clone();
     facts.authority = Some(evil.clone());
     let many = (0..40).map(|n| interface(&format!("{n}{evil}"), n % 2 == 0, &["192.0.2.1/24"]));
@@ -202,7 +210,7 @@ async fn facts_are_those_of_this_machine() {
     )
     .unwrap();
     let answered = tokio::time::timeout(Duration::from_secs(10), facts::gather(&line(&file))).await.unwrap();
-    let Service::Answers(status) = answered.service else { panic!("{answered:?}") };
+    let Service::Answers(status, None) = answered.service else { panic!("{answered:?}") };
     assert_eq!(status.certificates[0].fingerprint.len(), 95);
     assert_eq!(answered.mode, Some(Mode::Front));
 }

@@ -7,6 +7,7 @@ mod told;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use acme::roll::Order;
 use acme::{Certifier, Surroundings};
 use record::Clock;
 use relay::Relay;
@@ -20,7 +21,10 @@ use super::identity::Own;
 use super::outbound::Names;
 use super::zones::Zones;
 use crate::config::Config;
-use crate::report::{CertificateState, CertifyingState, LeftOutState, OrderState, TlsaState, WebState};
+use crate::report::{
+    AccountState, CertificateState, CertifyingState, KeyOrder, KeyState, LeftOutState, OrderState, RollOrder,
+    TlsaState, WebState,
+};
 use crate::roles::Roles;
 use crate::web::{self, Policy, Web};
 
@@ -188,15 +192,36 @@ impl Certifying {
             orders: state.lines.into_iter().map(order).collect(),
             not_asked: state.not_asked.into_iter().map(left_out).collect(),
             tlsa: now.tlsa.clone(),
-            next_key_ready: state.next_ready.map(|at| at.as_secs()),
+            next_key_ready: ready(&state.keys),
+            keys: state.keys.iter().map(key).collect(),
+            account: state.account.map(account),
             web: now.ports.clone(),
         }
+    }
+
+    /// What ends TLS of web browsers with the certificates that serve now.
+    pub(super) fn acceptor(&self) -> Option<tls::Acceptor> {
+        self.web.acceptor()
     }
 
     /// How many certificates are ordered anew; `None`: nothing is ordered here.
     pub(super) fn renew(&self, name: Option<&str>) -> Option<usize> {
         self.certifier.state().directory?;
         Some(self.certifier.renew(name))
+    }
+
+    /// Changes a key before its time; `None`: nothing is ordered here.
+    pub(super) fn roll(&self, order: RollOrder) -> Option<Result<(), String>> {
+        self.certifier.state().directory?;
+        let order = match order {
+            RollOrder::Mail(KeyOrder::Soon) => Order::Soon,
+            RollOrder::Mail(KeyOrder::AtOnce) => Order::AtOnce,
+            RollOrder::Account => {
+                self.certifier.roll_account();
+                return Some(Ok(()));
+            }
+        };
+        Some(self.certifier.roll(order).map_err(|error| error.to_string()))
     }
 
     /// Nothing panics while it holds the lock.
@@ -216,8 +241,37 @@ impl Surroundings for Certifying {
 }
 
 /// Those that serve now.
-fn identities(relay: &Relay) -> Option<Arc<Identities>> {
+pub(super) fn identities(relay: &Relay) -> Option<Arc<Identities>> {
     relay.serving().driver.acceptor.as_ref().map(|acceptor| Arc::clone(acceptor.identities()))
+}
+
+/// From when on all next keys may serve.
+fn ready(keys: &[acme::KeyFacts]) -> Option<u64> {
+    keys.iter().map(|key| key.next_ready).try_fold(0, |latest, at| Some(latest.max(at?.as_secs())))
+}
+
+fn key(key: &acme::KeyFacts) -> KeyState {
+    let order = |order| match order {
+        Order::Soon => KeyOrder::Soon,
+        Order::AtOnce => KeyOrder::AtOnce,
+    };
+    KeyState {
+        current: hexadecimal(&key.current.digest()),
+        next: hexadecimal(&key.next.digest()),
+        next_ready: key.next_ready.map(|at| at.as_secs()),
+        next_may_serve: key.next_may_serve,
+        serves: key.serves,
+        order: key.order.map(order),
+    }
+}
+
+fn account(account: acme::AccountFacts) -> AccountState {
+    let acme::AccountFacts { key_since, changes, problem } = account;
+    AccountState { key_since: key_since.as_secs(), changes, problem }
+}
+
+fn hexadecimal(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
 }
 
 fn order(line: acme::Line) -> OrderState {
@@ -230,6 +284,7 @@ fn order(line: acme::Line) -> OrderState {
         again: seconds(line.again),
         problem: line.problem,
         advice: line.advice,
+        waits: line.waits,
         under_way: line.under_way,
         attempts: line.attempts,
         left_out: line.left_out.into_iter().map(left_out).collect(),

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::error::EngineError;
-use super::{Engine, Signals, Wish};
+use super::{Engine, Entry, Signals, Wish};
 use crate::command::{Demo, Exit};
 use crate::config::{self, ConfigError};
 use crate::output;
@@ -68,7 +68,7 @@ pub(super) enum DemoError {
     },
     /// The status page is for loopback.
     #[error(
-        "the status page of this version is for this machine only, not for {0}\n\
+        "a demo's page has no login, so that it is for this machine only, not for {0}\n\
          Choose an address such as 127.0.0.1:8080 with --admin."
     )]
     NotLoopback(SocketAddr),
@@ -178,7 +178,9 @@ impl Show {
         let file = folder.path().join("postern.toml");
         let text = config_text(folder.path(), (options.smtp, options.admin), hidden_address, names_address);
         let config = config::parse(&text, &file)?;
-        let engine = Engine::start(&config, Roles::threads("demo")).await.map_err(DemoError::of_engine)?;
+        let engine = Engine::start(&config, Roles::threads("demo"), Entry::Free)
+            .await
+            .map_err(DemoError::of_engine)?;
         let smtp = engine.listening().unwrap_or(options.smtp);
         // With the ports as they are, for the commands that ask a running Postern.
         let text = config_text(folder.path(), (smtp, engine.admin), hidden_address, names_address);
@@ -248,7 +250,7 @@ impl Show {
             std::env::current_exe().map_or_else(|_| "postern".into(), |path| path.display().to_string());
         vec![
             String::new(),
-            format!("status page   http://{}/", self.engine.admin),
+            format!("status page   http://{}/ (a demo's needs no login)", self.engine.admin),
             format!("send one      swaks --server {} --port {} -tls --to {anna}", gate.ip(), gate.port()),
             format!(
                 "  or          printf 'Subject: hello\\n\\nhello\\n' | curl -k --ssl-reqd --crlf smtp://{gate} \

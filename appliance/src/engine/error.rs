@@ -9,6 +9,9 @@ use crate::command::Exit;
 /// Why Postern does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
+    /// What is known of users cannot be read.
+    #[error("users and tokens cannot be used: {0}")]
+    Access(#[from] crate::access::AccessError),
     /// The status page's address cannot be had.
     #[error(
         "the status page cannot listen on {address}: {error}\nSet [admin] listen to a free address, or stop what listens there."
@@ -82,6 +85,9 @@ pub enum EngineError {
     /// Two backends for one domain.
     #[error(transparent)]
     Routing(#[from] route::RoutingError),
+    /// The trace on disk cannot be kept.
+    #[error("the trace cannot be kept: {0}")]
+    Trace(String),
     /// Signals cannot be received.
     #[error("signals cannot be received: {0}")]
     Signals(io::Error),

@@ -16,10 +16,15 @@ use route::{Backend, BackendSettings, Routing, Server};
 use spool::{Schedule, Spool};
 use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
 
+use super::dmarc_reports::DmarcReports;
 use super::error::EngineError;
+use super::hosted::Hosted;
 use super::identity::{self, Own};
-use super::judging::{Court, Sitting};
-use super::outbound::{Means, Names, outbound};
+use super::judging::{Court, Sitting, Told};
+use super::letters::Letters;
+use super::outbound::{Means, Names, outbound, policy_hosts, sites};
+use super::publishing::Publishing;
+use super::received::Received;
 use super::remembering::Remembering;
 use super::senders::Senders;
 use super::tls_reports::TlsReports;
@@ -45,7 +50,11 @@ pub(super) struct Base {
     roles: Arc<Roles>,
     signing: Arc<signing::Present>,
     zones: Arc<Zones>,
+    publishing: Arc<Publishing>,
+    hosted: Arc<Hosted>,
     tls_reports: Arc<TlsReports>,
+    dmarc_reports: Arc<DmarcReports>,
+    received: Arc<Received>,
     verifying: InnerVerification,
     called: CalledBefore,
     /// How often senders are told, whatever of.
@@ -87,7 +96,14 @@ impl Base {
         };
         let keys = Keys::new(&state_dir, &config.outbound.dkim.selector_prefix, Arc::clone(&clock));
         let signing = signing::Present::new(keys);
-        let tls_reports = TlsReports::new(remembering.store(), Arc::clone(&clock), Arc::clone(&signing));
+        let letters = Arc::new(Letters::new(Arc::clone(&signing), Arc::clone(&clock)));
+        let tls_reports = TlsReports::new(remembering.store(), Arc::clone(&clock), Arc::clone(&letters));
+        let dmarc_reports = DmarcReports::new(remembering.store(), Arc::clone(&clock), letters);
+        let received = Received::new(remembering.store(), Arc::clone(&roles), Arc::clone(&clock));
+        let zones = Zones::new(Arc::clone(&signing.keys));
+        let publishing = Publishing::new(Arc::clone(&certifier), remembering.store());
+        let hosted =
+            Hosted::new(Arc::clone(&zones), Arc::clone(&publishing), remembering.store(), Arc::clone(&clock));
         Ok(Self {
             recording,
             clock,
@@ -99,8 +115,12 @@ impl Base {
             remembering,
             court: Arc::default(),
             roles,
-            zones: Zones::new(Arc::clone(&signing.keys)),
+            zones,
+            publishing,
+            hosted,
             tls_reports,
+            dmarc_reports,
+            received,
             signing,
             verifying,
             called,
@@ -130,9 +150,34 @@ impl Base {
         &self.tls_reports
     }
 
+    /// The authorities that are trusted where the config names none of its own.
+    pub(super) fn roots(&self) -> &Roots {
+        &self.roots
+    }
+
+    /// What others report about the domains here.
+    pub(super) fn received(&self) -> &Arc<Received> {
+        &self.received
+    }
+
+    /// What is to be reported of mail in the names of others.
+    pub(super) fn dmarc_reports(&self) -> &Arc<DmarcReports> {
+        &self.dmarc_reports
+    }
+
     /// The DNS records of the present config.
     pub(super) fn zones(&self) -> &Arc<Zones> {
         &self.zones
+    }
+
+    /// Who writes TXT records.
+    pub(super) fn publishing(&self) -> &Arc<Publishing> {
+        &self.publishing
+    }
+
+    /// The MTA-STS policies that are hosted.
+    pub(super) fn hosted(&self) -> &Arc<Hosted> {
+        &self.hosted
     }
 
     /// What is known of servers and recipients.
@@ -178,8 +223,11 @@ impl Base {
         let acceptor = acceptor.map_err(|error| EngineError::Tls { what: "the listeners".into(), error })?;
         let names = Names::new(&config.resolver)?;
         let associations = identity::associations(&served, config, &self.certifier.state());
-        self.zones.config_is(config, names.clone(), associations);
-        self.tls_reports.config_is(config, names.clone());
+        let fetch = policy_hosts(config, Arc::clone(&self.clock)).map(|hosts| Arc::new(hosts) as _);
+        self.zones.config_is(config, names.clone(), associations, fetch);
+        self.hosted.config_is(config, names.clone());
+        self.dmarc_reports.config_is(config, names.clone());
+        self.received.config_is(config, names.clone());
         let judge = self.judge(config, names.clone()).await?;
         let signer = self.signing.config_is(config, &routing, names.clone());
         let settings = Settings { signs: signer.is_some(), ..self.settings(config, routing) };
@@ -216,10 +264,7 @@ impl Base {
             loop_key: self.loop_key,
             signs: false,
             judging: config.judge.enabled.then(|| Sitting::settings(config)),
-            own: match config.judge.enabled {
-                true => Sitting::own_addresses(config),
-                false => OwnAddresses::default(),
-            },
+            own: own_addresses(config),
         }
     }
 
@@ -230,7 +275,7 @@ impl Base {
         tls: &tls::Settings,
         names: Names,
     ) -> Result<Driver, EngineError> {
-        let reporting = reporting(config, names.clone(), Arc::clone(&self.report_rate));
+        let reporting = reporting(config, names.clone(), Arc::clone(&self.report_rate), &self.signing);
         let mark = (config.network.mode != config::Mode::Front).then_some(firewall::marks::OWN);
         let network: Arc<dyn Network> = Arc::new(Tcp { mark });
         let means = Means {
@@ -240,6 +285,8 @@ impl Base {
             state_dir: &self.state_dir,
             clock: &self.clock,
         };
+        let https = sites(config, &means, tls)?;
+        self.tls_reports.config_is(config, means.names.clone(), https);
         let outbound = outbound(config, means, tls, (&self.verifying, &self.called)).await?;
         let folder = self.state_dir.join("spool");
         let open = || open_spool(folder, self.spool_settings.clone(), Arc::clone(&self.clock));
@@ -280,10 +327,14 @@ impl Base {
             return Ok(None);
         }
         let (store, roles) = (self.remembering.store(), Arc::clone(&self.roles));
-        let open = || async { Court::open(&self.state_dir, store, roles, Arc::clone(&self.clock)).await };
+        let open = || async {
+            Court::open(&self.state_dir, store, roles, (Arc::clone(&self.clock), Arc::clone(&self.received)))
+                .await
+        };
         let court = self.court.get_or_try_init(open).await?;
         court.reports_go_to(&config.judge.report_spam, &config.judge.report_ham);
-        Ok(Some(Arc::new(Sitting::new(config, Arc::clone(court), names))))
+        let told = Told { dmarc: Arc::clone(&self.dmarc_reports), signing: Arc::clone(&self.signing) };
+        Ok(Some(Arc::new(Sitting::new(config, Arc::clone(court), (names, told)))))
     }
 
     /// The court, if some generation has judged.
@@ -310,6 +361,18 @@ impl Base {
     }
 }
 
+/// Whom Postern answers itself.
+fn own_addresses(config: &Config) -> OwnAddresses {
+    let own = match config.judge.enabled {
+        true => Sitting::own_addresses(config),
+        false => OwnAddresses::default(),
+    };
+    match config.reports_come_here() {
+        true => own.with(&config.reports.address, relay::Own::Feedback),
+        false => own,
+    }
+}
+
 /// Records, and has the court hear of it.
 struct Witness {
     recording: Arc<Recording>,
@@ -326,10 +389,19 @@ impl Recorder for Witness {
 }
 
 /// Who tells senders what became of their messages.
-fn reporting(config: &Config, names: Names, rate: Arc<ReportRate>) -> Reporting {
+fn reporting(
+    config: &Config,
+    names: Names,
+    rate: Arc<ReportRate>,
+    signing: &Arc<signing::Present>,
+) -> Reporting {
     let hostname = config.hostname.to_string();
     let senders = Senders::new(names);
-    let reporter = Reporter { hostname: hostname.into(), postmaster: config.postmaster.as_str().into() };
+    let reporter = Reporter {
+        hostname: hostname.into(),
+        postmaster: config.postmaster.as_str().into(),
+        signer: Some(Arc::clone(signing) as _),
+    };
     Reporting::new(reporter, Arc::new(senders), rate)
 }
 
@@ -467,6 +539,6 @@ pub(crate) fn state_lock(state_dir: &Path) -> Result<backup::StateLock, EngineEr
     Ok(lock)
 }
 
-fn make_folder(path: &Path) -> Result<(), EngineError> {
+pub(super) fn make_folder(path: &Path) -> Result<(), EngineError> {
     std::fs::create_dir_all(path).map_err(|error| EngineError::State { path: path.into(), error })
 }

@@ -98,7 +98,8 @@ pub(super) fn associations(served: &Served, config: &Config, keys: &acme::State)
     let hostname = config.hostname.to_string().to_lowercase();
     let is_for_it = |identity: &&Identity| identity.names().iter().any(|name| **name == *hostname);
     let pins: Vec<_> = served.identities.iter().filter(is_for_it).map(Identity::pin).collect();
-    let next = (pins.contains(&keys.current)).then_some((keys.next, false));
+    let promised = keys.keys.iter().filter(|key| pins.contains(&key.current));
+    let next: Vec<_> = promised.map(|key| (key.next, false)).collect();
     let all = pins.into_iter().map(|pin| (pin, true)).chain(next);
     all.map(|(pin, serves)| Association { host: hostname.clone(), digest: pin.digest(), serves }).collect()
 }

@@ -14,9 +14,7 @@ mod findings;
 mod kept;
 mod learning;
 mod lists;
-mod looks;
 mod peers;
-mod phishing;
 mod policies;
 mod pressure;
 mod reports;
@@ -37,17 +35,20 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use accounts::{Accounts, Teller};
-use acquaintance::Acquaintances;
+use acquaintance::{Acquaintances, Note};
 use blocked::{Blocked, NotBlocked};
 use daily::Daily;
 use kept::Kept;
 use learning::{Addresses, Clerk};
+pub(crate) use peers::Peers;
 use pressure::UnderWay;
 use reports::Reports;
 use sitting::Rules;
-pub(super) use sitting::Sitting;
+pub(super) use sitting::{Sitting, Told};
+pub(crate) use viruses::scanner;
 
 use super::error::EngineError;
+use super::received::Received;
 use crate::report::{BlockedSender, HeldReport, LearningState, NotJudging};
 use crate::roles::Roles;
 
@@ -70,6 +71,8 @@ pub(super) struct Court {
     /// Senders that a person does not want.
     blocked: Arc<Blocked>,
     daily: Arc<Daily>,
+    /// What others report about the domains here.
+    received: Arc<Received>,
     report_addresses: Mutex<Addresses>,
     /// By which messages are judged that somebody hands in: those of the present config.
     rules: Mutex<Option<Arc<Rules>>>,
@@ -84,7 +87,7 @@ impl Court {
         state_dir: &Path,
         store: store::Store,
         roles: Arc<Roles>,
-        clock: Arc<dyn Clock>,
+        (clock, received): (Arc<dyn Clock>, Arc<Received>),
     ) -> Result<Arc<Self>, EngineError> {
         let folder = state_dir.join("model");
         let opened = Model::open(&folder, judge::Settings::default(), clock.now());
@@ -111,6 +114,7 @@ impl Court {
             reports,
             blocked,
             daily,
+            received,
             report_addresses: Mutex::default(),
             rules: Mutex::default(),
             has_clerk: AtomicBool::new(false),
@@ -159,7 +163,11 @@ impl Court {
         whom: (&str, &str),
     ) -> Option<Learnt> {
         let features = self.kept.features(transaction).await?;
-        self.learn_features(features, class, source, whom).await
+        let learnt = self.learn_features(features, class, source, whom).await;
+        if matches!(learnt, Some(Learnt::New | Learnt::Corrected | Learnt::Again)) {
+            self.acquaintances.note(Note::Said { transaction, is_spam: class == Class::Spam });
+        }
+        learnt
     }
 
     /// Of what kind a message is; one of which that is not known is the only one.

@@ -14,13 +14,14 @@ use tokio::time::Instant;
 use super::arming::Arming;
 use super::certifying::Certifying;
 use super::judging::Court;
+use super::received::Received;
 use super::remembering::Remembering;
 use super::zones::Zones;
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateState, CertifyingState,
     Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging, QueueState,
-    RecipientsState, RolesState, ScanOrder, Scanned, SenderState, ServerState, StrainState, VerifyingState,
-    Writing, ZoneQuestion, Zoning,
+    ReceivedReports, RecipientsState, RolesState, RollOrder, ScanOrder, Scanned, SenderState, ServerState,
+    StrainState, VerifyingState, Writing, ZoneQuestion, Zoning,
 };
 use crate::roles::Roles;
 
@@ -35,6 +36,7 @@ pub(super) struct Present {
     clock: Arc<dyn Clock>,
     court: Arc<OnceCell<Arc<Court>>>,
     remembering: Arc<Remembering>,
+    received: Arc<Received>,
     zones: Arc<Zones>,
 }
 
@@ -46,10 +48,22 @@ impl Present {
         arming: Arc<Arming>,
         roles: Arc<Roles>,
         (queue, clock): (Arc<Queue>, Arc<dyn Clock>),
-        (court, remembering): (Arc<OnceCell<Arc<Court>>>, Arc<Remembering>),
+        (court, remembering, received): (Arc<OnceCell<Arc<Court>>>, Arc<Remembering>, Arc<Received>),
     ) -> Self {
         let listeners = Mutex::new(listeners);
-        Self { relay, certifying, listeners, arming, roles, queue, clock, court, remembering, zones }
+        Self {
+            relay,
+            certifying,
+            listeners,
+            arming,
+            roles,
+            queue,
+            clock,
+            court,
+            remembering,
+            received,
+            zones,
+        }
     }
 
     /// After a reload that brought new ones.
@@ -78,6 +92,10 @@ impl Live for Present {
 
     fn renew(&self, name: Option<&str>) -> Option<usize> {
         self.certifying.renew(name)
+    }
+
+    fn roll(&self, order: RollOrder) -> Option<Result<(), String>> {
+        self.certifying.roll(order)
     }
 
     fn sessions_now(&self) -> usize {
@@ -176,6 +194,13 @@ impl Live for Present {
         Box::pin(async move { court.ok_or(NotJudging::Off)?.settle_report(&id, accepts).await })
     }
 
+    fn received_reports(&self, domains: Vec<String>) -> Asking<ReceivedReports> {
+        let received = Arc::clone(&self.received);
+        Box::pin(async move {
+            received.told(&domains).await.map_err(|error| NotJudging::Failed(error.to_string()))
+        })
+    }
+
     fn was_released(&self, transaction: smtp::TransactionId) {
         if let Some(court) = self.court.get() {
             court.was_released(transaction);
@@ -194,6 +219,10 @@ impl Live for Present {
 
     fn zones(&self, question: ZoneQuestion) -> Zoning {
         Box::pin(Arc::clone(&self.zones).report(question))
+    }
+
+    fn replace_dkim(&self, domain: String) -> Zoning {
+        Box::pin(Arc::clone(&self.zones).replace_keys(domain))
     }
 
     fn write_store_down(&self) -> Writing<'_> {

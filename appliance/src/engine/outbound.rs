@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use delivery::{FarSide, Network, PolicyHosts};
+use delivery::{FarSide, Https, Network, PolicyHosts};
 use dns::{DnsError, Proof, Resolver, Trust};
 use record::Clock;
 use relay::{CalledBefore, InnerVerification, Intercepting, OnInnerVerification};
@@ -40,8 +40,7 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn new(config: &config::Resolver) -> Result<Self, EngineError> {
-        let trust = config.dnssec_trust_anchor.clone().map_or(Trust::Root, Trust::File);
-        let settings = dns::Settings { servers: config.servers.clone(), trust, ..dns::Settings::default() };
+        let settings = settings(config);
         // What is wrong with the settings is told at start.
         Resolver::new(&settings).map_err(EngineError::Resolver)?;
         Ok(Self { settings, resolver: Arc::default() })
@@ -143,6 +142,41 @@ fn sts_source(
     let connector = Connector::new(tls, &policy, Arc::clone(means.clock))?;
     let fetch = Arc::new(PolicyHosts::new(Arc::clone(&means.network), connector));
     Ok(Some(StsSource { fetch, store: Some(means.store.clone()) }))
+}
+
+/// The name servers of a config.
+pub(crate) fn resolver(config: &Config) -> Result<Resolver, dns::SettingsError> {
+    Resolver::new(&settings(&config.resolver))
+}
+
+fn settings(config: &config::Resolver) -> dns::Settings {
+    let trust = config.dnssec_trust_anchor.clone().map_or(Trust::Root, Trust::File);
+    dns::Settings { servers: config.servers.clone(), trust, ..dns::Settings::default() }
+}
+
+/// How the policies of a config's own domains are had where another host has them; `None`: nobody is trusted who could prove one.
+pub(crate) fn policy_hosts(config: &Config, clock: Arc<dyn Clock>) -> Option<PolicyHosts> {
+    let roots = roots(config).ok().filter(|roots| !roots.is_empty())?;
+    let policy = LegPolicy { ladder: Ladder::Verify, roots, ..LegPolicy::default() };
+    let connector = Connector::new(&super::generation::tls_settings(config), &policy, clock).ok()?;
+    Some(PolicyHosts::new(Arc::new(delivery::Tcp::default()), connector))
+}
+
+/// How sites are asked; `None` where nobody is trusted who could prove one.
+pub(super) fn sites(
+    config: &Config,
+    means: &Means<'_>,
+    tls: &tls::Settings,
+) -> Result<Option<Https>, EngineError> {
+    let roots = roots(config)?;
+    if roots.is_empty() {
+        return Ok(None);
+    }
+    let policy = LegPolicy { ladder: Ladder::Verify, roots, ..LegPolicy::default() };
+    let connector = Connector::new(tls, &policy, Arc::clone(means.clock));
+    let connector =
+        connector.map_err(|error| EngineError::Tls { what: "sites of the world".into(), error })?;
+    Ok(Some(Https::new(Arc::clone(&means.network), connector)))
 }
 
 /// Puts together what a config says of mail to the world. What is known of hidden servers that verify by themselves goes on to

@@ -55,7 +55,11 @@ pub(super) async fn put_into_queue(
         received_at: now,
     };
     let text = mail.written(&serving.settings.hostname, now);
-    let stored = spool.store_own(own, Content::new().bytes(text.into_bytes())).await?;
+    let text = text.into_bytes();
+    let signer = serving.driver.reporting.as_ref().and_then(|reporting| reporting.reporter.signer.clone());
+    let signatures = signer.map(|signer| signer.sign(&text)).unwrap_or_default();
+    let content = Content::new().bytes(signatures.into_bytes()).bytes(text);
+    let stored = spool.store_own(own, content).await?;
     Ok(Some(stored.id()))
 }
 

@@ -57,7 +57,7 @@ impl Draining {
         clock: Arc<dyn Clock>,
         rate: Arc<ReportRate>,
     ) -> Self {
-        let settings = Arc::new(Mutex::new(Arc::new(settings(config))));
+        let settings = Arc::new(Mutex::new(Arc::new(settings(config, relay))));
         let (present, shared) = (Arc::clone(relay), Arc::clone(&settings));
         let way = move || -> Arc<dyn WayOut> {
             let settings = Arc::clone(&shared.lock().unwrap_or_else(PoisonError::into_inner));
@@ -72,8 +72,8 @@ impl Draining {
     }
 
     /// After a reload.
-    pub(super) fn config_is(&self, config: &Config) {
-        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings(config));
+    pub(super) fn config_is(&self, config: &Config, relay: &Relay) {
+        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings(config, relay));
     }
 
     /// Waits until messages that are being sent are sent; the relay drains already.
@@ -82,11 +82,13 @@ impl Draining {
     }
 }
 
-fn settings(config: &Config) -> QueueSettings {
-    let reporter = Reporter {
+fn settings(config: &Config, relay: &Relay) -> QueueSettings {
+    let reporting = relay.serving().driver.reporting.clone();
+    let reporter = reporting.map(|reporting| reporting.reporter.clone()).unwrap_or_else(|| Reporter {
         hostname: config.hostname.to_string().into(),
         postmaster: config.postmaster.as_str().into(),
-    };
+        signer: None,
+    });
     let mut settings = QueueSettings::new(reporter);
     settings.schedule.lifetime = config.queue.lifetime;
     settings.tell_after = config.queue.tell_after;

@@ -7,13 +7,15 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use delivery::notification::Signs;
 use dns::DnsError;
-use evidence::signing::{Authorship, DkimKey, Signing};
+use evidence::sealing::Sealer;
+use evidence::signing::{Algorithm, Authorship, DkimKey, Signing, came_from_outside};
 use relay::{HeldBody, Relay, Signed, Unsigned};
 use route::Routing;
-use tokio::sync::Notify;
 
 use super::outbound::Names;
+use super::publishing::Publishing;
 use crate::config::Config;
 use crate::dkim::{Duty, Keys, Seen};
 
@@ -27,12 +29,11 @@ const LOOK: Duration = Duration::from_secs(6 * 3600);
 pub(super) struct Present {
     pub(super) keys: Arc<Keys>,
     now: Mutex<Option<(Arc<Signatures>, Names)>>,
-    changed: Notify,
 }
 
 impl Present {
     pub(super) fn new(keys: Keys) -> Arc<Self> {
-        Arc::new(Self { keys: Arc::new(keys), now: Mutex::default(), changed: Notify::new() })
+        Arc::new(Self { keys: Arc::new(keys), now: Mutex::default() })
     }
 
     /// From now on mail is signed as this config says; `None`: not at all.
@@ -49,12 +50,28 @@ impl Present {
             .then(|| Arc::new(Signatures::new(config, routing, Arc::clone(&self.keys))));
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         *now = signatures.clone().map(|signatures| (signatures, names));
-        self.changed.notify_one();
+        self.keys.changed.notify_one();
         signatures.map(|signatures| Arc::new(Signer(signatures)) as _)
     }
 
     pub(super) fn now(&self) -> Option<(Arc<Signatures>, Names)> {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Signs for Present {
+    fn sign(&self, message: &[u8]) -> String {
+        let Some((signatures, _)) = self.now() else { return String::new() };
+        signatures.sign_whole(message).unwrap_or_else(|why| {
+            tracing::warn!(why, "what Postern writes goes unsigned");
+            String::new()
+        })
+    }
+}
+
+impl std::fmt::Debug for Present {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Present").finish_non_exhaustive()
     }
 }
 
@@ -84,9 +101,10 @@ impl Signatures {
         Self { keys, hostname, domains: domains(config).collect(), of_server, of_backends }
     }
 
-    /// The domains that sign.
+    /// The domains that sign, and Postern's own name, in which nobody else does.
     pub(super) fn domains(&self) -> impl Iterator<Item = &str> {
-        self.domains.iter().map(AsRef::as_ref)
+        let own = Some(&*self.hostname).filter(|own| !self.domains.contains(*own));
+        self.domains.iter().map(AsRef::as_ref).chain(own)
     }
 
     fn may_sign(&self, client: IpAddr, domain: &str) -> bool {
@@ -99,17 +117,37 @@ impl Signatures {
 
     /// Signs a message of Postern's own, which is all here.
     pub(super) async fn sign_own(self: Arc<Self>, message: Vec<u8>) -> Result<String, String> {
-        let signed = tokio::task::spawn_blocking(move || {
-            let end = memchr::memmem::find(&message, b"\r\n\r\n").map_or(message.len(), |at| at + 4);
-            let header = &message[..end];
-            let Some(domain) = Authorship::of(header).domain.filter(|domain| self.domains.contains(domain))
-            else {
+        let signed = tokio::task::spawn_blocking(move || self.sign_whole(&message));
+        signed.await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    fn sign_whole(&self, message: &[u8]) -> Result<String, String> {
+        let end = memchr::memmem::find(message, b"\r\n\r\n").map_or(message.len(), |at| at + 4);
+        let header = &message[..end];
+        let is_ours = |domain: &str| self.domains().any(|own| own == domain);
+        let Some(domain) = Authorship::of(header).domain.filter(|domain| is_ours(domain)) else {
+            return Ok(String::new());
+        };
+        let keys = self.keys.signing(&domain).map_err(|error| error.to_string())?;
+        sign(&keys, &domain, header, std::iter::once(Ok(message)))
+    }
+
+    /// Seals what came in for a domain here; empty where that has no key that everybody knows, or where nothing may be sealed.
+    pub(super) async fn seal(self: Arc<Self>, sealed: Unsealed) -> Result<String, String> {
+        let sealed = tokio::task::spawn_blocking(move || {
+            let Unsealed { body, domain, chain, results, now } = sealed;
+            let header = header(&body).map_err(|error| error.to_string())?;
+            let Some(header) = header.filter(|_| self.domains.contains(&*domain)) else {
                 return Ok(String::new());
             };
             let keys = self.keys.signing(&domain).map_err(|error| error.to_string())?;
-            sign(&keys, &domain, header, std::iter::once(Ok(&message)))
+            let Some(key) = keys.iter().find(|key| key.algorithm() == Algorithm::Rsa2048) else {
+                return Ok(String::new());
+            };
+            let sealer = Sealer { key, domain: &domain, now: now.as_secs() };
+            sealer.seal((&header, &chain, &results), pieces(&body)).map_err(|error| error.to_string())
         });
-        signed.await.unwrap_or_else(|error| Err(error.to_string()))
+        sealed.await.unwrap_or_else(|error| Err(error.to_string()))
     }
 
     fn sign_held(&self, message: &Unsigned) -> Result<String, String> {
@@ -125,6 +163,17 @@ impl Signatures {
         let keys = self.keys.signing(&domain).map_err(|error| error.to_string())?;
         sign(&keys, &domain, &header, pieces(&message.body))
     }
+}
+
+/// What is to be sealed.
+pub(super) struct Unsealed {
+    pub(super) body: HeldBody,
+    /// In whose name, in lower case.
+    pub(super) domain: String,
+    pub(super) chain: evidence::Chain,
+    /// What was found, as `Authentication-Results` has it behind its colon.
+    pub(super) results: String,
+    pub(super) now: Duration,
 }
 
 /// [`Signatures`] for sessions.
@@ -171,18 +220,6 @@ fn lower(domain: &str) -> Box<str> {
     domain.to_lowercase().into()
 }
 
-/// Whether a message came in through this Postern, without AUTH, before its server sent it on: forwarded mail may only pretend to be
-/// from here, and a signature would make it true. The field that counts is the uppermost of Postern's own, which nobody outside can
-/// put there.
-fn came_from_outside(header: &[u8], hostname: &str) -> bool {
-    let text = String::from_utf8_lossy(header).replace("\r\n\t", " ").replace("\r\n ", " ");
-    let by = format!("by {hostname} (Postern) with ");
-    let received = |line: &&str| line.get(..9).is_some_and(|name| name.eq_ignore_ascii_case("received:"));
-    let protocol = text.lines().filter(received).find_map(|line| line.split_once(&by)?.1.split(' ').next());
-    // RFC 3848: an `A` at the end says that the client authenticated.
-    protocol.is_some_and(|protocol| !protocol.ends_with('A'))
-}
-
 /// The header section with the empty line behind it; `None` if it is longer than anybody's.
 fn header(body: &HeldBody) -> io::Result<Option<Vec<u8>>> {
     let mut header = Vec::new();
@@ -217,22 +254,22 @@ fn pieces(body: &HeldBody) -> impl Iterator<Item = io::Result<Vec<u8>>> {
 }
 
 /// Makes the keys of all domains, looks whether their records are published, and replaces them in time.
-pub(super) async fn keep_keys(relay: Arc<Relay>, signing: Arc<Present>) {
+pub(super) async fn keep_keys(relay: Arc<Relay>, signing: Arc<Present>, publishing: Arc<Publishing>) {
     while !relay.is_draining() {
         let mut awaited = false;
         if let Some((signatures, names)) = signing.now() {
             for domain in signatures.domains() {
-                awaited |= keep_keys_of(&signing.keys, &names, domain).await;
+                awaited |= keep_keys_of(&signing.keys, &names, &publishing, domain).await;
             }
         }
         let look = if awaited { LOOK_SOON } else { LOOK };
-        // A reload may have brought domains.
-        let _ = tokio::time::timeout(look, signing.changed.notified()).await;
+        // A reload may have brought domains, an order new keys.
+        let _ = tokio::time::timeout(look, signing.keys.changed.notified()).await;
     }
 }
 
 /// Whether a record is missing.
-async fn keep_keys_of(keys: &Arc<Keys>, names: &Names, domain: &str) -> bool {
+async fn keep_keys_of(keys: &Arc<Keys>, names: &Names, publishing: &Publishing, domain: &str) -> bool {
     for first in [true, false] {
         let (shared, of) = (Arc::clone(keys), domain.to_owned());
         let kept = tokio::task::spawn_blocking(move || shared.keep(&of).map_err(|error| error.to_string()));
@@ -241,13 +278,34 @@ async fn keep_keys_of(keys: &Arc<Keys>, names: &Names, domain: &str) -> bool {
             return true;
         }
         if first {
+            publish(keys, publishing, domain).await;
             look_for_records(keys, names, domain).await;
         }
     }
+    publish(keys, publishing, domain).await;
     let duties = keys.duties(domain).unwrap_or_default();
     let current = duties.iter().filter(|(duty, _)| *duty != Duty::Retired);
     let mut selectors = current.flat_map(|(_, generation)| &generation.keys);
     selectors.any(|key| keys.seen(domain, key.selector()) != Seen::Published)
+}
+
+/// Writes the records of all keys, and takes away those of keys that are gone, where records are written here.
+async fn publish(keys: &Keys, publishing: &Publishing, domain: &str) {
+    let Ok(duties) = keys.duties(domain) else { return };
+    let mut present = HashSet::new();
+    for key in duties.iter().flat_map(|(_, generation)| &generation.keys) {
+        let Ok(owner) = format!("{}._domainkey.{domain}", key.selector()).parse::<smtp::Domain>() else {
+            continue;
+        };
+        let is_it = |text: &str| key.is_published_in(text);
+        publishing.write(&owner, Some(key.record()), is_it, |text| text.contains("p=")).await;
+        present.insert(owner);
+    }
+    for owner in publishing.owners_below(&format!("._domainkey.{domain}")).await {
+        if !present.contains(&owner) {
+            publishing.write(&owner, None, |_| false, |_| false).await;
+        }
+    }
 }
 
 async fn look_for_records(keys: &Keys, names: &Names, domain: &str) {
@@ -264,27 +322,5 @@ async fn look_for_records(keys: &Keys, names: &Names, domain: &str) {
             Err(_) => Seen::Unknown,
         };
         keys.saw(domain, key.selector(), seen);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::came_from_outside;
-
-    #[test]
-    fn the_uppermost_field_of_ones_own_tells_where_a_message_came_from() {
-        let came = |header: &str| came_from_outside(header.as_bytes(), "mx.test");
-        let field = |protocol: &str| {
-            format!(
-                "Received: from x.test ([192.0.2.1])\r\n\tby mx.test (Postern) with {protocol} id 0000000000001.1\r\n"
-            )
-        };
-        assert!(!came("From: a@x.test\r\n\r\n"), "from within");
-        assert!(!came("Received: from x by y.test with ESMTP\r\n\r\n"));
-        assert!(came(&field("ESMTPS")) && came(&field("ESMTP")) && came(&field("UTF8SMTPS")));
-        assert!(!came(&field("ESMTPSA")) && !came(&field("UTF8SMTPSA")));
-        // What is below was there when the message came.
-        assert!(came(&format!("{}{}", field("ESMTPS"), field("ESMTPSA"))), "forged");
-        assert!(!came(&format!("X-A: by mx.test (Postern) with ESMTPS\r\n{}", field("ESMTPSA"))));
     }
 }

@@ -1,134 +1,136 @@
 //! How TLS with the world went, kept by day and domain in the store, and reported to whoever asks for it (RFC 8460).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
+use delivery::{Https, HttpsHost};
 use dns::DnsError;
+use evidence::wanted::Wanted;
+use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
+use http_body_util::Full;
+use hyper::Request;
+use hyper::body::Bytes;
 use record::{Clock, TlsSession, TlsTally};
 use relay::Relay;
 use sha2::{Digest as _, Sha256};
-use smtp::{Domain, Envelope, ForwardPath, Reply, ReplyCode, TraceId, TransactionId};
-use spool::{Content, Entry, Folder};
 use store::{Change, Store, StoreError, Table};
+use url::Url;
 
+use super::letters::{Letter, Letters};
 use super::outbound::Names;
-use super::signing;
+use super::tally::{self, Tally};
 use crate::config::Config;
-use crate::tls_report::{DAY, Failure, Policy, Report, Tallied, Wanted, of_session};
+use crate::tls_report::{DAY, Failure, Policy, Report, Tallied, of_session};
 
 /// Counts, by day, domain, policy and failure.
 const TALLY: Table = Table("tls-tally");
 /// Policies in JSON, by day, domain and hash.
 const POLICIES: Table = Table("tls-policies");
-/// How often what was tallied goes to the store: what a crash can lose.
-const WRITE: Duration = Duration::from_secs(10);
-/// Kinds of sessions between two writes; of one more it is not told how it failed, only that it did.
-const MAX_KINDS: usize = 10_000;
 /// Octets of how a session failed, in JSON, as part of a key.
 const MAX_FAILURE: usize = 640;
-/// How often it is looked whether a day is over.
-const LOOK: Duration = Duration::from_secs(600);
+/// Kinds of sessions that one report is made of.
+const MAX_KINDS: usize = 100_000;
 /// A report that could not be sent within so many days is not sent any more.
 const FORGET: u64 = 4;
-/// After midnight reporters wait for a while, each its own (RFC 8460 §4.1: up to four hours).
-const SPREAD: u64 = 4 * 3600;
 /// Octets of a policy that are kept; real ones have some hundred.
 const MAX_POLICY: usize = 16 * 1024;
+/// What stands for how a session failed where there are too many ways.
+const SOMEHOW: &[u8] = b"{\"result-type\":\"validation-failure\"}";
+/// Octets of an answer to a report that are read; what counts is the status.
+const MAX_ANSWER: usize = 64 * 1024;
 
+/// By which a policy is known within a domain's day.
+type Hash = [u8; 8];
 /// Day, domain and policy: what a report's section is made of.
-type Section = (u64, Box<str>, [u8; 8]);
+type Section = (u64, Box<str>, Hash);
 
-/// What is to be reported of one domain's day.
-#[derive(Debug)]
-struct Due {
-    day: u64,
-    domain: Box<str>,
-    sections: Vec<Tallied>,
-}
-
-/// What was tallied since the last write.
-#[derive(Default)]
-struct Unwritten {
-    counts: HashMap<(Section, Box<str>), u64>,
-    policies: HashMap<Section, Box<str>>,
-}
+/// Day, domain, and site.
+type Taken = (u64, Box<str>, Box<str>);
 
 /// The tally.
 pub(super) struct TlsReports {
-    unwritten: Mutex<Unwritten>,
+    tally: Tally,
+    /// What was met since the last write.
+    policies: Mutex<HashMap<Section, Box<str>>>,
     store: Store,
     clock: Arc<dyn Clock>,
-    config: Mutex<Option<(Arc<Who>, Names)>>,
-    signing: Arc<signing::Present>,
+    config: Mutex<Option<Arc<Who>>>,
+    letters: Arc<Letters>,
+    /// Which sites have taken a report, or that the mail is in the queue (empty), while another site has not.
+    taken: Mutex<HashSet<Taken>>,
 }
 
-/// Who reports.
+/// Who reports, and by which means.
 struct Who {
     hostname: String,
     postmaster: String,
+    sends: bool,
+    names: Names,
+    /// `None`: nobody is trusted who could prove a site.
+    https: Option<Https>,
 }
 
 impl TlsReports {
-    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, signing: Arc<signing::Present>) -> Arc<Self> {
-        Arc::new(Self { unwritten: Mutex::default(), store, clock, config: Mutex::default(), signing })
+    pub(super) fn new(store: Store, clock: Arc<dyn Clock>, letters: Arc<Letters>) -> Arc<Self> {
+        let tally = Tally::new(TALLY, store.clone());
+        let (policies, config, taken) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { tally, policies, store, clock, config, letters, taken })
     }
 
-    /// From now on these are the names.
-    pub(super) fn config_is(&self, config: &Config, names: Names) {
-        let who =
-            Who { hostname: config.hostname.to_string(), postmaster: config.postmaster.as_str().to_owned() };
-        *lock(&self.config) = Some((Arc::new(who), names));
+    /// From now on these are the names, and this is how sites are asked.
+    pub(super) fn config_is(&self, config: &Config, names: Names, https: Option<Https>) {
+        let who = Who {
+            hostname: config.hostname.to_string(),
+            postmaster: config.postmaster.as_str().to_owned(),
+            sends: config.reports.tls,
+            names,
+            https,
+        };
+        *lock(&self.config) = Some(Arc::new(who));
     }
 
     /// Puts what was tallied into the store.
     pub(super) async fn write(&self) {
-        let unwritten = std::mem::take(&mut *lock(&self.unwritten));
-        if unwritten.counts.is_empty() {
-            return;
-        }
-        let put = |section: &Section, policy: &str| Change::Put(key(section, ""), policy.as_bytes().into());
-        let add = |section: &Section, failure: &str, count: u64| {
-            Change::Add(key(section, failure), i64::try_from(count).unwrap_or(i64::MAX))
+        let policies = std::mem::take(&mut *lock(&self.policies));
+        let put = |(day, domain, hash): &Section, policy: &str| {
+            Change::Put(tally::key(*day, domain, hash), policy.as_bytes().into())
         };
-        let policies = unwritten.policies.iter().map(|(section, policy)| put(section, policy)).collect();
-        let counts = unwritten.counts.iter().map(|((section, failure), count)| add(section, failure, *count));
-        let counts: Vec<_> = counts.collect();
-        let stored = match self.store.apply(POLICIES, policies).await {
-            Ok(()) => self.store.apply(TALLY, counts).await,
+        let changes: Vec<_> = policies.iter().map(|(section, policy)| put(section, policy)).collect();
+        let mut stored = Ok(());
+        for some in changes.chunks(tally::BATCH) {
+            stored = match stored {
+                Ok(()) => self.store.apply(POLICIES, some.to_vec()).await,
+                failed => failed,
+            };
+        }
+        let stored = match stored {
+            Ok(()) => self.tally.write().await,
             failed => failed,
         };
         if let Err(error) = stored {
             tracing::error!(%error, "what is to be reported of TLS cannot be stored, and is tried again");
-            lock(&self.unwritten).take_back(unwritten);
+            lock(&self.policies).extend(policies);
         }
     }
 
     /// Writes, and reports on days that are over, until the relay drains.
     pub(super) async fn keep(self: Arc<Self>, relay: Arc<Relay>) {
-        let mut looked = None;
+        let mut round = tally::Round::default();
         while !relay.is_draining() {
-            tokio::time::sleep(WRITE).await;
+            let looks = round.next().await;
             self.write().await;
-            let now = tokio::time::Instant::now();
-            if looked.is_none_or(|at| now.saturating_duration_since(at) >= LOOK) {
-                looked = Some(now);
-                if let Err(error) = self.report(&relay).await {
-                    tracing::error!(%error, "reports on TLS cannot be made now");
-                }
+            if looks && let Err(error) = self.report(&relay).await {
+                tracing::error!(%error, "reports on TLS cannot be made now");
             }
         }
     }
 
     /// Reports on every day that is over, and forgets it.
     async fn report(&self, relay: &Relay) -> Result<(), StoreError> {
-        let Some((who, names)) = lock(&self.config).clone() else { return Ok(()) };
-        let now = self.clock.now().as_secs();
-        let digest = Sha256::digest(&who.hostname);
-        let wait = u64::from(u16::from_be_bytes([digest[0], digest[1]])) * SPREAD / u64::from(u16::MAX);
-        let today = now.saturating_sub(wait) / DAY;
-        for Due { day, domain, sections } in self.due(today).await? {
-            let wanted = match wanted(&names, &domain).await {
+        let Some(who) = lock(&self.config).clone() else { return Ok(()) };
+        let today = tally::today(self.clock.now(), &who.hostname);
+        for (day, domain) in self.tally.before(today).await? {
+            let wanted = match wanted(&who.names, &domain).await {
                 Ok(wanted) => wanted,
                 Err(error) if today - day < FORGET => {
                     tracing::info!(%domain, %error, "whether a report on TLS is wanted cannot be found out yet");
@@ -136,17 +138,16 @@ impl TlsReports {
                 }
                 Err(_) => None,
             };
-            if let Some(wanted) = wanted.filter(|_| !sections.is_empty()) {
-                let report = Report {
-                    hostname: &who.hostname,
-                    contact: &who.postmaster,
-                    domain: &domain,
-                    day,
-                    policies: &sections,
-                };
-                if let Err(error) = self.send(relay, &report, &wanted).await {
+            let sections = self.sections(day, &domain).await?;
+            if let Some(wanted) = wanted.filter(|_| who.sends && !sections.is_empty()) {
+                let (hostname, contact) = (&*who.hostname, &*who.postmaster);
+                let report = Report { hostname, contact, domain: &domain, day, policies: &sections };
+                if let Err(error) = self.send(relay, &who, &report, &wanted).await {
                     tracing::error!(%domain, error, "a report on TLS cannot be sent yet");
-                    continue;
+                    if today - day < FORGET {
+                        continue;
+                    }
+                    tracing::warn!(%domain, day, "a report on TLS is given up");
                 }
             }
             self.forget(day, &domain).await?;
@@ -154,72 +155,63 @@ impl TlsReports {
         Ok(())
     }
 
-    /// What is in the store of days before `today`.
-    async fn due(&self, today: u64) -> Result<Vec<Due>, StoreError> {
-        let (policies, counts) = (self.all(POLICIES).await?, self.all(TALLY).await?);
-        let sections_of = counts.keys().filter_map(|key| Some(section_of(key)?.0));
-        let over = sections_of.filter(|(day, ..)| *day < today);
-        let domains: BTreeSet<_> = over.map(|(day, domain, _)| (day, domain)).collect();
-        let due = |(day, domain): (u64, Box<str>)| {
-            let sections = sections(&policies, &counts, day, &domain);
-            Due { day, domain, sections }
-        };
-        Ok(domains.into_iter().map(due).collect())
-    }
-
-    /// Through the queue, signed: a report that is not signed is not believed (RFC 8460 §5.3).
-    async fn send(&self, relay: &Relay, report: &Report<'_>, wanted: &Wanted) -> Result<(), String> {
-        if wanted.addresses.is_empty() {
-            tracing::info!(
-                domain = report.domain,
-                "a report on TLS is wanted by https alone, which is not done; none is sent"
-            );
-            return Ok(());
+    /// To each site by HTTPS, and by mail, through the queue, signed (RFC 8460 §3). An error if a site has not taken it; those that have
+    /// are not asked again.
+    async fn send(
+        &self,
+        relay: &Relay,
+        who: &Who,
+        report: &Report<'_>,
+        wanted: &Wanted,
+    ) -> Result<(), String> {
+        let part = |site: &str| -> Taken { (report.day, report.domain.into(), site.into()) };
+        let is_open = |site: &str| !lock(&self.taken).contains(&part(site));
+        let mut sent = Ok(());
+        if !wanted.addresses.is_empty() && is_open("") {
+            let content = report.mail(&wanted.addresses, self.clock.now());
+            let content = content.map_err(|error| error.to_string())?;
+            let (from, to) = (report.contact, &wanted.addresses[..]);
+            self.letters.send(relay, Letter { from, to, content, what: "a report on TLS" }).await?;
+            lock(&self.taken).insert(part(""));
         }
-        let now = self.clock.now();
-        let content = report.mail(&wanted.addresses, now).map_err(|error| error.to_string())?;
-        let signatures = match self.signing.now() {
-            Some((signatures, _)) => signatures.sign_own(content.clone()).await?,
-            None => String::new(),
-        };
-        for to in &wanted.addresses {
-            let entry = match entry(relay, report.contact, to, now) {
-                Ok(entry) => entry,
-                Err(why) => {
-                    tracing::info!(domain = report.domain, why, "a report on TLS is not sent there");
-                    continue;
+        for site in wanted.sites.iter().filter(|site| is_open(site)) {
+            match post(who, site, report).await {
+                Ok(()) => {
+                    tracing::info!(domain = report.domain, day = report.day, site, "a report on TLS is sent");
+                    lock(&self.taken).insert(part(site));
                 }
-            };
-            let id = entry.transaction;
-            let content = Content::new().bytes(signatures.clone().into_bytes()).bytes(content.clone());
-            let stored = relay.serving().driver.spool.store_own(entry, content).await;
-            let stored = stored.map_err(|error| error.to_string())?;
-            tracing::info!(entry = %stored.id(), transaction = %id, domain = report.domain, day = report.day, to, "a report on TLS is sent");
+                Err(why) => sent = Err(format!("{site}: {why}")),
+            }
         }
-        Ok(())
+        sent
     }
 
-    async fn all(&self, table: Table) -> Result<BTreeMap<Box<[u8]>, Box<[u8]>>, StoreError> {
-        let mut all = BTreeMap::new();
-        let mut after: Option<Box<[u8]>> = None;
-        loop {
-            let page = self.store.scan(table, after.as_deref()).await?;
-            let Some((last, _)) = page.last() else { return Ok(all) };
-            after = Some(last.clone());
-            all.extend(page);
+    /// What a domain's report of a day has.
+    async fn sections(&self, day: u64, domain: &str) -> Result<Vec<Tallied>, StoreError> {
+        let mut sections: BTreeMap<Hash, Tallied> = BTreeMap::new();
+        for (counted, count) in self.tally.counts(day, domain, MAX_KINDS).await? {
+            let Some((hash, failure)) = counted.split_first_chunk::<8>() else { continue };
+            if !sections.contains_key(hash) {
+                let policy = self.store.get(POLICIES, &tally::key(day, domain, hash)).await?;
+                let Some(policy) = policy.and_then(|policy| serde_json::from_slice::<Policy>(&policy).ok())
+                else {
+                    continue;
+                };
+                sections.insert(*hash, Tallied { policy, succeeded: 0, failed: Vec::new() });
+            }
+            let Some(section) = sections.get_mut(hash) else { continue };
+            match failure {
+                [] => section.succeeded = count,
+                failure => section.failed.extend(Failure::read(failure).map(|failure| (failure, count))),
+            }
         }
+        Ok(sections.into_values().collect())
     }
 
     async fn forget(&self, day: u64, domain: &str) -> Result<(), StoreError> {
-        for table in [TALLY, POLICIES] {
-            let all = self.all(table).await?;
-            let keys = all.keys().filter(|key| is_of(key, day, domain));
-            let changes: Vec<_> = keys.map(|key| Change::Remove(key.clone())).collect();
-            for some in changes.chunks(1000) {
-                self.store.apply(table, some.to_vec()).await?;
-            }
-        }
-        Ok(())
+        lock(&self.taken).retain(|(of, whose, _)| *of != day || **whose != *domain);
+        self.tally.forget(day, domain).await?;
+        tally::forget(&self.store, POLICIES, day, domain).await
     }
 }
 
@@ -232,28 +224,16 @@ impl TlsTally for TlsReports {
             return;
         }
         let digest: [u8; 32] = Sha256::digest(&policy).into();
-        let mut hash = [0; 8];
+        let mut hash = Hash::default();
         hash.copy_from_slice(&digest[..8]);
-        let section = (day, session.policy_domain.to_lowercase().into(), hash);
+        let domain = session.policy_domain.to_lowercase();
+        let counted = |failure: &[u8]| [&hash[..], failure].concat();
         let failure = failure.map(|failure| told(&failure)).unwrap_or_default();
-        let mut unwritten = lock(&self.unwritten);
-        let known = unwritten.counts.contains_key(&(section.clone(), failure.clone().into()));
-        let full = !known && unwritten.counts.len() >= MAX_KINDS;
-        let failure: Box<str> = match (full, failure.is_empty()) {
-            (true, false) => "{\"result-type\":\"validation-failure\"}".into(),
-            _ => failure.into(),
-        };
-        *unwritten.counts.entry((section.clone(), failure)).or_default() += 1;
-        unwritten.policies.entry(section).or_insert_with(|| policy.into());
-    }
-}
-
-impl Unwritten {
-    fn take_back(&mut self, earlier: Self) {
-        for (kind, count) in earlier.counts {
-            *self.counts.entry(kind).or_default() += count;
+        // Of one kind too many it is not told how it failed, only that it did.
+        let instead = counted(if failure.is_empty() { b"" } else { SOMEHOW });
+        if self.tally.note(day, &domain, &counted(failure.as_bytes()), Some(&instead)) {
+            lock(&self.policies).entry((day, domain.into(), hash)).or_insert_with(|| policy.into());
         }
-        self.policies.extend(earlier.policies);
     }
 }
 
@@ -267,53 +247,6 @@ fn told(failure: &Failure) -> String {
     }
 }
 
-/// Day, domain, hash, then the failure; empty for sessions that went well, and for policies.
-fn key(section: &Section, failure: &str) -> Box<[u8]> {
-    let (day, domain, hash) = section;
-    let day = u32::try_from(*day).unwrap_or(u32::MAX).to_be_bytes();
-    [&day[..], domain.as_bytes(), &[0], hash, failure.as_bytes()].concat().into()
-}
-
-fn section_of(key: &[u8]) -> Option<(Section, &str)> {
-    let (day, rest) = key.split_first_chunk::<4>()?;
-    let end = rest.iter().position(|&octet| octet == 0)?;
-    let (domain, rest) = rest.split_at(end);
-    let (hash, failure) = rest.get(1..)?.split_first_chunk::<8>()?;
-    let domain = std::str::from_utf8(domain).ok()?;
-    Some(((u32::from_be_bytes(*day).into(), domain.into(), *hash), std::str::from_utf8(failure).ok()?))
-}
-
-fn is_of(key: &[u8], day: u64, domain: &str) -> bool {
-    section_of(key).is_some_and(|((of, whose, _), _)| of == day && *whose == *domain)
-}
-
-/// What a domain's report of a day has.
-fn sections(
-    policies: &BTreeMap<Box<[u8]>, Box<[u8]>>,
-    counts: &BTreeMap<Box<[u8]>, Box<[u8]>>,
-    day: u64,
-    domain: &str,
-) -> Vec<Tallied> {
-    let mut tallied = Vec::new();
-    for (key, policy) in policies.iter().filter(|(key, _)| is_of(key, day, domain)) {
-        let Ok(policy) = serde_json::from_slice::<Policy>(policy) else { continue };
-        let mut section = Tallied { policy, succeeded: 0, failed: Vec::new() };
-        for (kind, count) in counts.range(key.clone()..).take_while(|(kind, _)| kind.starts_with(key)) {
-            let count = <[u8; 8]>::try_from(&**count).map_or(0, i64::from_be_bytes);
-            let count = u64::try_from(count).unwrap_or_default();
-            match section_of(kind) {
-                Some((_, "")) => section.succeeded = count,
-                Some((_, failure)) => {
-                    section.failed.extend(serde_json::from_str(failure).ok().map(|failure| (failure, count)));
-                }
-                None => {}
-            }
-        }
-        tallied.push(section);
-    }
-    tallied
-}
-
 /// Whether a domain wants reports; `None`: it does not.
 async fn wanted(names: &Names, domain: &str) -> Result<Option<Wanted>, DnsError> {
     let Ok(name) = format!("_smtp._tls.{domain}").parse() else { return Ok(None) };
@@ -324,29 +257,29 @@ async fn wanted(names: &Names, domain: &str) -> Result<Option<Wanted>, DnsError>
     }
 }
 
-fn entry(relay: &Relay, from: &str, to: &str, now: Duration) -> Result<Entry, String> {
-    let text = format!("MAIL FROM:<{from}>\r\nRCPT TO:<{to}> NOTIFY=NEVER\r\n");
-    let envelope = Envelope::read(text.as_bytes()).map_err(|_| format!("{to} is no address"))?;
-    let domain = envelope.recipients.first().and_then(|rcpt| match &rcpt.forward_path {
-        ForwardPath::Mailbox(mailbox) => mailbox.domain().cloned(),
-        ForwardPath::Postmaster(_) => None,
-    });
-    let domain: Domain = domain.ok_or_else(|| format!("{to} has no domain"))?;
-    let serving = relay.serving();
-    let backend = serving.settings.routing.backend_of(&domain);
-    let backend = backend.map_or_else(|| domain.as_str().into(), |backend| backend.name().into());
-    let session = TraceId::new(u64::try_from(now.as_millis()).unwrap_or_default(), rand::random());
-    Ok(Entry {
-        transaction: TransactionId { session, number: 1 },
-        recipients: [0].into_iter().collect(),
-        envelope,
-        client: None,
-        sender: spool::SenderProof::Unknown,
-        folder: Folder::Queue,
-        backend,
-        reason: Reply::new(ReplyCode::COMPLETED, None, "a report on TLS"),
-        received_at: now,
-    })
+/// A site takes a report with a status of success (RFC 8460 §5.4).
+async fn post(who: &Who, site: &str, report: &Report<'_>) -> Result<(), String> {
+    let https = who.https.as_ref().ok_or("no authority is trusted that could prove it")?;
+    let url = Url::parse(site).map_err(|error| error.to_string())?;
+    let name = url.host_str().unwrap_or_default().parse::<smtp::Domain>();
+    let name = name.map_err(|_| "it has no name")?;
+    let resolver = who.names.resolver().await.map_err(|error| error.to_string())?;
+    let addresses = resolver.addresses(&name).await.map_err(|error| error.to_string())?;
+    let addresses: Vec<_> = addresses.iter().map(|(address, _)| address).collect();
+    let packed = report.compressed().map_err(|error| error.to_string())?;
+    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    let request = Request::post(target)
+        .header(HOST, name.as_str())
+        .header(USER_AGENT, "postern")
+        .header(CONTENT_TYPE, "application/tlsrpt+gzip")
+        .body(Full::new(Bytes::from(packed)))
+        .map_err(|error| error.to_string())?;
+    let host = HttpsHost { name: &name, addresses: &addresses, port: url.port().unwrap_or(443) };
+    let answer = https.ask(host, request, MAX_ANSWER).await.map_err(|error| error.to_string())?;
+    match answer.status.is_success() {
+        true => Ok(()),
+        false => Err(format!("status {}", answer.status.as_u16())),
+    }
 }
 
 /// Nothing panics while it holds the lock.
@@ -356,8 +289,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use record::{PublishedPolicy, SimulatedClock, TlsFailure};
 
+    use super::super::signing;
     use super::*;
 
     fn session(domain: &str, failure: Option<TlsFailure>) -> TlsSession {
@@ -380,7 +316,8 @@ mod tests {
         let store = Store::start(store, Arc::clone(&clock)).unwrap();
         let reports = || {
             let keys = crate::dkim::Keys::new(folder.path(), "postern", Arc::clone(&clock));
-            TlsReports::new(store.clone(), Arc::clone(&clock), signing::Present::new(keys))
+            let letters = Letters::new(signing::Present::new(keys), Arc::clone(&clock));
+            TlsReports::new(store.clone(), Arc::clone(&clock), Arc::new(letters))
         };
         let before = reports();
         for failure in [None, None, Some(TlsFailure::CertificateExpired)] {
@@ -390,28 +327,18 @@ mod tests {
         before.write().await;
         before.note(session("one.test", None));
         before.write().await;
-        assert!(before.due(20_778).await.unwrap().is_empty(), "the day is not over");
+        assert!(before.tally.before(20_778).await.unwrap().is_empty(), "the day is not over");
         drop(before);
         let after = reports();
-        let due = after.due(20_779).await.unwrap();
-        let found: Vec<_> = due.iter().map(|due| (&*due.domain, due.sections[0].succeeded)).collect();
-        assert_eq!(found, [("one.test", 3), ("two.test", 1)]);
-        assert_eq!(due[0].sections.len(), 1, "one policy, whatever happened under it");
-        assert_eq!(due[0].sections[0].failed.len(), 1);
-        assert_eq!(due[0].sections[0].failed[0].1, 1);
+        let due: Vec<_> = after.tally.before(20_779).await.unwrap().into_iter().collect();
+        assert_eq!(due, [(20_778, "one.test".into()), (20_778, "two.test".into())]);
+        let sections = after.sections(20_778, "one.test").await.unwrap();
+        assert_eq!(sections.len(), 1, "one policy, whatever happened under it");
+        assert_eq!((sections[0].succeeded, sections[0].failed.len(), sections[0].failed[0].1), (3, 1, 1));
+        assert_eq!(after.sections(20_778, "two.test").await.unwrap()[0].succeeded, 1);
         after.forget(20_778, "one.test").await.unwrap();
-        let left: Vec<_> = after.due(20_779).await.unwrap().into_iter().map(|due| due.domain).collect();
-        assert_eq!(left, ["two.test".into()]);
-    }
-
-    #[test]
-    fn keys_are_read_back_and_a_policy_is_the_beginning_of_its_counts() {
-        let section: Section = (20_778, "world.test".into(), [0, 1, 2, 3, 0, 0, 0, 7]);
-        assert_eq!(section_of(&key(&section, "{}")), Some((section.clone(), "{}")));
-        assert!(key(&section, "{}").starts_with(&key(&section, "")));
-        assert!(
-            is_of(&key(&section, ""), 20_778, "world.test") && !is_of(&key(&section, ""), 20_778, "world")
-        );
-        assert_eq!(section_of(b"short"), None);
+        let left: Vec<_> = after.tally.before(20_779).await.unwrap().into_iter().collect();
+        assert_eq!(left, [(20_778, "two.test".into())]);
+        assert!(after.sections(20_778, "one.test").await.unwrap().is_empty());
     }
 }

@@ -1,10 +1,14 @@
 //! The DNS records of the present config.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use route::{StsFetch, StsPolicy};
+use smtp::Domain;
 
 use super::outbound::Names;
 use crate::config::Config;
-use crate::dkim::Keys;
+use crate::dkim::{Keys, KeysError};
 use crate::report::{NoZones, ZoneQuestion, ZoneReport};
 use crate::zone::{self, Association, Facts, compare};
 
@@ -12,39 +16,93 @@ use crate::zone::{self, Association, Facts, compare};
 pub(super) struct Zones {
     keys: Arc<Keys>,
     now: Mutex<Option<Now>>,
+    /// The MTA-STS policies that are hosted, by domain in lower case; `None`: none is.
+    policies: Mutex<HashMap<Domain, Option<StsPolicy>>>,
 }
 
 /// What there is to publish of the present config, and who is asked what is.
-type Now = (Arc<Facts>, Names, Arc<[Association]>);
+#[derive(Clone)]
+struct Now {
+    facts: Arc<Facts>,
+    names: Names,
+    associations: Arc<[Association]>,
+    /// How the policies of other hosts are had.
+    fetch: Option<Arc<dyn StsFetch>>,
+}
 
 impl Zones {
     pub(super) fn new(keys: Arc<Keys>) -> Arc<Self> {
-        Arc::new(Self { keys, now: Mutex::default() })
+        Arc::new(Self { keys, now: Mutex::default(), policies: Mutex::default() })
     }
 
     /// From now on these are the domains, and these the certificates.
-    pub(super) fn config_is(&self, config: &Config, names: Names, associations: Vec<Association>) {
+    pub(super) fn config_is(
+        &self,
+        config: &Config,
+        names: Names,
+        associations: Vec<Association>,
+        fetch: Option<Arc<dyn StsFetch>>,
+    ) {
         let facts = Arc::new(Facts::new(config));
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        *now = Some((facts, names, associations.into()));
+        *lock(&self.now) = Some(Now { facts, names, associations: associations.into(), fetch });
     }
 
-    /// The MTA-STS policy of a domain here, if one is hosted.
-    pub(super) fn policy(&self, domain: &smtp::Domain) -> Option<String> {
-        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
-        now.as_ref()?.0.policy(domain.as_str())
+    /// The MTA-STS policy of a domain here, if one is hosted. Until it is known what is to be in it there is none: what a sender
+    /// fetches it keeps.
+    pub(super) fn policy(&self, domain: &Domain) -> Option<String> {
+        let known = lock(&self.now).as_ref().is_some_and(|now| now.facts.is_behind(domain.as_str()));
+        let policies = lock(&self.policies);
+        policies.get(domain).filter(|_| known)?.as_ref().map(ToString::to_string)
+    }
+
+    /// Whether it was found out what the policy of a domain is.
+    pub(super) fn has_policy_of(&self, domain: &Domain) -> bool {
+        lock(&self.policies).contains_key(domain)
+    }
+
+    /// From now on this is the policy of a domain.
+    pub(super) fn policy_is(&self, domain: &Domain, policy: Option<StsPolicy>) {
+        lock(&self.policies).insert(domain.clone(), policy);
     }
 
     /// From now on these are the records of the keys.
     pub(super) fn associations_are(&self, associations: Vec<Association>) {
-        if let Some(now) = &mut *self.now.lock().unwrap_or_else(PoisonError::into_inner) {
-            now.2 = associations.into();
+        if let Some(now) = &mut *lock(&self.now) {
+            now.associations = associations.into();
         }
     }
 
+    /// Makes new DKIM keys for a domain; what is to be published then.
+    pub(super) async fn replace_keys(self: Arc<Self>, domain: String) -> Result<ZoneReport, NoZones> {
+        let signs = {
+            let now = lock(&self.now);
+            let facts = &now.as_ref().ok_or_else(|| NoZones::Failed("there is no config".into()))?.facts;
+            if !facts.knows(&domain) {
+                return Err(NoZones::UnknownDomain(zone::unknown(facts, &domain)));
+            }
+            facts.signs(&domain)
+        };
+        if !signs {
+            return Err(NoZones::Refused(format!("mail of {domain} is not signed: see outbound.dkim")));
+        }
+        let (keys, of) = (Arc::clone(&self.keys), domain.clone());
+        let replaced = tokio::task::spawn_blocking(move || keys.replace(&of)).await;
+        match replaced {
+            Ok(Ok(())) => {}
+            Ok(Err(error @ (KeysError::Own { .. } | KeysError::Awaited { .. }))) => {
+                return Err(NoZones::Refused(error.to_string()));
+            }
+            Ok(Err(error)) => return Err(NoZones::Failed(error.to_string())),
+            Err(error) => return Err(NoZones::Failed(error.to_string())),
+        }
+        self.report(ZoneQuestion { domains: vec![domain], verify: false }).await
+    }
+
     pub(super) async fn report(self: Arc<Self>, question: ZoneQuestion) -> Result<ZoneReport, NoZones> {
-        let now = self.now.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (facts, names, associations) = now.ok_or_else(|| NoZones::Failed("there is no config".into()))?;
+        let now = lock(&self.now).clone();
+        let Now { facts, names, associations, fetch } =
+            now.ok_or_else(|| NoZones::Failed("there is no config".into()))?;
+        let facts = Arc::new(facts.with_policies(&lock(&self.policies)));
         let ZoneQuestion { domains, verify } = question;
         if let Some(unknown) = domains.iter().find(|domain| !facts.knows(domain)) {
             return Err(NoZones::UnknownDomain(zone::unknown(&facts, unknown)));
@@ -57,10 +115,15 @@ impl Zones {
         let mut report = made.map_err(NoZones::Failed)?;
         if verify {
             let resolver = names.resolver().await.map_err(|error| NoZones::Failed(error.to_string()))?;
-            let compared = compare::compare(&facts, resolver, &mut report).await;
+            let compared = compare::compare(&facts, (resolver, fetch.as_deref()), &mut report).await;
             compared
                 .map_err(|error| NoZones::Failed(format!("the name servers cannot be asked: {error}")))?;
         }
         Ok(report)
     }
+}
+
+/// Nothing panics while it holds the lock.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -83,7 +83,8 @@ fn transaction(transaction: &Transaction) {
         from = &*transaction.reverse_path,
         recipients = ?transaction.recipients,
         groups = ?transaction.groups,
-        opinion = ?transaction.opinion,
+        // Words and subject are of the message's content, which no log ever has.
+        checks = ?transaction.opinion.as_ref().map(|opinion| &opinion.checks),
         "mail in full",
     );
 }

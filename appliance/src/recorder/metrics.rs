@@ -37,6 +37,9 @@ pub struct Metrics {
     leg_failures: Family<BackendLabel, Counter>,
     outbound_tls: Family<OutboundLabels, Counter>,
     dropped: Counter,
+    trace_octets: Gauge,
+    trace_entries: Gauge,
+    trace_age: Gauge,
     open_sessions: Gauge,
     in_flight: Gauge,
     draining: Gauge,
@@ -143,6 +146,9 @@ impl Metrics {
             leg_failures: Family::default(),
             outbound_tls: Family::default(),
             dropped: Counter::default(),
+            trace_octets: Gauge::default(),
+            trace_entries: Gauge::default(),
+            trace_age: Gauge::default(),
             open_sessions: Gauge::default(),
             in_flight: Gauge::default(),
             draining: Gauge::default(),
@@ -185,6 +191,10 @@ impl Metrics {
             "Attempts at TLS with servers of the world, by the policy that was to hold and what came of it";
         r.register("outbound_tls", help, self.outbound_tls.clone());
         r.register("events_dropped", "Events whose details were dropped", self.dropped.clone());
+        r.register_with_unit("trace", "The trace on disk", Unit::Bytes, self.trace_octets.clone());
+        r.register("trace_entries", "Entries of the trace on disk", self.trace_entries.clone());
+        let help = "Age of the oldest entry of the trace on disk";
+        r.register_with_unit("trace_age", help, Unit::Seconds, self.trace_age.clone());
         r.register("open_sessions", "Open sessions with clients", self.open_sessions.clone());
         let help = "Messages in memory and in spill files";
         r.register_with_unit("in_flight", help, Unit::Bytes, self.in_flight.clone());
@@ -225,6 +235,14 @@ impl Metrics {
     /// An event's details were dropped.
     pub(super) fn dropped(&self) {
         self.dropped.inc();
+    }
+
+    /// What the trace on disk has: octets, entries, and when the oldest of them happened.
+    pub(super) fn trace_is(&self, (octets, entries, oldest): (u64, u64, Option<Duration>), now: Duration) {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.trace_octets.set(number(octets));
+        self.trace_entries.set(number(entries));
+        self.trace_age.set(number(oldest.map_or(0, |oldest| now.saturating_sub(oldest).as_secs())));
     }
 
     /// How many events' details were dropped.

@@ -64,6 +64,22 @@ pub(crate) fn transaction(number: u32) -> Transaction {
     }
 }
 
+/// One that was judged, with a subject.
+pub(crate) fn judged(number: u32) -> Transaction {
+    let opinion = record::Opinion {
+        direction: record::Direction::Inbound,
+        carried_out: Verdict::Tag,
+        probability: Some(0.875),
+        checks: Vec::new(),
+        words: vec![("rechnung offen".into(), 1.5)],
+        subject: format!("Rechnung Nr. {number}").into(),
+        message_id: format!("<{number}.one@mail.sender.example>").into(),
+        trouble: "".into(),
+        took: Duration::from_millis(3),
+    };
+    Transaction { verdict: Verdict::Tag, opinion: Some(Box::new(opinion)), ..transaction(number) }
+}
+
 pub(crate) fn session_id() -> TraceId {
     TraceId::new(1_795_288_205_000, 7)
 }

@@ -19,8 +19,62 @@ pub struct CertifyingState {
     pub tlsa: Vec<TlsaState>,
     /// From when on the next key may serve, in seconds since 1970; `None`: its records are not seen everywhere.
     pub next_key_ready: Option<u64>,
+    /// The keys for mail: ECDSA, then RSA where there are some.
+    #[serde(default)]
+    pub keys: Vec<KeyState>,
+    /// The account with the CA, where there is one.
+    #[serde(default)]
+    pub account: Option<AccountState>,
     /// The public web server's ports.
     pub web: Vec<WebState>,
+}
+
+/// The key that serves, and the one that will.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyState {
+    /// SHA-256 of the public key that serves, in hexadecimal, as TLSA records have it.
+    pub current: String,
+    /// The same of the key that will.
+    pub next: String,
+    /// From when on the next key may serve, in seconds since 1970; `None`: its records are not seen everywhere.
+    pub next_ready: Option<u64>,
+    /// Whether it could serve now.
+    pub next_may_serve: bool,
+    /// Whether a certificate of the CA has the present one.
+    pub serves: bool,
+    /// What a person wants of it.
+    pub order: Option<KeyOrder>,
+}
+
+/// When the next key is to serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyOrder {
+    /// As soon as its records have been seen long enough.
+    Soon,
+    /// At once, whatever is published.
+    AtOnce,
+}
+
+/// The account with the CA.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountState {
+    /// Since when its key serves, in seconds since 1970.
+    pub key_since: u64,
+    /// How many changes of the key have ended since the start.
+    pub changes: u64,
+    /// Why the last one came to nothing.
+    pub problem: Option<String>,
+}
+
+/// Which key is to be changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "key", content = "when")]
+pub enum RollOrder {
+    /// The one that serves mail.
+    Mail(KeyOrder),
+    /// The one of the account with the CA.
+    Account,
 }
 
 /// A certificate, or the want of it.
@@ -40,6 +94,9 @@ pub struct OrderState {
     pub problem: Option<String>,
     /// What to do about it; empty if nothing.
     pub advice: String,
+    /// Whether it is not ordered before its TLSA records have been seen long enough.
+    #[serde(default)]
+    pub waits: bool,
     /// Whether an order is open.
     pub under_way: bool,
     /// How many orders have ended since the start.

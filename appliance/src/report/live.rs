@@ -7,9 +7,10 @@ use std::pin::Pin;
 use serde::{Deserialize, Serialize};
 use store::StoreError;
 
-use super::certifying::CertifyingState;
+use super::certifying::{CertifyingState, RollOrder};
 use super::learning::{BlockedSender, LearningState};
 use super::queue::QueueState;
+use super::received::ReceivedReports;
 use super::reports::HeldReport;
 use super::scan::{LearnOrder, Lesson, NotJudging, ScanOrder, Scanned};
 use super::senders::SenderState;
@@ -34,6 +35,8 @@ pub trait Live: Send + Sync + 'static {
     fn certifying(&self) -> CertifyingState;
     /// Orders anew what has this name, or everything; how many certificates that are. `None`: nothing is ordered here.
     fn renew(&self, name: Option<&str>) -> Option<usize>;
+    /// Changes a key before its time. `None`: nothing is ordered here.
+    fn roll(&self, order: RollOrder) -> Option<Result<(), String>>;
     /// Open sessions with clients.
     fn sessions_now(&self) -> usize;
     /// Octets of messages in memory and in spill files.
@@ -80,8 +83,12 @@ pub trait Live: Send + Sync + 'static {
     fn held_reports(&self, most: usize) -> Asking<Vec<HeldReport>>;
     /// A person's word about one of them: it is believed, or thrown away. Whether there is one of that name.
     fn settle_report(&self, id: String, accepts: bool) -> Asking<bool>;
+    /// What others report about these domains here, or about all.
+    fn received_reports(&self, domains: Vec<String>) -> Asking<ReceivedReports>;
     /// The DNS records of the domains here, and what is published in their place.
     fn zones(&self, question: ZoneQuestion) -> Zoning;
+    /// Makes new DKIM keys for a domain before their time; its records then.
+    fn replace_dkim(&self, domain: String) -> Zoning;
     /// A person let this message out of the quarantine: whoever learns may learn from it.
     fn was_released(&self, transaction: smtp::TransactionId);
     /// Writes all that the store has into a file of the state folder, for a backup; how many records there are. Takes as long as

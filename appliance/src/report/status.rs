@@ -9,7 +9,7 @@ use super::live::{
     VerifyingState,
 };
 use super::queue::QueueState;
-use super::state::State;
+use super::state::{Problem, State};
 
 /// Everything that the front of the page shows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -24,6 +24,9 @@ pub struct Status {
     pub started: u64,
     /// How things are.
     pub state: State,
+    /// What else somebody should look after, the worst first.
+    #[serde(default)]
+    pub problems: Vec<Problem>,
     /// Open sessions with clients.
     pub sessions_now: usize,
     /// Octets of messages in memory and in spill files.

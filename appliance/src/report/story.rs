@@ -1,7 +1,5 @@
 //! One session or transaction as it is told: to people on the page and by `postern trace`, to programs as JSON.
 
-use std::sync::Arc;
-
 use record::{GroupOutcome, Leg, SessionEnd, Step, TlsOutcome, rfc3339_date};
 use serde::{Deserialize, Serialize};
 
@@ -150,6 +148,12 @@ pub struct OpinionStory {
     pub checks: Vec<CheckStory>,
     /// What weighed most in its text.
     pub words: Vec<WordStory>,
+    /// The message's subject; empty where it has none, or was not read.
+    #[serde(default)]
+    pub subject: String,
+    /// Its `Message-ID`, likewise.
+    #[serde(default)]
+    pub message_id: String,
     /// What failed; empty if nothing did.
     pub trouble: String,
     /// How long it took, in milliseconds.
@@ -204,6 +208,8 @@ impl From<&record::Opinion> for OpinionStory {
             spam_probability: opinion.probability,
             checks: opinion.checks.iter().map(check).collect(),
             words: opinion.words.iter().map(word).collect(),
+            subject: opinion.subject.to_string(),
+            message_id: opinion.message_id.to_string(),
             trouble: opinion.trouble.to_string(),
             took_ms: milliseconds(opinion.took),
         }
@@ -311,8 +317,8 @@ impl From<&record::Session> for SessionStory {
 impl TransactionStory {
     /// With what became of the message afterwards.
     #[must_use]
-    pub fn then(mut self, afterwards: &[Arc<record::Afterwards>]) -> Self {
-        self.afterwards = afterwards.iter().map(|step| AfterwardsStory::from(&**step)).collect();
+    pub fn then(mut self, afterwards: Vec<AfterwardsStory>) -> Self {
+        self.afterwards = afterwards;
         self
     }
 

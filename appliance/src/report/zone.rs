@@ -74,12 +74,20 @@ pub enum NoZones {
     /// The config does not have the domain; in words.
     #[error("{0}")]
     UnknownDomain(String),
+    /// It is not to be done; in words.
+    #[error("{0}")]
+    Refused(String),
     /// The keys or the resolver cannot be had; in words.
     #[error("{0}")]
     Failed(String),
 }
 
 impl NoZones {
+    /// Whether what was ordered is not to be done.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+
     /// Whether a domain was named that the config does not have.
     pub fn is_unknown_domain(&self) -> bool {
         matches!(self, Self::UnknownDomain(_))

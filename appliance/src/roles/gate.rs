@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::error::RoleError;
 use super::inherited;
 use super::link::{Handed, Roles};
 use super::message::{ORDER, Order};
+use crate::admin::DOOR;
 use crate::command::{CommandLine, Exit};
 use crate::config::{self, Config, Mode, Recipients};
 use crate::{engine, output};
@@ -69,6 +71,7 @@ pub(super) fn run(line: &CommandLine, account: &Account) -> Result<Exit, RoleErr
         }
     };
     let handed = take_over(&socket)?;
+    make_door(&config.state_dir);
     let keep = if is_transparent(&config) { privileges::TRANSPARENT } else { CapabilitySet::empty() };
     let enforced = lock_gate(keep, &access(&config, &file))?;
     if enforced == files::Enforced::Not {
@@ -88,6 +91,11 @@ pub(super) fn run(line: &CommandLine, account: &Account) -> Result<Exit, RoleErr
 fn is_transparent(config: &Config) -> bool {
     let by_config = |backend: &config::Backend| backend.client_address == config::ClientAddress::Transparent;
     config.network.mode != Mode::Front || config.backends.iter().any(by_config)
+}
+
+/// The folder of the command line's socket must be there for a right to it. What is wrong with it is told by who opens the socket.
+fn make_door(state_dir: &Path) {
+    let _ = std::fs::DirBuilder::new().mode(0o700).create(state_dir.join(DOOR));
 }
 
 /// Everything up to [`Order::Begin`].
@@ -134,7 +142,8 @@ fn access(config: &Config, file: &Path) -> files::Access {
     let named = certificates.chain(authorities).chain(recipients).chain(others);
     let own = named.map(PathBuf::as_path).chain([file]).flat_map(with_folder);
     let read = own.chain(SYSTEM.iter().map(PathBuf::from)).collect();
-    files::Access { read, write: vec![config.state_dir.clone()] }
+    let sockets = vec![config.state_dir.join(DOOR)];
+    files::Access { read, write: vec![config.state_dir.clone()], sockets }
 }
 
 /// A file, what it links to, and the folders of both, but for those of the system that hold everything.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// All places.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     taken: Arc<Mutex<Taken>>,
     most: usize,
     most_of_client: usize,
@@ -20,18 +20,18 @@ struct Taken {
 
 /// One of them; given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     taken: Arc<Mutex<Taken>>,
     client: IpAddr,
 }
 
 impl Places {
-    pub(super) fn new(most: usize, most_of_client: usize) -> Self {
+    pub(crate) fn new(most: usize, most_of_client: usize) -> Self {
         Self { taken: Arc::default(), most, most_of_client }
     }
 
     /// `None`: there is none left, or not for this client.
-    pub(super) fn take(&self, address: IpAddr) -> Option<Place> {
+    pub(crate) fn take(&self, address: IpAddr) -> Option<Place> {
         let client = client(address);
         let mut taken = lock(&self.taken);
         let own = taken.by_client.get(&client).copied().unwrap_or_default();

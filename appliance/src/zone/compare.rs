@@ -5,11 +5,13 @@ use std::net::IpAddr;
 use dns::{Answer, DnsError, Proof, Resolver, Text};
 use evidence::{Authenticator, Sender, Verdict};
 use futures_util::future::join_all;
+use route::{StsFetch, StsPolicy};
 use smtp::ReversePath;
 use tokio::time::{Duration, Instant};
 
 use super::{Domain, Facts, Leaves};
 use crate::config::Mode;
+use crate::mta_sts;
 use crate::report::{Found, RecordState, Zone, ZoneRecord, ZoneReport};
 
 /// For the evaluation of one domain's SPF, which asks up to ten times.
@@ -22,7 +24,7 @@ const EVALUATION: Duration = Duration::from_secs(15);
 /// The name servers do not answer at all.
 pub(crate) async fn compare(
     facts: &Facts,
-    resolver: &Resolver,
+    (resolver, fetch): (&Resolver, Option<&dyn StsFetch>),
     report: &mut ZoneReport,
 ) -> Result<(), DnsError> {
     if let Err(DnsError::TimedOut) = resolver.check().await {
@@ -32,7 +34,7 @@ pub(crate) async fn compare(
         Ok(hostname) => addresses(resolver, &hostname).await,
         Err(_) => Err(DnsError::NotAName),
     };
-    let looking = Looking { facts, resolver, authenticator: Authenticator::new(resolver), own };
+    let looking = Looking { facts, resolver, fetch, authenticator: Authenticator::new(resolver), own };
     // All at once: the resolver bounds how much of that is under way.
     join_all(report.zones.iter_mut().map(|zone| looking.look(zone))).await;
     Ok(())
@@ -53,6 +55,8 @@ pub(crate) fn all_right(report: &ZoneReport) -> Option<bool> {
 struct Looking<'a> {
     facts: &'a Facts,
     resolver: &'a Resolver,
+    /// How the policies of other hosts are had; `None`: nobody is trusted who could prove one.
+    fetch: Option<&'a dyn StsFetch>,
     authenticator: Authenticator,
     /// The addresses of Postern's own name.
     own: Result<Vec<IpAddr>, DnsError>,
@@ -79,7 +83,7 @@ impl Looking<'_> {
             "dmarc" => self.text(record, "v=DMARC1").await,
             "tls-rpt" => self.text(record, "v=TLSRPTv1").await,
             "mta-sts" if record.kind == "TXT" => self.policy_id(record).await,
-            "mta-sts" => self.policy_host(record).await,
+            "mta-sts" => self.policy_host(behind, record).await,
             "tlsa" => self.tlsa(record).await,
             "ptr" => self.ptr(record).await,
             _ => return None,
@@ -203,20 +207,44 @@ impl Looking<'_> {
         }
     }
 
-    async fn policy_host(&self, record: &ZoneRecord) -> Found {
+    async fn policy_host(&self, behind: Option<&Domain>, record: &ZoneRecord) -> Found {
         let Ok(host) = record.name.parse() else { return unknown(&DnsError::NotAName) };
         match (addresses(self.resolver, &host).await, &self.own) {
             (Ok(found), Ok(own)) if found.iter().all(|address| own.contains(address)) => {
                 right("It leads here.")
             }
-            (Ok(_), Ok(_)) => wrong(format!(
-                "It leads elsewhere: give that server the policy, or point it to {}.",
-                self.facts.hostname
-            )),
+            (Ok(found), Ok(_)) => self.other_policy_host(behind, host, found).await,
             (Err(error), _) if error.is_temporary() => unknown(&error),
             (_, Err(error)) if error.is_temporary() => unknown(error),
             (Err(_), _) => missing("The policy's host has no address."),
             (_, Err(_)) => wrong(format!("{} has no address.", self.facts.hostname)),
+        }
+    }
+
+    /// Who has a policy host of his own gives it the file that is printed here.
+    async fn other_policy_host(
+        &self,
+        behind: Option<&Domain>,
+        host: smtp::Domain,
+        addresses: Vec<IpAddr>,
+    ) -> Found {
+        let elsewhere = |why: String| {
+            wrong(format!(
+                "It leads elsewhere, and {why}: give that server the policy, or point it to {}.",
+                self.facts.hostname
+            ))
+        };
+        let (Some(fetch), Some(wanted)) = (self.fetch, behind.and_then(|domain| domain.policy.as_ref()))
+        else {
+            return elsewhere("its policy cannot be looked at".into());
+        };
+        match fetch.fetch(host, addresses).await.map(|text| text.parse::<StsPolicy>()) {
+            Ok(Ok(found)) => match mta_sts::difference(&found, wanted) {
+                None => right("It leads elsewhere, and the policy there is right."),
+                Some(how) => elsewhere(format!("the policy there is another one, {how}")),
+            },
+            Ok(Err(error)) => elsewhere(format!("the policy there cannot be used: {error}")),
+            Err(error) => elsewhere(error.to_string()),
         }
     }
 

@@ -31,10 +31,10 @@ async fn a_domain_has_all_its_records() {
         "example.net. IN TXT \"v=spf1 a:mx1.example.net -all\"",
         "postern-202611._domainkey.example.net. IN TXT \"v=DKIM1; k=rsa; p=MIIB",
         "postern-202611-ed25519._domainkey.example.net. IN TXT \"v=DKIM1; k=ed25519; p=",
-        "_dmarc.example.net. IN TXT \"v=DMARC1; p=none; rua=mailto:postmaster@example.net\"",
+        "_dmarc.example.net. IN TXT \"v=DMARC1; p=none; rua=mailto:reports@mx1.example.net\"",
         "_mta-sts.example.net. IN TXT \"v=STSv1; id=",
         "mta-sts.example.net. IN CNAME mx1.example.net.",
-        "_smtp._tls.example.net. IN TXT \"v=TLSRPTv1; rua=mailto:postmaster@example.net\"",
+        "_smtp._tls.example.net. IN TXT \"v=TLSRPTv1; rua=mailto:reports@mx1.example.net\"",
     ];
     assert_eq!(found.len(), begins.len(), "{found:#?}");
     for (line, begin) in found.iter().zip(begins) {
@@ -45,7 +45,7 @@ async fn a_domain_has_all_its_records() {
 #[tokio::test]
 async fn who_gets_reports_for_another_domain_says_so_in_the_dns() {
     let found = lines(&facts(""), &["other.example"]);
-    let consent = "other.example._report._dmarc.example.net. IN TXT \"v=DMARC1\"";
+    let consent = "other.example._report._dmarc.mx1.example.net. IN TXT \"v=DMARC1\"";
     assert!(found.contains(&consent.to_owned()), "{found:#?}");
 }
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::chain::{Chain, MAX_SETS, is_well_formed};
 use crate::iprev::{Iprev, iprev};
+use crate::published::asked;
 use crate::result::{Authenticity, Dkim, Dmarc, Spf, Verdict};
 use crate::spf::{Hickory, Question, check_host};
 
@@ -61,7 +62,7 @@ impl Sender<'_> {
 
 /// Asks. One for the whole program, shared by reference.
 pub struct Authenticator {
-    mail_auth: MessageAuthenticator,
+    pub(crate) mail_auth: MessageAuthenticator,
     zone: Hickory,
     turns: Semaphore,
 }
@@ -95,7 +96,7 @@ impl Authenticator {
     ) -> Authenticity {
         let unknown = |verdict| Authenticity {
             dkim: Vec::new(),
-            dmarc: Dmarc { verdict, domain: "".into() },
+            dmarc: Dmarc::new(verdict, ""),
             arc: Chain::none(verdict),
         };
         if message.len() > MAX_MESSAGE || header_length(message) > MAX_HEADER {
@@ -117,8 +118,14 @@ impl Authenticator {
             let output = SpfOutput::new(spf.domain.to_string()).with_result(spf_result(spf.verdict));
             let question = DmarcParameters::new(&parsed, &dkim, sender.domain(), &output);
             let dmarc = self.mail_auth.verify_dmarc(question).await;
-            let domain = dmarc.domain().into();
-            let dmarc = Dmarc { verdict: dmarc_verdict(&dmarc.result()), domain };
+            let dmarc = Dmarc {
+                verdict: dmarc_verdict(&dmarc.result()),
+                domain: dmarc.domain().into(),
+                dkim: *dmarc.dkim_result() == DmarcResult::Pass,
+                spf: *dmarc.spf_result() == DmarcResult::Pass,
+                asked: dmarc.dmarc_record().and_then(|_| asked(dmarc.policy())),
+                wants_reports: dmarc.dmarc_record().is_some_and(|record| !record.rua().is_empty()),
+            };
             let sets = [&parsed.as_headers.len(), &parsed.ams_headers.len(), &parsed.aar_headers.len()];
             let is_sound = sets.into_iter().all(|number| *number <= MAX_SETS) && is_well_formed(&parsed);
             let arc = match is_sound {
@@ -189,8 +196,11 @@ fn signature(output: &DkimOutput<'_>) -> Dkim {
         DkimResult::PermError(error) => (Verdict::PermError, Some(error)),
         DkimResult::TempError(error) => (Verdict::TempError, Some(error)),
     };
-    let domain = output.signature().map_or("", |signature| &signature.d).into();
-    Dkim { verdict, domain, reason: reason.map(|error| error.to_string().into()) }
+    let (domain, selector) = match output.signature() {
+        Some(signature) => (signature.d.as_str().into(), signature.s.as_str().into()),
+        None => ("".into(), "".into()),
+    };
+    Dkim { verdict, domain, selector, reason: reason.map(|error| error.to_string().into()) }
 }
 
 fn spf_result(verdict: Verdict) -> SpfResult {

@@ -28,6 +28,9 @@ pub enum EvidenceError {
     /// It answers what cannot be understood, or that it failed.
     #[error("the virus scanner says {0:?}")]
     ScannerSays(Box<str>),
+    /// The DNS does not say; it may later.
+    #[error("the DNS does not say now")]
+    NotKnownNow,
     /// A key for signatures cannot be made, read or used.
     #[error("the DKIM key: {0}")]
     SigningKey(Box<str>),

@@ -6,7 +6,8 @@
 //! - [`Spf`], [`Dkim`], [`Dmarc`], [`Chain`] and [`Iprev`] are what came out, each with the domain that it speaks for.
 //! - A [`clamd::Scanner`] has messages looked through for viruses.
 //! - A [`lists::List`] says what a DNS list holds of an address or a domain (RFC 5782).
-//! - [`signing`] has a domain stand behind what leaves.
+//! - [`signing`] has a domain stand behind what leaves, [`sealing`] behind what was found of what came in.
+//! - [`Published`] is what a domain says of DMARC, and [`wanted`] of reports on TLS: to whom reports go.
 //! - [`proves_sender`] says when that is enough to send a report to a reverse-path.
 //!
 //! What cannot be found out is an error result, never a wait beyond the caller's deadline. Nothing in a message decides how
@@ -21,9 +22,12 @@ mod authenticator;
 pub mod chain;
 mod error;
 mod iprev;
+mod published;
 mod rest;
 mod result;
+pub mod sealing;
 pub mod spf;
+pub mod wanted;
 
 pub use authenticator::{
     Authenticator, EVALUATIONS_AT_ONCE, MAX_HEADER, MAX_MESSAGE, MAX_SIGNATURES, Sender,
@@ -31,4 +35,5 @@ pub use authenticator::{
 pub use chain::{Chain, Seal};
 pub use error::EvidenceError;
 pub use iprev::{Iprev, iprev};
-pub use result::{Authenticity, Dkim, Dmarc, Spf, Verdict, proves_sender};
+pub use published::{Published, ReportAddress};
+pub use result::{Asked, Authenticity, Dkim, Dmarc, Spf, Verdict, proves_sender};

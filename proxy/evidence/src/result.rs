@@ -54,6 +54,8 @@ pub struct Dkim {
     pub verdict: Verdict,
     /// The domain that signed; empty where the signature cannot be read.
     pub domain: Box<str>,
+    /// Under which name its key is published.
+    pub selector: Box<str>,
     /// Why it did not pass.
     pub reason: Option<Box<str>>,
 }
@@ -65,6 +67,44 @@ pub struct Dmarc {
     pub verdict: Verdict,
     /// The domain in `From`; empty where there is none.
     pub domain: Box<str>,
+    /// Whether a signature of that domain, or of its organisation, is good.
+    pub dkim: bool,
+    /// Whether SPF allows the client for it.
+    pub spf: bool,
+    /// What its policy asks for where neither is so; `None` without a policy.
+    pub asked: Option<Asked>,
+    /// Whether it wants to be told how its mail fares (`rua`).
+    pub wants_reports: bool,
+}
+
+/// What a policy asks to be done with mail that is not authentic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Nothing.
+    None,
+    /// To put it aside.
+    Quarantine,
+    /// To refuse it.
+    Reject,
+}
+
+impl Asked {
+    /// The word of RFC 9989.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Quarantine => "quarantine",
+            Self::Reject => "reject",
+        }
+    }
+}
+
+impl Dmarc {
+    /// Where nothing more is known.
+    pub fn new(verdict: Verdict, domain: &str) -> Self {
+        let domain = domain.into();
+        Self { verdict, domain, dkim: false, spf: false, asked: None, wants_reports: false }
+    }
 }
 
 /// What a whole message showed.
@@ -100,7 +140,7 @@ mod tests {
                 "" => ReversePath::Null,
                 sender => ReversePath::Mailbox(sender.parse::<Mailbox>().unwrap()),
             };
-            proves_sender(&Dmarc { verdict, domain: author.into() }, &sender)
+            proves_sender(&Dmarc::new(verdict, author), &sender)
         };
         let pass = Verdict::Pass;
         assert!(proves(pass, "b.example", "a@b.example"));

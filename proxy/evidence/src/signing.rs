@@ -128,6 +128,15 @@ impl DkimKey {
         }
     }
 
+    /// A signature over these octets, as they are.
+    pub(crate) fn sign_octets(&self, octets: impl Writable) -> Result<Vec<u8>, EvidenceError> {
+        let signed = match &self.pair {
+            Pair::Rsa(key) => key.sign(octets),
+            Pair::Ed25519(key) => key.sign(octets),
+        };
+        signed.map_err(|error| EvidenceError::SigningKey(error.to_string().into()))
+    }
+
     /// The text to publish at `SELECTOR._domainkey.DOMAIN` (RFC 6376 §3.6.1).
     pub fn record(&self) -> &str {
         &self.record
@@ -184,6 +193,18 @@ impl Authorship {
         let signed_by = parsed.dkim_headers.iter().map(|one| one.header.d.to_lowercase().into()).collect();
         Self { domain, signed_by }
     }
+}
+
+/// Whether a message came in through the Postern of this name, without AUTH, before its server sent it on: forwarded mail may only
+/// pretend to be from here, and a signature would make it true. The field that counts is the uppermost of Postern's own, which nobody
+/// outside can put there.
+pub fn came_from_outside(header: &[u8], hostname: &str) -> bool {
+    let text = String::from_utf8_lossy(header).replace("\r\n\t", " ").replace("\r\n ", " ");
+    let by = format!("by {hostname} (Postern) with ");
+    let received = |line: &&str| line.get(..9).is_some_and(|name| name.eq_ignore_ascii_case("received:"));
+    let protocol = text.lines().filter(received).find_map(|line| line.split_once(&by)?.1.split(' ').next());
+    // RFC 3848: an `A` at the end says that the client authenticated.
+    protocol.is_some_and(|protocol| !protocol.ends_with('A'))
 }
 
 type Signer<'a, K> = DkimSigner<Shared<'a, K>, Done>;
@@ -279,14 +300,14 @@ fn signer<'a, K: SigningKey>(
 /// A body in its relaxed form (RFC 6376 §3.4.4). mail-auth 0.13 makes the same of it but where it ends in lines of spaces and tabs:
 /// those it keeps as empty lines, and no other verifier does.
 #[derive(Debug, Default)]
-struct RelaxedBody {
+pub(crate) struct RelaxedBody {
     /// What was read since the last octet that is none of these, and means something only if another one follows.
     line_ends: u64,
     space: bool,
 }
 
 impl RelaxedBody {
-    fn write(&mut self, mut octets: &[u8], write: &mut impl FnMut(&[u8])) {
+    pub(crate) fn write(&mut self, mut octets: &[u8], write: &mut impl FnMut(&[u8])) {
         while let Some((&first, rest)) = octets.split_first() {
             match first {
                 b' ' | b'\t' => self.space = true,
@@ -460,5 +481,22 @@ mod tests {
         }
         let ecdsa = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
         assert!(DkimKey::from_pem("s", &ecdsa.serialize_pem()).is_err(), "not for DKIM");
+    }
+
+    #[test]
+    fn the_uppermost_field_of_ones_own_tells_where_a_message_came_from() {
+        let came = |header: &str| came_from_outside(header.as_bytes(), "mx.test");
+        let field = |protocol: &str| {
+            format!(
+                "Received: from x.test ([192.0.2.1])\r\n\tby mx.test (Postern) with {protocol} id 0000000000001.1\r\n"
+            )
+        };
+        assert!(!came("From: a@x.test\r\n\r\n"), "from within");
+        assert!(!came("Received: from x by y.test with ESMTP\r\n\r\n"));
+        assert!(came(&field("ESMTPS")) && came(&field("ESMTP")) && came(&field("UTF8SMTPS")));
+        assert!(!came(&field("ESMTPSA")) && !came(&field("UTF8SMTPSA")));
+        // What is below was there when the message came.
+        assert!(came(&format!("{}{}", field("ESMTPS"), field("ESMTPSA"))), "forged");
+        assert!(!came(&format!("X-A: by mx.test (Postern) with ESMTPS\r\n{}", field("ESMTPSA"))));
     }
 }

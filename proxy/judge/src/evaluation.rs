@@ -1,5 +1,7 @@
 //! The instrument: a labelled corpus as a stream, an empty model, each message scored before its label is given.
 
+pub mod regime;
+
 use std::io::{BufRead, Read as _};
 
 use crate::error::JudgeError;
@@ -104,6 +106,49 @@ pub fn measure(scores: &[(Class, f64)], threshold: f64) -> Measures {
     }
 }
 
+/// Samples that a spread is taken from.
+const SAMPLES: usize = 200;
+
+/// Where the middle 95 % of 200 bootstrap samples of the messages lie, for each measure: its least and its most.
+pub fn spread(scores: &[(Class, f64)], threshold: f64) -> (Measures, Measures) {
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut draw = || {
+        // xorshift64: the same samples in each run.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        scores[(state % scores.len().max(1) as u64) as usize]
+    };
+    let samples: Vec<Measures> = (0..SAMPLES)
+        .map(|_| {
+            let sample: Vec<_> = scores.iter().map(|_| draw()).collect();
+            measure(&sample, threshold)
+        })
+        .collect();
+    let at = |share: f64| {
+        Measures::from_each(|of| {
+            let mut values: Vec<f64> = samples.iter().map(of).collect();
+            values.sort_by(f64::total_cmp);
+            values[(SAMPLES as f64 * share) as usize]
+        })
+    };
+    (at(0.025), at(0.975))
+}
+
+impl Measures {
+    /// Measures of which each is made from what reads it.
+    fn from_each(make: impl Fn(&dyn Fn(&Self) -> f64) -> f64) -> Self {
+        Self {
+            one_minus_roca: make(&|of| of.one_minus_roca),
+            ham_misclassified: make(&|of| of.ham_misclassified),
+            spam_missed: make(&|of| of.spam_missed),
+            logistic_mean: make(&|of| of.logistic_mean),
+            spam_missed_at_a_thousandth: make(&|of| of.spam_missed_at_a_thousandth),
+            spam_missed_at_a_hundredth: make(&|of| of.spam_missed_at_a_hundredth),
+        }
+    }
+}
+
 /// Ham that outscores a spam; ties count half.
 fn outscored(ham: &[f64], spam: f64) -> f64 {
     let below = ham.partition_point(|score| *score < spam);
@@ -134,5 +179,24 @@ mod tests {
         let measures = measure(&scores, 0.8);
         assert_eq!(measures.one_minus_roca, 25.0);
         assert_eq!((measures.ham_misclassified, measures.spam_missed), (50.0, 50.0));
+    }
+
+    #[test]
+    fn a_spread_holds_its_measure_and_is_wider_where_there_is_less() {
+        let scores = |number: usize| -> Vec<_> {
+            let classes = [Class::Ham, Class::Ham, Class::Ham, Class::Spam];
+            (0..number)
+                .map(|place| (classes[place % 4], f64::from(u8::try_from(place % 10).unwrap())))
+                .collect()
+        };
+        let width = |scores: &[(Class, f64)]| {
+            let (least, most) = spread(scores, 5.0);
+            let measured = measure(scores, 5.0);
+            assert!(least.ham_misclassified <= measured.ham_misclassified);
+            assert!(measured.ham_misclassified <= most.ham_misclassified);
+            most.ham_misclassified - least.ham_misclassified
+        };
+        let (few, many) = (width(&scores(100)), width(&scores(2_000)));
+        assert!(few > 2.0 * many && many > 0.0, "{few} {many}");
     }
 }

@@ -14,7 +14,7 @@ use crate::features::{Digest, MAX_BYTES};
 use crate::members::Addition;
 
 /// An entry is never longer: features, and what the members add.
-const MAX_ENTRY: usize = MAX_BYTES + (16 << 10);
+const MAX_ENTRY: usize = MAX_BYTES + (24 << 10);
 /// A segment is not written on beyond.
 pub(crate) const SEGMENT: u64 = 64 << 20;
 /// Lessons kept in memory, where there is no folder, take so much at most; older ones cannot be undone.

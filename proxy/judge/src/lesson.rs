@@ -13,6 +13,16 @@ pub enum Class {
     Spam,
 }
 
+impl Class {
+    /// The opposite.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Ham => Self::Spam,
+            Self::Spam => Self::Ham,
+        }
+    }
+}
+
 /// Who says what a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {

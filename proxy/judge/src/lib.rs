@@ -5,6 +5,7 @@
 //!   sections of a message and logistic regressions on letters and phrases, stacked and calibrated. Any number of threads score at once.
 //! - [`Lesson`]s teach it. What is learnt is on disk within two seconds, counts once, and can be undone exactly for 30 days.
 //! - [`judge()`] weighs its [`Score`] with other [`Check`]s to a [`Verdict`]; [`Explanation`] says why.
+//! - [`pretence`] finds who a message would like to be taken for, [`looks`] what names look like.
 //! - `evaluation` is the instrument that accuracy is measured with.
 //!
 //! The time is always given: nothing here reads a clock.
@@ -19,7 +20,9 @@ pub mod evaluation;
 pub mod explanation;
 pub mod features;
 pub mod lesson;
+pub mod looks;
 pub mod model;
+pub mod pretence;
 pub mod verdict;
 
 mod bayes;

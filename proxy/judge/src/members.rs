@@ -11,7 +11,7 @@ use crate::chain::Chain;
 use crate::features::{Digest, Features};
 use crate::lesson::{Class, Source, Whom};
 use crate::prepared::Prepared;
-use crate::regression::{Regression, Tuning};
+use crate::regression::{Moved, Regression, Tuning};
 use crate::sections::{Expectations, Sections};
 use crate::slots::Epoch;
 use crate::stack::{Said, Stack, Step, in_units};
@@ -21,10 +21,10 @@ const HALF_LIFE: Duration = Duration::from_secs(60 * 86_400);
 /// Slots of words and pairs, and of chains, as powers of two: 64 MiB each.
 const BAYES_BITS: u32 = 23;
 const CHAIN_BITS: u32 = 23;
-/// 4 MiB of weights for sequences of letters.
-const LETTERS: Tuning = Tuning { bits: 20, rate: 0.01, to_length: false };
-/// 16 MiB of weights for words and pairs. What is learned is divided by the root of their number twice, some hundreds to thousands.
-const PHRASES: Tuning = Tuning { bits: 22, rate: 30.0, to_length: true };
+/// 8 MiB of weights for sequences of letters.
+const LETTERS: Tuning = Tuning { bits: 20, rate: 0.02, to_length: false };
+/// 32 MiB of weights for words and pairs. What is learned is divided by the root of their number twice, some hundreds to thousands.
+const PHRASES: Tuning = Tuning { bits: 22, rate: 60.0, to_length: true };
 /// Messages somebody must have judged before their taste counts.
 const TASTE: f32 = 20.0;
 /// How much the counts of a domain and of a user weigh beside the site's.
@@ -64,8 +64,8 @@ pub(crate) struct Addition {
     chain: Vec<i32>,
     states: Vec<u8>,
     steps: [u32; 16],
-    letters: i32,
-    phrases: i32,
+    letters: Moved,
+    phrases: Moved,
     stack: Step,
     /// The log-odds before, where they calibrate.
     pub(crate) before: Option<f32>,
@@ -103,7 +103,7 @@ impl Members {
 
     /// Octets of all counters.
     pub(crate) fn octets(&self) -> u64 {
-        let weights = size_of_val(self.letters.weights()) + size_of_val(self.phrases.weights());
+        let weights = self.letters.octets() + self.phrases.octets();
         let slots = self.bayes.slots().octets() + self.chain.slots().octets();
         slots + u64::try_from(weights).unwrap_or_default()
     }
@@ -163,8 +163,10 @@ impl Members {
         let epoch = self.epoch();
         let opinion = self.opinion(prepared, whom);
         let sections = self.sections.expectations(&prepared.sequence, class);
-        let weight = units as f32 / crate::slots::UNIT as f32;
         let (trusted, spam) = (source.is_trusted(), class == Class::Spam);
+        // The model's own opinion counts for less where messages are counted. A regression moves by what it is not sure of: that is
+        // little where it taught itself before, and the whole of it is what keeps up with mail that changes.
+        let weight = if trusted { units as f32 / crate::slots::UNIT as f32 } else { 1.0 };
         Addition {
             digest: features.digest(),
             spam,
@@ -176,8 +178,8 @@ impl Members {
             chain: self.chain.expectations(&prepared.sequence, class, epoch),
             states: sections.states,
             steps: sections.steps,
-            letters: self.letters.step(opinion.letters, spam, weight, prepared.letters.len()),
-            phrases: self.phrases.step(opinion.phrases, spam, weight, prepared.clues.len()),
+            letters: self.letters.step(opinion.letters, spam, weight, &prepared.letters),
+            phrases: self.phrases.step(opinion.phrases, spam, weight, &prepared.clues),
             stack: if trusted {
                 self.stack.step(&opinion.said, prepared.language, class, self.learned())
             } else {
@@ -203,9 +205,8 @@ impl Members {
         self.chain.add(&prepared.sequence, &addition.chain, class, units, epoch);
         let sections = Expectations { states: addition.states.clone(), steps: addition.steps };
         self.sections.add(&prepared.sequence, &sections, class, units);
-        let sign = if forward { 1 } else { -1 };
-        self.letters.add(&prepared.letters, sign * addition.letters);
-        self.phrases.add(&prepared.clues, sign * addition.phrases);
+        self.letters.add(&prepared.letters, &addition.letters, forward);
+        self.phrases.add(&prepared.clues, &addition.phrases, forward);
         self.stack.add(&addition.stack, forward);
     }
 
@@ -220,6 +221,8 @@ impl Members {
         for counter in self.sums() {
             counter.store(counter.load(Relaxed) >> shift, Relaxed);
         }
+        self.letters.age(shift);
+        self.phrases.age(shift);
     }
 
     /// Every sum that is no slot, in a fixed order; those of the stack apart: weights do not age.

@@ -6,13 +6,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::error::JudgeError;
-use crate::explanation::Explanation;
+use crate::explanation::{Clue, Explanation};
 use crate::features::{Digest, Features};
 use crate::journal::{Entry, Journal, SEGMENT};
 use crate::known::{Known, Lessons};
 use crate::lesson::{Class, Learnt, Lesson, Source, Whom};
 use crate::members::{Members, Opinion};
-use crate::self_training::Temperance;
+use crate::self_training::{self, Temperance};
 use crate::slots::UNIT;
 use crate::snapshot;
 use crate::stack::LatestHam;
@@ -258,16 +258,25 @@ impl Model {
         if ham.min(spam) < FEW {
             return Ok(Learnt::Declined);
         }
-        let opinion = self.members.opinion(features.prepared(), Whom::default());
-        let class = if score.log_odds > 0.0 { Class::Spam } else { Class::Ham };
         {
             let mut teaching = self.teaching();
-            if teaching.lessons.get(&features.digest()).is_some()
-                || !teaching.temperance.allows(features.body_hash(), score.log_odds, &opinion.said, day(now))
+            if score.log_odds < log_odds(self.settings.acts_from) {
+                teaching.latest_ham.pass();
+            }
+            if !self_training::is_worth_it(score.log_odds)
+                || teaching.lessons.get(&features.digest()).is_some()
             {
                 return Ok(Learnt::Declined);
             }
         }
+        // Outside of the lock: it takes as long as a score, and most messages do not get here.
+        let said = self.members.opinion(features.prepared(), Whom::default()).said;
+        let allowed =
+            self.teaching().temperance.allows(features.body_hash(), score.log_odds, &said, day(now));
+        if !allowed {
+            return Ok(Learnt::Declined);
+        }
+        let class = if score.log_odds > 0.0 { Class::Spam } else { Class::Ham };
         let whom = Whom::default();
         self.learn(&Lesson { features, class, source: Source::Own, weight: OWN_WEIGHT, whom, now })
     }
@@ -321,8 +330,15 @@ impl Model {
         thresholds: &Thresholds,
         now: Duration,
     ) -> Explanation {
-        let score = self.score(features, whom, now);
-        crate::why::explain(&self.members, features, whom, &score, checks, thresholds)
+        let _ = now;
+        let opinion = self.members.opinion(features.prepared(), whom);
+        let score = self.score_of(&opinion);
+        crate::why::explain(&self.members, features, whom, (&score, &opinion.said), checks, thresholds)
+    }
+
+    /// The words and the sequences that weighed most, the strongest first: what [`Self::explain`] has of them, for less.
+    pub fn weighed_most(&self, features: &Features, whom: Whom<'_>) -> (Vec<Clue>, Vec<Clue>) {
+        crate::why::weighed_most(&self.members, features, whom)
     }
 
     fn teaching(&self) -> MutexGuard<'_, Teaching> {

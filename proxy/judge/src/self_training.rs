@@ -8,34 +8,42 @@ use crate::stack::Said;
 const BAND: (f64, f64) = (1.5, 6.0);
 /// Of siblings, so many a day.
 const SIBLINGS: u8 = 2;
-/// By so many lessons one class may be ahead of the other.
-const AHEAD: i32 = 25;
+/// So many lessons one class may have before the other has any,
+const AHEAD: u32 = 100;
+/// and for each of the other so many more: as much as mail has of one class and of the other. Whoever floods the site with one
+/// sort of mail turns its model no further.
+const TIMES: u32 = 4;
 /// A member that says less than this, in its unit, says nothing.
 const FAINT: f32 = 0.1;
 /// Bodies that are remembered of one day.
 const BODIES: usize = 100_000;
+
+/// Whether a verdict of this confidence is one to learn from.
+pub(crate) fn is_worth_it(log_odds: f64) -> bool {
+    let sure = log_odds.abs();
+    sure > BAND.0 && sure < BAND.1
+}
 
 /// How much was learned from itself lately.
 #[derive(Debug, Default)]
 pub(crate) struct Temperance {
     day: u32,
     bodies: HashMap<u64, u8>,
-    /// Lessons of spam less those of ham.
-    ahead: i32,
+    /// Lessons of ham and of spam.
+    taught: [u32; 2],
 }
 
 impl Temperance {
     /// Whether the model may learn its verdict on a message; if so, it is counted.
     pub(crate) fn allows(&mut self, body: u64, log_odds: f64, said: &Said, day: u32) -> bool {
         if self.day != day {
-            *self = Self { day, ahead: self.ahead, ..Self::default() };
+            *self = Self { day, taught: self.taught, ..Self::default() };
         }
-        let sure = log_odds.abs();
-        let sign = if log_odds > 0.0 { 1 } else { -1 };
-        let agreeing =
-            said.iter().filter(|member| member.abs() > FAINT && (**member > 0.0) == (sign > 0)).count();
-        let balanced = (self.ahead + sign).abs() <= AHEAD || self.ahead.signum() != sign;
-        if !(sure > BAND.0 && sure < BAND.1 && agreeing >= 2 && balanced) || self.bodies.len() >= BODIES {
+        let spam = log_odds > 0.0;
+        let agreeing = said.iter().filter(|member| member.abs() > FAINT && (**member > 0.0) == spam).count();
+        let [own, other] = if spam { [self.taught[1], self.taught[0]] } else { self.taught };
+        let balanced = own < AHEAD.saturating_add(other.saturating_mul(TIMES));
+        if !(is_worth_it(log_odds) && agreeing >= 2 && balanced) || self.bodies.len() >= BODIES {
             return false;
         }
         let siblings = self.bodies.entry(body).or_default();
@@ -43,7 +51,7 @@ impl Temperance {
             return false;
         }
         *siblings += 1;
-        self.ahead += sign;
+        self.taught[usize::from(spam)] += 1;
         true
     }
 }
@@ -68,9 +76,10 @@ mod tests {
     #[test]
     fn one_class_does_not_run_ahead() {
         let mut temperance = Temperance::default();
-        let taught = (0..100).filter(|body| temperance.allows(*body, 3.0, &ALL, 1)).count();
-        assert_eq!(taught, 25);
-        assert!(temperance.allows(200, -3.0, &ALL.map(|said| -said), 1));
-        assert!(temperance.allows(201, 3.0, &ALL, 1));
+        let taught = (0..1_000).filter(|body| temperance.allows(*body, 3.0, &ALL, 1)).count();
+        assert_eq!(taught, 100);
+        assert!(temperance.allows(2_000, -3.0, &ALL.map(|said| -said), 1));
+        let taught = (3_000..4_000).filter(|body| temperance.allows(*body, 3.0, &ALL, 1)).count();
+        assert_eq!(taught, 4);
     }
 }

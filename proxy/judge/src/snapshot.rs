@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use crate::features::Digest;
 use crate::known::{Known, Lessons};
 use crate::members::Members;
-use crate::regression::Regression;
 use crate::slots::Slots;
 use crate::stack::LatestHam;
 
@@ -18,7 +17,7 @@ const NAME: &str = "model.snapshot";
 const NEW: &str = "model.snapshot.new";
 const DAMAGED: &str = "model.snapshot.damaged";
 /// Changes with whatever is counted, or how it is hashed.
-const MAGIC: &[u8; 8] = b"PSTNMOD2";
+const MAGIC: &[u8; 8] = b"PSTNMOD3";
 /// A snapshot is never larger: all slots with their places, and what else there is.
 const MAX_SNAPSHOT: u64 = 512 << 20;
 
@@ -31,8 +30,9 @@ struct Head {
     lessons: u64,
     sums: Vec<i64>,
     stack: Vec<i64>,
-    letters: Vec<(u32, i32)>,
-    phrases: Vec<(u32, i32)>,
+    /// Place, weight, of how many mistakes it was told.
+    letters: Vec<(u32, i32, i32)>,
+    phrases: Vec<(u32, i32, i32)>,
     latest_ham: LatestHam,
     known: Vec<(Digest, Known)>,
 }
@@ -61,8 +61,8 @@ pub(crate) fn write(
         lessons: lessons.number(),
         sums: members.sums().map(|sum| sum.load(Relaxed)).collect(),
         stack: members.stack.counters().map(|counter| counter.load(Relaxed)).collect(),
-        letters: moved(&members.letters),
-        phrases: moved(&members.phrases),
+        letters: members.letters.used().collect(),
+        phrases: members.phrases.used().collect(),
         latest_ham: latest_ham.clone(),
         known: lessons.all().map(|(digest, known)| (*digest, *known)).collect(),
     };
@@ -134,19 +134,11 @@ fn restore(head: &Head, members: &Members) -> Option<()> {
     members.sums().zip(&head.sums).for_each(|(sum, kept)| sum.store(*kept, Relaxed));
     members.stack.counters().zip(&head.stack).for_each(|(counter, kept)| counter.store(*kept, Relaxed));
     for (regression, kept) in [(&members.letters, &head.letters), (&members.phrases, &head.phrases)] {
-        for (place, weight) in kept {
-            regression.weights().get(usize::try_from(*place).ok()?)?.store(*weight, Relaxed);
+        if !kept.iter().all(|kept| regression.put(*kept)) {
+            return None;
         }
     }
     Some(())
-}
-
-/// The weights that are not as they began, by their places.
-fn moved(regression: &Regression) -> Vec<(u32, i32)> {
-    let weights =
-        regression.weights().iter().enumerate().map(|(place, weight)| (place, weight.load(Relaxed)));
-    let moved = weights.filter(|(_, weight)| *weight != 0);
-    moved.filter_map(|(place, weight)| Some((u32::try_from(place).ok()?, weight))).collect()
 }
 
 fn put_length(octets: &mut Vec<u8>, length: usize) {

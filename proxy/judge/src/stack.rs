@@ -26,7 +26,7 @@ const BOUNDS: (f32, f32) = (0.0, 6.0);
 /// How far one lesson moves a weight.
 const RATE: f32 = 0.05;
 /// Before anything is learned: where the members are of two minds it mostly is spam, as ham has known senders.
-const START_BIAS: f32 = 0.7;
+const START_BIAS: f32 = 0.3;
 /// How far it moves the bias, and that of the language.
 const BIAS_RATE: f32 = 0.01;
 /// One in the unit of weights.
@@ -34,7 +34,12 @@ const ONE: f32 = 65_536.0;
 /// Labels of each class before weights are learned: with fewer the scale would wander.
 const COLD: f32 = 100.0;
 /// Until so many messages of each class were learned the score is drawn towards "unknown".
-const SHY: f32 = 10.0;
+const SHY: f32 = 5.0;
+/// Until so many were, what counts (the first three members) is taken for less than it says, and the regressions for up to twice as much:
+/// counts of a class that was hardly seen speak against it.
+const GROWN: f32 = 100.0;
+/// Members that count.
+const COUNTING: usize = 3;
 
 /// What the members said of a message, each in its unit.
 pub(crate) type Said = [f32; MEMBERS];
@@ -76,13 +81,14 @@ pub(crate) fn in_units(scores: [f32; MEMBERS]) -> Said {
 
 impl Stack {
     /// Each member's share of the log-odds.
-    pub(crate) fn shares(&self, said: &Said) -> [f32; MEMBERS] {
-        std::array::from_fn(|member| self.weight(member) * said[member])
+    pub(crate) fn shares(&self, said: &Said, learned: [f32; 2]) -> [f32; MEMBERS] {
+        let heard = heard(learned);
+        std::array::from_fn(|member| self.weight(member) * said[member] * heard[member])
     }
 
     /// The log-odds before the cut.
     pub(crate) fn log_odds(&self, said: &Said, language: Language, learned: [f32; 2]) -> f32 {
-        let sum: f32 = self.shares(said).iter().sum::<f32>()
+        let sum: f32 = self.shares(said, learned).iter().sum::<f32>()
             + START_BIAS
             + number(&self.bias)
             + number(&self.languages[language as usize]);
@@ -108,9 +114,10 @@ impl Stack {
         let odds = self.log_odds(said, language, learned);
         let truth = if class == Class::Spam { 1.0 } else { 0.0 };
         let wrong = truth - 1.0 / (1.0 + (-odds).exp());
+        let heard = heard(learned);
         for (member, moved) in step.weights.iter_mut().enumerate() {
             let weight = self.weight(member);
-            let to = (weight + RATE * wrong * said[member]).clamp(BOUNDS.0, BOUNDS.1);
+            let to = (weight + RATE * wrong * said[member] * heard[member]).clamp(BOUNDS.0, BOUNDS.1);
             *moved = ((to - weight) * ONE) as i32;
         }
         step.bias = (BIAS_RATE * wrong * ONE) as i32;
@@ -139,6 +146,12 @@ impl Stack {
     }
 }
 
+/// How much each member is listened to, by what was learned of either class.
+fn heard(learned: [f32; 2]) -> [f32; MEMBERS] {
+    let grown = (learned[0].min(learned[1]) / GROWN).min(1.0);
+    std::array::from_fn(|member| if member < COUNTING { grown } else { 2.0 - grown })
+}
+
 fn number(counter: &AtomicI64) -> f32 {
     counter.load(Relaxed) as f32 / ONE
 }
@@ -147,6 +160,8 @@ fn number(counter: &AtomicI64) -> f32 {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LatestHam {
     scores: std::collections::VecDeque<f32>,
+    /// Messages that were taken for ham and that nobody spoke of; at most [`LATEST`].
+    unspoken: usize,
 }
 
 /// Ham whose scores are remembered.
@@ -172,13 +187,19 @@ impl LatestHam {
         }
     }
 
+    /// A message was taken for ham. Where people speak of mistakes alone, what they do not speak of is most of the ham: without it
+    /// the few that they name would be taken for the rule.
+    pub(crate) fn pass(&mut self) {
+        self.unspoken = (self.unspoken + 1).min(LATEST);
+    }
+
     /// What has to be taken off so that at most this share of the ham reaches `bound`.
     pub(crate) fn cut(&self, loss: f64, bound: f32) -> f32 {
         let number = self.scores.len();
         if number < ENOUGH {
             return 0.0;
         }
-        let lost = ((number + BENIGN) as f64 * loss) as usize;
+        let lost = ((number + BENIGN + self.unspoken) as f64 * loss) as usize;
         let mut highest: Vec<f32> = self.scores.iter().copied().filter(|score| *score >= bound).collect();
         if highest.len() <= lost {
             return 0.0;

@@ -22,6 +22,15 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All of them, the mildest first.
+    pub const ALL: [Self; 6] =
+        [Self::Pass, Self::Tag, Self::Quarantine, Self::Defer, Self::Reject, Self::Discard];
+
+    /// The one of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verdict| verdict.name() == name)
+    }
+
     /// Its name in output and fields.
     pub fn name(self) -> &'static str {
         match self {

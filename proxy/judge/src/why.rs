@@ -8,7 +8,7 @@ use crate::lesson::Whom;
 use crate::members::Members;
 use crate::model::Score;
 use crate::prepared::{pair_hash, word_hash};
-use crate::stack::NAMES;
+use crate::stack::{NAMES, Said};
 use crate::verdict::{Check, Thresholds, judge};
 use crate::words::{Hearer, Space, tell};
 
@@ -23,24 +23,23 @@ pub(crate) fn explain(
     members: &Members,
     features: &Features,
     whom: Whom<'_>,
-    score: &Score,
+    (score, said): (&Score, &Said),
     checks: &[Check],
     thresholds: &Thresholds,
 ) -> Explanation {
     let judgement = judge(Some(score), checks, thresholds);
     let otherwise = otherwise(&judgement, thresholds);
-    let said = members.opinion(features.prepared(), whom).said;
-    let shares = members.stack.shares(&said);
+    let shares = members.stack.shares(said, members.learned());
     let says = NAMES.into_iter().zip(shares).map(|(name, share)| MemberSays { name, share: share.into() });
+    let (clues, sequences) = weighed_most(members, features, whom);
+    Explanation { judgement, members: says.collect(), clues, sequences, otherwise }
+}
+
+/// The words and the sequences that weighed most.
+pub(crate) fn weighed_most(members: &Members, features: &Features, whom: Whom<'_>) -> (Vec<Clue>, Vec<Clue>) {
     let mut heard = Heard::default();
     tell(features.pieces(), &mut heard);
-    Explanation {
-        judgement,
-        members: says.collect(),
-        clues: clues(members, whom, &heard),
-        sequences: sequences(members, features, &heard),
-        otherwise,
-    }
+    (clues(members, whom, &heard), sequences(members, features, &heard))
 }
 
 /// Words and neighbours by their hashes.

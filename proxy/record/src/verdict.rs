@@ -72,6 +72,15 @@ pub const MAX_CHECKS: usize = 48;
 /// The most words that one opinion names.
 pub const MAX_WORDS: usize = 24;
 
+/// Characters of a field of the message that are kept to find it by.
+pub const MAX_NAMED: usize = 200;
+
+/// The beginning of a field, as much as is kept of it.
+pub fn named(field: &str) -> Box<str> {
+    let end = field.char_indices().nth(MAX_NAMED).map_or(field.len(), |(end, _)| end);
+    field.get(..end).unwrap_or_default().into()
+}
+
 /// Why a verdict is what it is, for those who run this Postern: nothing of it is ever told outside.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Opinion {
@@ -85,6 +94,11 @@ pub struct Opinion {
     pub checks: Vec<Check>,
     /// What weighed most in its text, in log-odds, spam positive; at most [`MAX_WORDS`].
     pub words: Vec<(Box<str>, f64)>,
+    /// Its `Subject`, decoded, by which people look for it; empty where it has none or was not read. At most [`MAX_NAMED`]
+    /// characters.
+    pub subject: Box<str>,
+    /// Its `Message-ID`, by which other machines' logs name it; as the subject.
+    pub message_id: Box<str>,
     /// What failed, in words; empty if nothing did.
     pub trouble: Box<str>,
     /// How long it took.

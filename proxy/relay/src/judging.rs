@@ -124,6 +124,8 @@ impl Judgement {
             probability: None,
             checks: Vec::new(),
             words: Vec::new(),
+            subject: "".into(),
+            message_id: "".into(),
             trouble: trouble.into(),
             took,
         };
@@ -211,6 +213,8 @@ pub struct OwnAddresses(HashMap<Box<str>, Own>);
 pub enum Own {
     /// Users inside report spam or ham to it.
     Report,
+    /// Others report about the domains here (RFC 8460, RFC 9990); so may anybody.
+    Feedback,
     /// It exists only to be spammed.
     Trap,
 }

@@ -4,6 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::Report;
+
 /// Header fields that are kept; mail of honest origin has some thirty.
 pub const MAX_FIELDS: usize = 256;
 /// Octets of a field's value that are kept.
@@ -54,6 +56,8 @@ pub struct Content {
     pub markup: Markup,
     /// What is malformed, or was beyond a bound.
     pub oddities: Oddities,
+    /// What it reports about a domain, if it does.
+    pub report: Option<Report>,
 }
 
 /// A header field.

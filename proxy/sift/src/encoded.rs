@@ -3,6 +3,7 @@
 //! The gate believes none of it: whatever is longer than the bounds of [`crate::content`] allow is no content.
 
 use crate::content::{self, Address, Content, Field, Link, Part};
+use crate::report::Report;
 
 /// The most octets that a content within its bounds takes: what the largest one comes to, with room for its lengths.
 pub const MAX_CONTENT: usize = 2 << 20;
@@ -60,6 +61,7 @@ fn is_within_bounds(content: &Content) -> bool {
         hidden,
         links,
         parts,
+        report,
         ..
     } = content;
     let fit =
@@ -77,6 +79,7 @@ fn is_within_bounds(content: &Content) -> bool {
         && links.iter().all(is_link)
         && parts.len() <= content::MAX_PARTS
         && parts.iter().all(is_part)
+        && report.as_ref().is_none_or(Report::is_within_bounds)
 }
 
 fn is_field(field: &Field) -> bool {
@@ -100,6 +103,7 @@ fn is_part(part: &Part) -> bool {
 mod tests {
     use super::*;
     use crate::content::Text;
+    use crate::report::{self, Checked, DmarcReport, Reporter, Row, TlsFailure, TlsPolicy, TlsReport};
     use crate::{Bounds, read};
 
     fn text(octets: usize) -> String {
@@ -117,6 +121,32 @@ mod tests {
             assert!(decode(&octets[..cut]).is_err(), "cut to {cut}");
         }
         assert_eq!(decode(&[&octets[..], b"x"].concat()), Err(ContentError::Format));
+    }
+
+    fn largest_report() -> Report {
+        let word = || text(report::MAX_WORD);
+        let checked = Checked { domain: word(), result: word() };
+        let row = Row {
+            source: [0xffff; 8].into(),
+            messages: u64::MAX,
+            disposition: report::Disposition::Reject,
+            dkim: true,
+            spf: true,
+            header_from: word(),
+            overridden: word(),
+            signatures: vec![checked.clone(); report::MAX_SIGNATURES],
+            sender: checked,
+        };
+        let reporter =
+            Reporter { organization: word(), contact: word(), id: word(), begin: u64::MAX, end: u64::MAX };
+        Report::Dmarc(DmarcReport {
+            reporter,
+            domain: word(),
+            policy: word(),
+            rows: vec![row; report::MAX_ROWS],
+            left_out: u32::MAX,
+            left_out_messages: u64::MAX,
+        })
     }
 
     #[test]
@@ -147,13 +177,14 @@ mod tests {
             hidden: text(content::MAX_HIDDEN),
             links: vec![link; content::MAX_LINKS],
             parts: vec![part; content::MAX_PARTS],
+            report: Some(largest_report()),
             ..Content::default()
         };
         let octets = encode(&full).unwrap();
         assert!(octets.len() > MAX_CONTENT / 2, "{}", octets.len());
         assert_eq!(decode(&octets).as_ref(), Ok(&full));
         type Grow = fn(&mut Content);
-        let grown: [Grow; 8] = [
+        let grown: [Grow; 11] = [
             |it| it.fields.push(Field::default()),
             |it| it.to[3].mailbox.push('x'),
             |it| it.text.start.push('x'),
@@ -162,6 +193,17 @@ mod tests {
             |it| it.links.push(Link::default()),
             |it| it.parts.push(Part::default()),
             |it| it.parts[7].name.push('x'),
+            |it| it.report = Some(Report::Unreadable(text(report::MAX_WORD + 1))),
+            |it| {
+                if let Some(Report::Dmarc(report)) = &mut it.report {
+                    report.rows.push(report.rows[0].clone());
+                }
+            },
+            |it| {
+                let failures = vec![TlsFailure::default(); report::MAX_FAILURES + 1];
+                let policies = vec![TlsPolicy { failures, ..TlsPolicy::default() }];
+                it.report = Some(Report::Tls(TlsReport { policies, ..TlsReport::default() }));
+            },
         ];
         for grow in grown {
             let mut larger = full.clone();

@@ -4,7 +4,7 @@
 //! - [`frame`] is what is said between the gate and a worker: one request of fixed size with the body as a passed
 //!   descriptor, one answer with the facts and, behind it, the [`encoded`] content; [`packet`] carries it, descriptors included.
 //! - [`worker`] is the worker's side: a loop that reads one body after the other. [`facts`] is the outer form that it finds,
-//!   [`content`] is what the message says, and [`mod@read`] is how it finds that out: the only home of the parsers of MIME, HTML and
+//!   [`content`] is what the message says, [`report`] what it reports about a domain, and [`mod@read`] is how it finds that out: the only home of the parsers of MIME, HTML and
 //!   archives.
 //! - [`mailbox`] takes files apart that hold many messages.
 //! - [`workers`] is the gate's side: it hands out bodies, waits no longer than the deadline, ends and replaces whoever is
@@ -19,6 +19,7 @@ pub mod frame;
 pub mod mailbox;
 pub mod packet;
 pub mod read;
+pub mod report;
 pub mod worker;
 pub mod workers;
 

@@ -17,6 +17,7 @@ mod html;
 mod kind;
 mod links;
 mod mime;
+mod report;
 mod sheet;
 mod style;
 mod text;

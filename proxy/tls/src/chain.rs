@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls_pki_types::{CertificateDer, DnsName, ServerName};
 use sha2::{Digest as _, Sha256};
@@ -14,6 +15,7 @@ use x509_parser::nom::Parser as _;
 use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 use x509_parser::prelude::{FromDer as _, GeneralName, SubjectAlternativeName, X509Certificate};
 
+use crate::Pin;
 use crate::identity::address;
 
 /// Certificates kept of a chain; real ones have three, and verification follows six at most. Empty ones cost a peer four
@@ -115,6 +117,27 @@ impl Chain {
         self.end_entity().names
     }
 
+    /// The chain in words, for people: whose certificate it is, by whom and until when, and the digest of its key as TLSA records have
+    /// it. Empty, where there is none that can be read.
+    pub fn words(&self) -> String {
+        let Some(own) = self.certificates.first() else { return String::new() };
+        let (Some(facts), Some(pin)) = (EndEntity::read(own), Pin::of_certificate(own)) else {
+            return String::new();
+        };
+        let issuer = EndEntity::issuer(own).unwrap_or_else(|| "somebody without a name".into());
+        let name = match facts.names.as_slice() {
+            [] => "nobody".to_owned(),
+            [one] => one.to_string(),
+            [first, others @ ..] => format!("{first} and {} more", others.len()),
+        };
+        let key: String = pin.digest().iter().map(|octet| format!("{octet:02x}")).collect();
+        let until = Duration::from_secs(u64::try_from(facts.not_after).unwrap_or(0));
+        let (until, count) = (record::rfc3339_date(until), self.certificates.len());
+        format!(
+            "its certificate is for {name}, signed by {issuer:?}, until {until}, first of {count}; SHA-256 of its key {key}"
+        )
+    }
+
     /// What is read from the first certificate; the default, where it cannot be read.
     pub(crate) fn end_entity(&self) -> EndEntity {
         self.certificates.first().and_then(|own| EndEntity::read(own)).unwrap_or_default()
@@ -141,6 +164,15 @@ pub(crate) struct EndEntity {
 }
 
 impl EndEntity {
+    /// The common name of whoever signed it, else its organization; of at most 64 characters.
+    fn issuer(der: &[u8]) -> Option<Box<str>> {
+        let (_, certificate) =
+            X509CertificateParser::new().with_deep_parse_extensions(false).parse(der).ok()?;
+        let issuer = certificate.issuer();
+        let name = issuer.iter_common_name().chain(issuer.iter_organization()).next();
+        name.and_then(|name| name.as_str().ok()).filter(usable).map(Box::from)
+    }
+
     pub(crate) fn read(der: &[u8]) -> Option<Self> {
         // Of the extensions only one is of interest, and it alone is parsed.
         let (_, certificate) =

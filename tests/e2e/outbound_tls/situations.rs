@@ -48,6 +48,7 @@ pub(super) struct Situation {
 
 /// A row as it is written down. In records `@` stands for the label, `{Own}` for the address of an exchanger, `{Own 3 1 1}` for
 /// TLSA data of its certificate.
+#[derive(Clone)]
 struct Row {
     what: &'static str,
     label: &'static str,

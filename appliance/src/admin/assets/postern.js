@@ -12,7 +12,9 @@ function busy() {
 async function renew() {
   if (busy() || !document.querySelector("[data-live]")) return;
   try {
-    const answer = await fetch(location.href, { cache: "no-store" });
+    const answer = await fetch(location.href, { cache: "no-store", headers: { "X-Postern-Renewal": "1", Accept: "text/html" } });
+    // The session is over: the page to log in is shown instead.
+    if (answer.redirected) return location.reload();
     if (!answer.ok) throw new Error(answer.statusText);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of fresh.querySelectorAll("[data-live]")) {
@@ -27,3 +29,20 @@ async function renew() {
 }
 
 setInterval(renew, EVERY);
+
+// What is to be copied has a button where there is a script; without one it can be selected.
+for (const field of document.querySelectorAll("[data-copy]")) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.textContent = "Copy";
+  button.addEventListener("click", async () => {
+    field.select();
+    try {
+      await navigator.clipboard.writeText(field.value);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Selected";
+    }
+  });
+  field.after(" ", button);
+}

@@ -70,11 +70,12 @@ async fn host_is(certifying: &Certifying, certifier: &Certifier, host: &Domain) 
     let shown = identities(&certifying.relay).map(|identities| identities.shown_for(host.as_str()));
     let shown = shown.unwrap_or_default();
     let pins: Vec<Pin> = shown.iter().filter_map(pin).collect();
-    let keys = certifier.state();
-    let (current, next) = (keys.current, keys.next);
+    let keys = certifier.state().keys;
+    let serving: Vec<Pin> = keys.iter().map(|key| key.current).collect();
     // Where a certificate from files is shown, there is no next key to promise.
-    let ordered = pins == [current];
-    let should: Vec<Pin> = if ordered { vec![current, next] } else { pins };
+    let ordered = !pins.is_empty() && pins.iter().all(|pin| serving.contains(pin));
+    let both = keys.iter().flat_map(|key| [key.current, key.next]);
+    let should: Vec<Pin> = if ordered { both.collect() } else { pins };
     let mut trouble = None;
     let mut longest = Duration::ZERO;
     if let Some(updater) = certifier.updater().filter(|_| ordered) {
@@ -85,7 +86,7 @@ async fn host_is(certifying: &Certifying, certifier: &Certifier, host: &Domain) 
     }
     let names = certifying.now().names.clone();
     let answer = names.tlsa(host, 25).await;
-    let mut host = described(host, &answer, &shown, &should, ordered);
+    let mut host = described(host, &answer, &shown, &should, ordered.then_some(&serving));
     if let Seen::Next(ttl) = &mut host.seen {
         *ttl = (*ttl).max(longest);
     }
@@ -143,8 +144,9 @@ fn described(
     answer: &Result<Answer<Tlsa>, DnsError>,
     shown: &[Chain],
     should: &[Pin],
-    ordered: bool,
+    serving: Option<&Vec<Pin>>,
 ) -> Host {
+    let ordered = serving.is_some();
     let publish: Vec<String> = should.iter().map(record).map(|record| text(&record)).collect();
     let records = answer.as_ref().map(|answer| answer.records.as_slice()).unwrap_or_default();
     let all_there = should.iter().map(record).all(|record| records.contains(&record));
@@ -184,13 +186,12 @@ fn described(
         (Published::Matches, _) => (TlsaMatch::Right, Seen::Nothing, "They match.".to_owned()),
     };
     let published = records.iter().map(text).collect();
-    let association = |(at, pin): (usize, &Pin)| Association {
+    let association = |pin: &Pin| Association {
         host: host.to_string(),
         digest: pin.digest(),
-        // The next key comes last.
-        serves: !ordered || at == 0,
+        serves: serving.is_none_or(|serving| serving.contains(pin)),
     };
-    let associations = should.iter().enumerate().map(association).collect();
+    let associations = should.iter().map(association).collect();
     Host { associations, state: TlsaState { host: host.to_string(), publish, published, state, words }, seen }
 }
 
@@ -215,7 +216,8 @@ mod tests {
         };
         let shown = [Chain::new(identity.chain())];
         let should = if ordered { vec![current, next] } else { vec![current] };
-        let host = described(&"mx.example.net".parse().unwrap(), &answer, &shown, &should, ordered);
+        let serving = ordered.then(|| vec![current]);
+        let host = described(&"mx.example.net".parse().unwrap(), &answer, &shown, &should, serving.as_ref());
         (host.state.state, host.seen, host.state.words)
     }
 

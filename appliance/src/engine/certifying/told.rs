@@ -114,6 +114,7 @@ pub(crate) fn ca_settings(config: &Config) -> Result<Settings, String> {
         contact: acme.contact.clone(),
         challenge,
         profile: acme.profile.clone(),
+        rsa: acme.rsa,
         external_account,
         roots,
     })

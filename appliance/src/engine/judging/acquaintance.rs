@@ -3,6 +3,7 @@
 
 pub(super) mod greylist;
 pub(super) mod noted;
+mod sent_by;
 mod standing;
 
 use std::net::IpAddr;
@@ -11,11 +12,13 @@ use std::time::Duration;
 
 use intercept::network_of;
 use judge::Check;
+use judge::looks::face;
 use record::Clock;
+use smtp::TransactionId;
 use store::{Change, Store, StoreError, Table};
 use tokio::sync::mpsc;
 
-use super::looks::face;
+use sent_by::SentBy;
 use standing::Standing;
 
 /// By what a domain looks like: the time, and the domain that people here wrote to.
@@ -24,9 +27,13 @@ const CORRESPONDENTS: Table = Table("correspondents");
 const PEOPLE: Table = Table("people");
 /// By sender (a proven domain, a network): its [`Standing`].
 const SENDERS: Table = Table("senders");
+/// By transaction: what a person may say of it later, [`SentBy`].
+const SENT_BY: Table = Table("sent-by");
 
 /// How long somebody is remembered who is not heard of.
 const KEEP: Duration = Duration::from_secs(180 * 86_400);
+/// How long a person's word about a message counts for its sender: as long as the message can be reported.
+const KEEP_SENT_BY: Duration = Duration::from_secs(30 * 86_400);
 /// How often what is older goes.
 const SWEEP: Duration = Duration::from_secs(6 * 3600);
 /// Entries of each table at most, a hundred octets each; the oldest go first.
@@ -44,8 +51,10 @@ pub(super) enum Note {
     WroteTo(String),
     /// Somebody here is called so, and has this address.
     IsCalled { name: String, address: String },
-    /// A message of this sender was judged.
-    Judged { sender: Sender, was_spam: bool },
+    /// A message of these senders was judged.
+    Judged { transaction: TransactionId, senders: Vec<Sender>, was_spam: bool },
+    /// A person has said what a message is: it counts so for its senders from now on.
+    Said { transaction: TransactionId, is_spam: bool },
 }
 
 /// Who sends, by what cannot be made up.
@@ -190,14 +199,34 @@ async fn write(store: &Store, note: Note, now: Duration) -> Result<(), StoreErro
             Some(name) => put(store, PEOPLE, &name, cut(&address), now).await,
             None => Ok(()),
         },
-        Note::Judged { sender, was_spam } => {
-            let key = sender.key();
-            let before = store.get(SENDERS, &key).await?;
-            let before = before.as_deref().and_then(Standing::from_bytes);
-            let after = before.unwrap_or_else(|| Standing::new(now)).with(was_spam, now);
-            store.apply(SENDERS, vec![Change::Put(key, after.to_bytes().into())]).await
+        Note::Judged { transaction, senders, was_spam } => {
+            let keys: Vec<_> = senders.iter().map(Sender::key).collect();
+            stand(store, &keys, |standing| standing.with(was_spam, now), now).await?;
+            sent_by::put(store, transaction, &SentBy { time: now, was_spam, keys }).await
         }
+        Note::Said { transaction, is_spam } => match sent_by::get(store, transaction).await? {
+            Some(sent_by) if sent_by.was_spam != is_spam => {
+                stand(store, &sent_by.keys, |standing| standing.turned(is_spam, now), now).await?;
+                sent_by::put(store, transaction, &SentBy { was_spam: is_spam, ..sent_by }).await
+            }
+            _ => Ok(()),
+        },
     }
+}
+
+/// Changes how senders stand.
+async fn stand(
+    store: &Store,
+    keys: &[Box<[u8]>],
+    change: impl Fn(Standing) -> Standing,
+    now: Duration,
+) -> Result<(), StoreError> {
+    for key in keys {
+        let before = store.get(SENDERS, key).await?.as_deref().and_then(Standing::from_bytes);
+        let after = change(before.unwrap_or_else(|| Standing::new(now)));
+        store.apply(SENDERS, vec![Change::Put(key.clone(), after.to_bytes().into())]).await?;
+    }
+    Ok(())
 }
 
 async fn put(store: &Store, table: Table, key: &str, words: &str, now: Duration) -> Result<(), StoreError> {
@@ -212,7 +241,7 @@ async fn put(store: &Store, table: Table, key: &str, words: &str, now: Duration)
 
 /// What is too old goes, and beyond [`MOST`] the oldest.
 async fn forget(store: &Store, now: Duration) -> Result<(), StoreError> {
-    let tables = [(CORRESPONDENTS, KEEP), (PEOPLE, KEEP), (SENDERS, KEEP)];
+    let tables = [(CORRESPONDENTS, KEEP), (PEOPLE, KEEP), (SENDERS, KEEP), (SENT_BY, KEEP_SENT_BY)];
     for (table, keep) in tables.into_iter().chain([(greylist::WAITING, greylist::REMEMBERED)]) {
         let mut times = Vec::new();
         each_page(store, table, |pairs| times.extend(pairs.iter().map(|(_, value)| time_of(value)))).await?;
@@ -282,6 +311,10 @@ mod tests {
         Store::start(settings, Arc::new(record::SystemClock)).unwrap()
     }
 
+    fn transaction(number: u32) -> TransactionId {
+        format!("0123456789ABE.{number}").parse().unwrap()
+    }
+
     fn acquaintances(store: &Store) -> Acquaintances {
         Acquaintances::start(store.clone(), Arc::new(record::SystemClock))
     }
@@ -325,13 +358,38 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_person_says_of_a_message_counts_for_its_sender_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        let (sender, other) = (Sender::Domain("shop.test".into()), Sender::Domain("other.test".into()));
+        for number in 1..=6 {
+            let senders = vec![sender.clone(), other.clone()];
+            let judged = Note::Judged { transaction: transaction(number), senders, was_spam: false };
+            write(&store, judged, NOW).await.unwrap();
+        }
+        let words = async || {
+            let known = acquaintances(&store).of("", "", &[sender.clone(), other.clone()]).await;
+            known.standings.iter().map(|(_, standing)| standing.unwrap().words(NOW)).collect::<Vec<_>>()
+        };
+        for (number, is_spam) in [(1, true), (1, true), (2, true), (3, false), (2, false), (99, true)] {
+            write(&store, Note::Said { transaction: transaction(number), is_spam }, NOW).await.unwrap();
+        }
+        assert_eq!(words().await, ["5 wanted and 1 unwanted of late"; 2]);
+        for number in 2..=6 {
+            write(&store, Note::Said { transaction: transaction(number), is_spam: true }, NOW).await.unwrap();
+        }
+        assert_eq!(words().await, ["0 wanted and 6 unwanted of late"; 2]);
+    }
+
+    #[tokio::test]
     async fn what_is_old_or_too_much_is_forgotten() {
         let folder = tempfile::tempdir().unwrap();
         let store = store(&folder);
         for (age, domain) in [(KEEP + AGAIN, "old.test"), (AGAIN, "young.test")] {
             write(&store, Note::WroteTo(domain.into()), NOW - age).await.unwrap();
-            let sender = Sender::Domain(domain.into());
-            write(&store, Note::Judged { sender, was_spam: true }, NOW - age).await.unwrap();
+            let senders = vec![Sender::Domain(domain.into())];
+            let judged = Note::Judged { transaction: transaction(1), senders, was_spam: true };
+            write(&store, judged, NOW - age).await.unwrap();
         }
         forget(&store, NOW).await.unwrap();
         for table in [CORRESPONDENTS, SENDERS] {

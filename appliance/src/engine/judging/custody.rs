@@ -31,6 +31,8 @@ impl Rules {
                 probability: None,
                 checks: vec![super::sitting::told(&check)],
                 words: Vec::new(),
+                subject: "".into(),
+                message_id: "".into(),
                 trouble: "".into(),
                 took: Duration::ZERO,
             },

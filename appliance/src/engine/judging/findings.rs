@@ -170,7 +170,7 @@ impl Findings {
     /// Of SPF alone.
     pub(super) fn by_spf(verdict: Verdict, domain: &str) -> Self {
         let none = Verdict::None;
-        let dmarc = evidence::Dmarc { verdict: none, domain: "".into() };
+        let dmarc = evidence::Dmarc::new(none, "");
         let arc = evidence::Chain { verdict: none, seals: Vec::new() };
         Self {
             spf: Spf { verdict, domain: domain.into() },
@@ -189,8 +189,8 @@ mod tests {
     use super::*;
 
     fn findings(verdict: Verdict, domain: &str) -> Findings {
-        let dkim = vec![Dkim { verdict, domain: domain.into(), reason: None }];
-        let dmarc = Dmarc { verdict, domain: domain.into() };
+        let dkim = vec![Dkim { verdict, domain: domain.into(), selector: "s".into(), reason: None }];
+        let dmarc = Dmarc::new(verdict, domain);
         let arc = evidence::Chain { verdict, seals: Vec::new() };
         Findings {
             spf: Spf { verdict, domain: domain.into() },

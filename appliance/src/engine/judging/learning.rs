@@ -124,6 +124,9 @@ impl Clerk {
     /// Learns what it is about, or tells the reporter that it could not; then it has done its duty.
     async fn take_report(&self, id: EntryId, addresses: &Addresses) -> Result<(), SpoolError> {
         let mut opened = self.spool.open_entry(id).await?;
+        if self.court.received.is_for(&opened.entry) {
+            return Ok(());
+        }
         let mut report = Vec::new();
         while let Some(piece) = opened.content.next().await? {
             report.extend_from_slice(&piece);

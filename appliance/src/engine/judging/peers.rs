@@ -9,7 +9,7 @@ use super::findings::Findings;
 
 /// A list of addresses, domains and networks.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Peers {
+pub(crate) struct Peers {
     networks: Vec<IpNet>,
     /// In lower case.
     addresses: Vec<String>,
@@ -19,7 +19,7 @@ pub(super) struct Peers {
 
 impl Peers {
     /// As the config writes them, checked.
-    pub(super) fn new(entries: &[String]) -> Self {
+    pub(crate) fn new(entries: &[String]) -> Self {
         let mut peers = Self::default();
         for entry in entries {
             let entry = entry.to_lowercase();
@@ -37,7 +37,7 @@ impl Peers {
     }
 
     /// Whom a client or a sender is one of, by their own word.
-    pub(super) fn names(&self, client: IpAddr, sender: &ReversePath, author: &str) -> Option<String> {
+    pub(crate) fn names(&self, client: IpAddr, sender: &ReversePath, author: &str) -> Option<String> {
         self.network_of(client).or_else(|| self.sender(sender.as_str())).or_else(|| self.sender(author))
     }
 
@@ -63,11 +63,12 @@ impl Peers {
     }
 
     /// Whether a client comes from one of the networks.
-    pub(super) fn has_network_of(&self, client: IpAddr) -> bool {
+    pub(crate) fn has_network_of(&self, client: IpAddr) -> bool {
         self.network_of(client).is_some()
     }
 
-    fn network_of(&self, client: IpAddr) -> Option<String> {
+    /// The network that a client comes from.
+    pub(crate) fn network_of(&self, client: IpAddr) -> Option<String> {
         let client = client.to_canonical();
         let mut networks = self.networks.iter();
         networks.find(|network| network.contains(&client)).map(ToString::to_string)

@@ -15,8 +15,8 @@ use store::{Change, Store, StoreError, Table};
 use tokio::sync::Mutex;
 
 use self::votes::{MAX_REPORTER, Outcome, Standing, Vote, Voter, Votes};
-use super::phishing::registered;
 use crate::report::HeldReport;
+use judge::pretence::registered;
 
 /// By kind of message: the [`Votes`].
 const VOTES: Table = Table("reports");

@@ -13,6 +13,7 @@ use smtp::{Envelope, TraceId, TransactionId};
 use tokio::time::{Duration, Instant};
 
 use super::Court;
+use super::acquaintance::Note;
 use super::case_body::MAX_LOOKED_AT;
 use super::learning::verdict_field;
 use super::sitting::Rules;
@@ -90,6 +91,7 @@ impl Court {
         };
         let learnt = self.learn_features(features, class, (Source::Administrator, 1.0), ("", "")).await;
         if let Some(transaction) = known.filter(|_| is_known) {
+            self.acquaintances.note(Note::Said { transaction, is_spam: class == Class::Spam });
             self.was_decided(transaction, class).await;
         }
         let learnt =

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evidence::{Authenticator, Sender};
+use judge::pretence::{self, Known};
 use judge::{Check, Client, Features, Score, Thresholds, Transport, Whom};
 use record::{Direction, MAX_CHECKS, MAX_WORDS, Opinion, Protocol, Verdict};
 use relay::{AtTheDoor, Case, Fate, Judged as Judging, Judgement, Mark, OnFailure, Own, OwnAddresses};
@@ -22,13 +23,14 @@ use super::findings::Findings;
 use super::kept::{AtOnce, Judged};
 use super::lists::{self, Lists, Said};
 use super::peers::Peers;
-use super::phishing::{self, Known};
 use super::policies::Policies;
 use super::reports::kind;
 use super::viruses::{self, Viruses};
 use super::{Court, attachments};
 use crate::config::{self, Action, Config};
+use crate::engine::dmarc_reports::{DmarcReports, Seen};
 use crate::engine::outbound::Names;
+use crate::engine::signing::{Present, Unsealed};
 
 /// Large messages in memory at once, each of up to [`super::case_body::MAX_LOOKED_AT`] octets; others wait within their budget.
 const LARGE_AT_ONCE: usize = 8;
@@ -61,11 +63,22 @@ pub(super) struct Rules {
     attachments: config::Attachments,
     /// Whose seals (ARC) are believed.
     sealers: Vec<String>,
+    /// Whether what comes in is sealed.
+    seals: bool,
+    told: Told,
     /// Zero: everybody is taken at once.
     greylist: Duration,
     /// Domains of the backends, as somebody registered them.
     own_domains: Vec<String>,
     large: Semaphore,
+}
+
+/// Who else wants to know of what was judged, or helps.
+pub(in crate::engine) struct Told {
+    /// Reports to others.
+    pub(in crate::engine) dmarc: Arc<DmarcReports>,
+    /// The keys that seal.
+    pub(in crate::engine) signing: Arc<Present>,
 }
 
 /// What was found out of a message.
@@ -97,7 +110,7 @@ impl Found {
 }
 
 impl Sitting {
-    pub(in crate::engine) fn new(config: &Config, court: Arc<Court>, names: Names) -> Self {
+    pub(in crate::engine) fn new(config: &Config, court: Arc<Court>, (names, told): (Names, Told)) -> Self {
         let judge = &config.judge;
         let rules = Arc::new(Rules {
             court: Arc::clone(&court),
@@ -114,6 +127,8 @@ impl Sitting {
             own_domains: own_domains(config),
             attachments: judge.attachments.clone(),
             sealers: judge.trusted_sealers.iter().map(|sealer| sealer.as_str().to_lowercase()).collect(),
+            seals: judge.seal,
+            told,
             greylist: judge.greylist,
             names,
             viruses: judge.clamd.as_ref().map(Viruses::new),
@@ -171,6 +186,7 @@ impl relay::Judge for Sitting {
 
     fn own_mail_came(&self) {
         self.0.court.own_mail.notify_one();
+        self.0.court.received.has_come();
     }
 }
 
@@ -182,9 +198,7 @@ impl Rules {
         self.look_at_sender(&case, &mut found, &mut weighed, scored.is_some());
         let verdict = verdict_of(weighed.verdict);
         let words = match &scored {
-            Some((features, _)) if weighed.probability > WORTH_EXPLAINING => {
-                self.words(features, &case, &checks)
-            }
+            Some((features, _)) if weighed.probability > WORTH_EXPLAINING => self.words(features, &case),
             _ => Vec::new(),
         };
         let opinion = Opinion {
@@ -193,19 +207,31 @@ impl Rules {
             probability: scored.as_ref().map(|_| weighed.probability),
             checks: weighed.checks.iter().take(MAX_CHECKS).map(told).collect(),
             words,
+            subject: found
+                .content
+                .as_ref()
+                .map(|content| record::named(&content.subject))
+                .unwrap_or_default(),
+            message_id: found
+                .content
+                .as_ref()
+                .map(|content| record::named(&content.message_id))
+                .unwrap_or_default(),
             trouble: found.troubles().join("; ").into(),
             took: began.elapsed(),
         };
         let results = found.findings.as_ref().filter(|_| case.direction == Direction::Inbound);
-        let results = results.map(|findings| {
+        let mut field = String::new();
+        if let Some(findings) = results {
             let null_sender = case.envelope.mail.reverse_path == ReversePath::Null;
-            findings.field(&self.hostname, null_sender)
-        });
+            let results = findings.field(&self.hostname, null_sender);
+            field = self.seal(&case, findings, &results).await + &results;
+        }
         let mut judgement = Judgement {
             verdict,
             fate: Fate::Deliver(Mark::PASS),
             apart: Vec::new(),
-            results: results.unwrap_or_default().into(),
+            results: field.into(),
             opinion,
         };
         let by = |thresholds: &Thresholds| {
@@ -217,11 +243,46 @@ impl Rules {
         if let Some(content) = &found.content {
             let told = (content, found.findings.as_ref());
             noted::note(&self.court.acquaintances, &case, told, judgement.verdict, &self.own_domains);
+            self.report(&case, content, found.findings.as_ref(), &judgement);
         }
         if let Some((features, score)) = scored {
             self.keep(&case, (features, score), &judgement, found);
         }
         judgement
+    }
+
+    /// What is told of it to others, and what others tell in it.
+    fn report(&self, case: &Case, content: &Content, findings: Option<&Findings>, judgement: &Judgement) {
+        let Some(findings) = findings.filter(|_| case.direction == Direction::Inbound) else { return };
+        if content.report.is_none() {
+            self.told.dmarc.note(&Seen {
+                client: case.client.address.ip(),
+                reverse_path: &case.envelope.mail.reverse_path,
+                spf: &findings.spf,
+                authenticity: &findings.authenticity,
+                verdict: judgement.verdict,
+            });
+        } else if matches!(judgement.fate, Fate::Deliver(_)) {
+            self.court.received.note(case.transaction, content, &findings.authenticity);
+        }
+    }
+
+    /// The seal over what was found, in the name of the recipients' domain.
+    async fn seal(&self, case: &Case, findings: &Findings, results: &str) -> String {
+        let (Some((signatures, _)), true) = (self.told.signing.now(), self.seals) else {
+            return String::new();
+        };
+        let sealed = signatures.seal(Unsealed {
+            body: case.body.clone(),
+            domain: whom(case).0,
+            chain: findings.authenticity.arc.clone(),
+            results: results.split_once(':').map_or("", |(_, results)| results).to_owned(),
+            now: self.court.clock.now(),
+        });
+        sealed.await.unwrap_or_else(|why| {
+            tracing::warn!(transaction = %case.transaction, why, "a message is not sealed");
+            String::new()
+        })
     }
 
     /// All that is found out of a message, and what it weighs together.
@@ -333,7 +394,7 @@ impl Rules {
         let findings = found.findings.as_ref();
         // Where nobody was asked, nobody is accused.
         let is_authentic = findings.is_none_or(|findings| findings.authenticated_domains().next().is_some());
-        let mut checks = phishing::checks(content, &Known { own: &self.own_domains, is_authentic });
+        let mut checks = pretence::checks(content, &Known { own: &self.own_domains, is_authentic });
         let author = author(content);
         let (is_proven, now) = (noted::is_proven(author, findings), self.court.acquaintances.now());
         checks.extend(found.acquaintance.checks(author, is_proven, &self.own_domains, now));
@@ -422,12 +483,16 @@ impl Rules {
     }
 
     /// What weighed most.
-    fn words(&self, features: &Features, case: &Case, checks: &[Check]) -> Vec<(Box<str>, f64)> {
+    fn words(&self, features: &Features, case: &Case) -> Vec<(Box<str>, f64)> {
         let (domain, user) = whom(case);
         let whom = Whom { domain: &domain, user: &user };
-        let explained = self.court.model.explain(features, whom, checks, &self.thresholds, case.received);
-        let clues = explained.clues.into_iter().chain(explained.sequences);
-        clues.take(MAX_WORDS).map(|clue| (shortened(&clue.text), clue.weight)).collect()
+        let (clues, sequences) = self.court.model.weighed_most(features, whom);
+        clues
+            .into_iter()
+            .chain(sequences)
+            .take(MAX_WORDS)
+            .map(|clue| (shortened(&clue.text), clue.weight))
+            .collect()
     }
 
     /// Has a sender come again that nobody here knows, where mail of it would pass (DECISIONS 28).
@@ -481,12 +546,12 @@ impl Rules {
 /// The domain in `From`, as somebody registered it.
 fn author(content: &Content) -> &str {
     let author = content.from.first().and_then(|from| from.mailbox.rsplit_once('@'));
-    author.map_or("", |(_, domain)| phishing::registered(domain))
+    author.map_or("", |(_, domain)| pretence::registered(domain))
 }
 
 fn own_domains(config: &Config) -> Vec<String> {
     let domains = config.backends.iter().flat_map(|backend| &backend.domains);
-    domains.map(|domain| phishing::registered(domain.as_str()).to_owned()).collect()
+    domains.map(|domain| pretence::registered(domain.as_str()).to_owned()).collect()
 }
 
 /// The overlays of a message: its one recipient's, or the domain that all recipients are in.

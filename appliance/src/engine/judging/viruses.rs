@@ -14,12 +14,17 @@ const BY_HEURISTICS: [&str; 2] = ["Heuristics.", "PUA."];
 /// The scanner of a config.
 pub(super) struct Viruses(Scanner);
 
+/// The scanner that a config names.
+pub(crate) fn scanner(clamd: &Clamd) -> Scanner {
+    Scanner::new(match clamd {
+        Clamd::Unix(path) => Address::Unix(path.clone()),
+        Clamd::Tcp(server) => Address::Tcp(server.host.to_string().into(), server.port),
+    })
+}
+
 impl Viruses {
     pub(super) fn new(clamd: &Clamd) -> Self {
-        Self(Scanner::new(match clamd {
-            Clamd::Unix(path) => Address::Unix(path.clone()),
-            Clamd::Tcp(server) => Address::Tcp(server.host.to_string().into(), server.port),
-        }))
+        Self(scanner(clamd))
     }
 
     /// Has the whole message looked at, large or not, in or out.

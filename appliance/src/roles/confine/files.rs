@@ -19,6 +19,8 @@ pub struct Access {
     pub read: Vec<PathBuf>,
     /// Folders to read and write.
     pub write: Vec<PathBuf>,
+    /// Folders in which sockets may be made, too.
+    pub sockets: Vec<PathBuf>,
 }
 
 /// How much of it the kernel does.
@@ -42,7 +44,8 @@ pub fn confine(access: &Access) -> Result<Enforced, RoleError> {
         let rules = Ruleset::default().handle_access(AccessFs::from_all(RIGHTS))?.create()?;
         let rules = rules
             .add_rules(path_beneath_rules(&access.read, AccessFs::ReadFile | AccessFs::ReadDir))?
-            .add_rules(path_beneath_rules(&access.write, keeping_files()))?;
+            .add_rules(path_beneath_rules(&access.write, keeping_files()))?
+            .add_rules(path_beneath_rules(&access.sockets, keeping_files() | AccessFs::MakeSock))?;
         Ok(enforced(&rules.restrict_self()?.ruleset))
     };
     confine().map_err(failed)

@@ -10,7 +10,7 @@ use super::*;
 const NOON: Duration = Duration::from_secs(1_800_000_000);
 
 fn reporter() -> Reporter {
-    Reporter { hostname: "mx1.example.net".into(), postmaster: "postmaster@example.net".into() }
+    Reporter { hostname: "mx1.example.net".into(), postmaster: "postmaster@example.net".into(), signer: None }
 }
 
 fn id(number: u32) -> TransactionId {

@@ -99,6 +99,8 @@ impl<'a> Terms<'a> {
             (_, TlsOutcome::Plain) => "the server has no TLS".to_owned(),
             (_, TlsOutcome::Failed(_)) => "TLS failed".to_owned(),
         };
-        format!("{}; {met}", demanded.words).into()
+        let shown = chain.filter(|_| tls.facts().is_some()).map(Chain::words).unwrap_or_default();
+        let separator = if shown.is_empty() { "" } else { "; " };
+        format!("{}; {met}{separator}{shown}", demanded.words).into()
     }
 }

@@ -82,7 +82,11 @@ impl World {
         let spool =
             Spool::open(spool::Settings::default(), Arc::new(disk.clone()), Arc::clone(&shared)).unwrap();
         let servers = Servers::new();
-        let reporter = Reporter { hostname: "mx.test".into(), postmaster: "postmaster@hidden.test".into() };
+        let reporter = Reporter {
+            hostname: "mx.test".into(),
+            postmaster: "postmaster@hidden.test".into(),
+            signer: None,
+        };
         let mut settings = Settings::new(reporter);
         settle(&mut settings);
         let opener = Opener {

@@ -79,7 +79,9 @@ impl Settling {
         for group in wanted {
             settling.send(group, &cuts, &signatures, judgement.as_ref(), common);
         }
-        for (wanted, folder) in [(Own::Report, Folder::Reports), (Own::Trap, Folder::Traps)] {
+        let folders =
+            [(Own::Report, Folder::Reports), (Own::Feedback, Folder::Reports), (Own::Trap, Folder::Traps)];
+        for (wanted, folder) in folders {
             let recipients: RecipientSet =
                 own.iter().filter(|(_, own)| *own == wanted).map(|(index, _)| *index).collect();
             if !recipients.is_empty() {

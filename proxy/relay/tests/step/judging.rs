@@ -214,6 +214,24 @@ fn traps_take_the_worlds_mail_and_reports_come_from_inside_only() {
 }
 
 #[test]
+fn what_others_report_about_domains_is_taken_from_anybody_and_judged_by_nobody() {
+    let own = OwnAddresses::default().with("reports@mx.postern.example", Own::Feedback);
+    for may_relay in [false, true] {
+        let stage = Stage { may_relay, own: own.clone(), ..Stage::default() };
+        let mut play = play(stage, |_| panic!("it is for nobody else"));
+        play.client(
+            "EHLO client.example\r\nMAIL FROM:<a@x.example>\r\nRCPT TO:<Reports@mx.postern.example>\r\nDATA\r\n\r\n\
+             text\r\n.\r\n",
+        );
+        assert_eq!(play.codes(), [220, 250, 250, 250, 354, 250]);
+        let [stored] = &play.spooled[..] else { panic!("{:?}", play.spooled) };
+        assert_eq!((stored.folder, &*stored.recipients[0]), (Folder::Reports, "Reports@mx.postern.example"));
+        assert_eq!(play.opened(), 0, "no server hears of it");
+        play.end();
+    }
+}
+
+#[test]
 fn a_trap_beside_others_is_told_to_the_judge_and_kept_with_what_is_held() {
     let stage = Stage { own: OwnAddresses::default().with("b@one.example", Own::Trap), ..Stage::default() };
     let mut play = play(stage, |question| {

@@ -198,6 +198,7 @@ impl World {
                 Reporter {
                     hostname: "mx.postern.example".into(),
                     postmaster: "postmaster@one.example".into(),
+                    signer: None,
                 },
                 Arc::new(Vouching),
                 Arc::default(),

@@ -1,12 +1,10 @@
 //! What archives hold: each member with its name and what it is, archives within archives included, within bounds. Office
 //! documents that are archives are told from those that only hold files, and looked through for what acts when opened.
 
-mod gzip;
+pub(super) mod gzip;
 mod rar;
 mod tar;
 pub(super) mod zip;
-
-use std::io::Read;
 
 use super::document;
 use super::kind;
@@ -191,13 +189,7 @@ impl Opener {
         let most = most.min(self.left);
         let claimed = usize::try_from(member.size).unwrap_or(most);
         let mut octets = Vec::with_capacity(claimed.min(most));
-        let read = match member.method {
-            zip::Method::Stored => member.packed.take(most as u64).read_to_end(&mut octets),
-            zip::Method::Deflated => {
-                flate2::bufread::DeflateDecoder::new(member.packed).take(most as u64).read_to_end(&mut octets)
-            }
-            zip::Method::Other => Ok(0),
-        };
+        let read = member.unpack(most, &mut octets);
         found.oddities.archive_broken |= read.is_err();
         found.oddities.archive_bound |= octets.len() >= MAX_MEMBER || self.left == 0;
         self.left -= octets.len().min(self.left);

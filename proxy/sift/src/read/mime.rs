@@ -5,6 +5,7 @@ use memchr::memmem;
 
 use super::archive::{Findings, Opener};
 use super::header::{self, Raw, Split};
+use super::report;
 use super::text::Shown;
 use super::transfer::Encoding;
 use super::{Bounds, charset, kind};
@@ -37,6 +38,8 @@ struct Place {
     in_digest: bool,
     /// What it lies in is an attachment.
     attached: bool,
+    /// It lies in another message.
+    enclosed: bool,
 }
 
 /// What a part's own header says of it.
@@ -125,7 +128,7 @@ impl<'c> Walk<'c> {
         self.note(Part { kind: Kind::Message, ..claims.part(&decoded.octets, place) });
         let Some(place) = self.below(place) else { return };
         let split = header::split(&decoded.octets);
-        self.entity(&split, Place { group: None, in_digest: false, ..place });
+        self.entity(&split, Place { group: None, in_digest: false, enclosed: true, ..place });
     }
 
     fn leaf(&mut self, body: &[u8], claims: &Claims, place: Place) {
@@ -134,7 +137,12 @@ impl<'c> Walk<'c> {
         self.content.oddities.encoding |= decoded.broken;
         let part = claims.part(&decoded.octets, place);
         let (kind, attached) = (part.kind, part.attached);
-        let Content { parts, oddities, .. } = &mut *self.content;
+        let Content { parts, oddities, report, .. } = &mut *self.content;
+        // What is forwarded reports nothing to whom it is forwarded to.
+        if report.is_none() && !place.enclosed {
+            let label = report::Label { media_type: &claims.media_type, name: &claims.name };
+            *report = report::of(label, &decoded.octets);
+        }
         self.opener.open(&decoded.octets, part, &mut Findings { parts, oddities });
         if is_shown(kind, &claims.media_type, &decoded.octets) {
             self.show(&decoded.octets, kind, attached, claims, place);

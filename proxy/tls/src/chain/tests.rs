@@ -139,3 +139,23 @@ fn digests_differ_where_chains_differ() {
     assert_ne!(digest(&[b"ab", b"c"]), digest(&[b"c", b"ab"]));
     assert_ne!(digest(&[b"ab"]), digest(&[b"ab", b""]));
 }
+
+#[test]
+fn a_chain_is_told_in_words_that_nobody_can_make_long() {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names =
+        ["mx1.example.net", "mx2.example.net"].map(|host| SanType::DnsName(host.try_into().unwrap())).into();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, "Some \"CA\"");
+    let words = Chain::new(&[signed(&params)]).words();
+    assert!(
+        words.starts_with(
+            "its certificate is for mx1.example.net and 1 more, signed by \"Some \\\"CA\\\"\", until "
+        ),
+        "{words}"
+    );
+    assert!(words.contains(", first of 1; SHA-256 of its key "), "{words}");
+    let long = Chain::new(&[with_common_name(&"x".repeat(5000))]).words();
+    assert!(long.contains("somebody without a name") && long.len() < 500, "{long}");
+    assert_eq!(Chain::new(&[b"nonsense"]).words(), "");
+}

@@ -4,6 +4,11 @@ use super::Expect::Deferred;
 use super::{MISMATCH, OTHER_NAME, Row, UNUSABLE, WRONG, by_dane, dane, opportunistic};
 
 pub(super) fn rows() -> Vec<Row> {
+    [of_servers(), of_authorities(), unusable_or_without_tls()].concat()
+}
+
+/// Usage 3: the server's own certificate or key.
+fn of_servers() -> Vec<Row> {
     vec![
         dane("the key's SHA-256 is published", "ee311", "Own", &["{Own 3 1 1}"], by_dane()),
         dane("the certificate's SHA-256 is published", "ee301", "Own", &["{Own 3 0 1}"], by_dane()),
@@ -33,6 +38,26 @@ pub(super) fn rows() -> Vec<Row> {
             &["{Public 3 1 1}"],
             Deferred(MISMATCH),
         ),
+        dane(
+            "the published key is in a certificate that has expired: usage 3 asks for no date",
+            "eeold",
+            "PublicExpired",
+            &["{PublicExpired 3 1 1}"],
+            by_dane(),
+        ),
+        dane(
+            "the published key is in a certificate for another name: usage 3 asks for none",
+            "eename",
+            "PublicElsewhere",
+            &["{PublicElsewhere 3 1 1}"],
+            by_dane(),
+        ),
+    ]
+}
+
+/// Usage 2: an authority above it.
+fn of_authorities() -> Vec<Row> {
+    vec![
         dane(
             "an authority's certificate is published and shown",
             "ta201",
@@ -76,6 +101,12 @@ pub(super) fn rows() -> Vec<Row> {
             &["{Below 2 0 1}"],
             Deferred("expired"),
         ),
+    ]
+}
+
+/// Records that mean nothing, and servers that have no TLS to show.
+fn unusable_or_without_tls() -> Vec<Row> {
+    vec![
         dane(
             "only usages that mean nothing for SMTP",
             "pkix",

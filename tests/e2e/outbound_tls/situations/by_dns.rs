@@ -4,6 +4,11 @@ use super::Expect::{Deferred, Delivered};
 use super::{HASHED, MISMATCH, NOT_TOLD, PLAIN, Row, SECURE, WRONG, by_dane, one, opportunistic, row};
 
 pub(super) fn rows() -> Vec<Row> {
+    [proofs(), aliases_and_foreign_hosts(), wildcards_and_choices()].concat()
+}
+
+/// What is signed, and what only seems to be.
+fn proofs() -> Vec<Row> {
     vec![
         row(
             "the question for TLSA records has a forged answer",
@@ -41,6 +46,12 @@ pub(super) fn rows() -> Vec<Row> {
         row("the zone is signed with NSEC3", "ee", HASHED, one("Own", &["{Own 3 1 1}"]), by_dane()),
         row("NSEC3 denies the records", "none", HASHED, one("Own", &[]), opportunistic("no TLSA records")),
         row("NSEC3, and another key", "wrong", HASHED, one("Own", &[WRONG]), Deferred(MISMATCH)),
+    ]
+}
+
+/// Exchangers that are aliases, or live in other zones.
+fn aliases_and_foreign_hosts() -> Vec<Row> {
+    vec![
         row(
             "the exchanger is an alias, records where it leads",
             "alias",
@@ -93,6 +104,12 @@ pub(super) fn rows() -> Vec<Row> {
             "@ MX 10 mx.wrong.secure.test.\n".into(),
             opportunistic("MX records are not signed"),
         ),
+    ]
+}
+
+/// Wildcards, several exchangers, and what the config says instead.
+fn wildcards_and_choices() -> Vec<Row> {
+    vec![
         row(
             "the domain has its exchanger from a wildcard",
             "any.wild",

@@ -5,10 +5,22 @@ use super::{
     MISMATCH, Message, NOT_TOLD, PLAIN, Row, SECURE, WRONG, by_dane, dane, one, opportunistic, row, sts,
 };
 
+const NOT_COUNTED: &str = "so that this does not count";
+
+fn requires(row: Row) -> Row {
+    Row { message: Message::RequireTls, ..row }
+}
+
+fn regardless(row: Row) -> Row {
+    Row { message: Message::TlsNotRequired, ..row }
+}
+
 pub(super) fn rows() -> Vec<Row> {
-    let requires = |row: Row| Row { message: Message::RequireTls, ..row };
-    let regardless = |row: Row| Row { message: Message::TlsNotRequired, ..row };
-    let not_counted = "so that this does not count";
+    [with_requiretls(), with_tls_not_required()].concat()
+}
+
+/// `REQUIRETLS` in MAIL.
+fn with_requiretls() -> Vec<Row> {
     vec![
         requires(dane(
             "REQUIRETLS to a server that DANE proves",
@@ -77,19 +89,25 @@ pub(super) fn rows() -> Vec<Row> {
             ),
             Deferred(NOT_TOLD),
         )),
+    ]
+}
+
+/// `TLS-Required: No` in the header.
+fn with_tls_not_required() -> Vec<Row> {
+    vec![
         regardless(dane(
             "TLS-Required: No to another key",
             "now",
             "Own",
             &[WRONG],
-            opportunistic(not_counted),
+            opportunistic(NOT_COUNTED),
         )),
         regardless(dane(
             "TLS-Required: No without STARTTLS",
             "noplain",
             "Stripped",
             &[WRONG],
-            Delivered("plain", not_counted),
+            Delivered("plain", NOT_COUNTED),
         )),
         regardless(dane("TLS-Required: No to the right key", "noneed", "Own", &["{Own 3 1 1}"], by_dane())),
         regardless(sts(
@@ -97,7 +115,7 @@ pub(super) fn rows() -> Vec<Row> {
             "nosts",
             "Below",
             "enforce",
-            opportunistic(not_counted),
+            opportunistic(NOT_COUNTED),
         )),
         regardless(row(
             "TLS-Required: No, and whether there are records cannot be told",
@@ -108,7 +126,7 @@ pub(super) fn rows() -> Vec<Row> {
                 one("Own", &[]),
                 "ab".repeat(32)
             ),
-            opportunistic(not_counted),
+            opportunistic(NOT_COUNTED),
         )),
     ]
 }

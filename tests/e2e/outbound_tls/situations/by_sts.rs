@@ -2,15 +2,25 @@
 
 use super::Expect::{Deferred, Delivered};
 use super::{
-    MISMATCH, OTHER_NAME, Row, SECURE, UNTRUSTED, UNUSABLE, WRONG, by_dane, one, opportunistic, policy, sts,
+    Expect, MISMATCH, OTHER_NAME, Row, SECURE, UNTRUSTED, UNUSABLE, WRONG, by_dane, one, opportunistic,
+    policy, sts,
 };
 
 pub(super) fn rows() -> Vec<Row> {
-    let by_sts = || Delivered("mta-sts", "MTA-STS enforce, policy 1");
-    let listed = |label: &'static str, text: String, expect| Row {
-        policy: Some(text),
-        ..sts("", label, "Public", "enforce", expect)
-    };
+    [in_force(), not_to_be_had(), beside_dane()].concat()
+}
+
+fn by_sts() -> Expect {
+    Delivered("mta-sts", "MTA-STS enforce, policy 1")
+}
+
+/// With a policy of this text.
+fn listed(label: &'static str, text: String, expect: Expect) -> Row {
+    Row { policy: Some(text), ..sts("", label, "Public", "enforce", expect) }
+}
+
+/// Policies that were fetched.
+fn in_force() -> Vec<Row> {
     vec![
         sts("the policy is satisfied", "enforced", "Public", "enforce", by_sts()),
         sts(
@@ -73,6 +83,12 @@ pub(super) fn rows() -> Vec<Row> {
             )
         },
         sts("a policy of mode none", "modenone", "Below", "none", opportunistic("MTA-STS none")),
+    ]
+}
+
+/// Policies that nobody can have.
+fn not_to_be_had() -> Vec<Row> {
+    vec![
         Row {
             policy: None,
             ..sts(
@@ -122,6 +138,12 @@ pub(super) fn rows() -> Vec<Row> {
                 opportunistic("configured: opportunistic"),
             )
         },
+    ]
+}
+
+/// DANE has the last word (RFC 8461 §2).
+fn beside_dane() -> Vec<Row> {
+    vec![
         Row {
             zone: SECURE,
             policy: Some(policy("enforce", "mx.both.secure.test", 86_400)),

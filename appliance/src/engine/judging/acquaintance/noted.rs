@@ -5,8 +5,8 @@ use relay::Case;
 use sift::Content;
 
 use super::super::findings::Findings;
-use super::super::phishing::registered;
 use super::{Acquaintances, Note, Sender};
+use judge::pretence::registered;
 
 /// Recipients of one message that are noted.
 const MAX_RECIPIENTS: usize = 20;
@@ -42,9 +42,8 @@ pub(in crate::engine::judging) fn note(
         (Direction::Outbound, Verdict::Pass) => outgoing(acquaintances, case, content, own),
         (Direction::Inbound, Verdict::Pass | Verdict::Quarantine | Verdict::Reject) => {
             let was_spam = verdict != Verdict::Pass;
-            for sender in senders(case, findings) {
-                acquaintances.note(Note::Judged { sender, was_spam });
-            }
+            let senders = senders(case, findings);
+            acquaintances.note(Note::Judged { transaction: case.transaction, senders, was_spam });
         }
         _ => {}
     }

@@ -36,6 +36,17 @@ impl Standing {
         Self { last: self.last.max(now.as_secs()), ham, spam, ..self }
     }
 
+    /// With a message that had counted as the other sort.
+    pub(super) fn turned(self, to_spam: bool, now: Duration) -> Self {
+        let added = self.with(to_spam, now);
+        let less = |count: f32| (count - 1.0).max(0.0);
+        if to_spam {
+            Self { ham: less(added.ham), ..added }
+        } else {
+            Self { spam: less(added.spam), ..added }
+        }
+    }
+
     /// Whether mail of it was wanted, and not too long ago.
     pub(super) fn was_taken(&self, now: Duration) -> bool {
         let (ham, spam) = self.counts(now);

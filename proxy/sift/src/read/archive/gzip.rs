@@ -7,17 +7,17 @@ use flate2::bufread::{GzDecoder, MultiGzDecoder};
 use crate::read::charset;
 
 /// What was packed.
-pub(super) struct Unpacked {
-    pub(super) octets: Vec<u8>,
+pub(in crate::read) struct Unpacked {
+    pub(in crate::read) octets: Vec<u8>,
     /// As the header has it; empty if it has none.
     pub(super) name: String,
-    pub(super) broken: bool,
+    pub(in crate::read) broken: bool,
     /// There is more than was asked for.
     pub(super) more: bool,
 }
 
 /// Unpacks at most `most` octets.
-pub(super) fn unpack(packed: &[u8], most: usize) -> Unpacked {
+pub(in crate::read) fn unpack(packed: &[u8], most: usize) -> Unpacked {
     let mut octets = Vec::new();
     let mut decoder = MultiGzDecoder::new(packed);
     let broken = decoder.by_ref().take(most as u64).read_to_end(&mut octets).is_err();

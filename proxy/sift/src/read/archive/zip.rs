@@ -1,6 +1,7 @@
 //! The directory of a zip archive (APPNOTE 6.3), or where that is missing, what its members say of themselves.
 
 use std::borrow::Cow;
+use std::io::{self, Read as _};
 
 use memchr::memmem;
 
@@ -46,6 +47,19 @@ pub(in crate::read) enum Method {
     Deflated,
     /// Another one, that mail programs open seldom.
     Other,
+}
+
+impl Member<'_> {
+    /// Adds at most `most` octets of it to `octets`; none of a method that is not known.
+    pub(in crate::read) fn unpack(&self, most: usize, octets: &mut Vec<u8>) -> io::Result<usize> {
+        match self.method {
+            Method::Stored => self.packed.take(most as u64).read_to_end(octets),
+            Method::Deflated => {
+                flate2::bufread::DeflateDecoder::new(self.packed).take(most as u64).read_to_end(octets)
+            }
+            Method::Other => Ok(0),
+        }
+    }
 }
 
 /// Lists the members; `None` where there are none to be found.

@@ -7,7 +7,7 @@ const LONG_ENOUGH: usize = 8;
 
 /// How a domain is like another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Likeness {
+pub enum Likeness {
     /// They cannot be told apart by the eye.
     Same,
     /// They differ by one letter, put in, left out or exchanged.
@@ -15,12 +15,12 @@ pub(super) enum Likeness {
 }
 
 /// What a domain looks like; equal for names that look the same. Digits and letters that are confused are one, and so are `rn` and `m`.
-pub(super) fn face(domain: &str) -> String {
+pub fn face(domain: &str) -> String {
     skeleton(&shown(domain)).collect::<String>().to_lowercase().replace('0', "o").replace(['1', 'i'], "l")
 }
 
 /// How two registered domains are alike, if they are not the same.
-pub(super) fn likeness(domain: &str, known: &str) -> Option<Likeness> {
+pub fn likeness(domain: &str, known: &str) -> Option<Likeness> {
     if domain == known || domain.is_empty() {
         return None;
     }
@@ -33,7 +33,7 @@ pub(super) fn likeness(domain: &str, known: &str) -> Option<Likeness> {
 }
 
 /// Why no honest domain has such a label: it mixes scripts, or it is of another script and looks Latin letter by letter.
-pub(super) fn deception(host: &str) -> Option<String> {
+pub fn deception(host: &str) -> Option<String> {
     if !host.contains("xn--") {
         return None;
     }

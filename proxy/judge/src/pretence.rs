@@ -2,11 +2,11 @@
 
 use std::net::IpAddr;
 
-use judge::Check;
 use sift::Content;
 use sift::content::{Address, Link, Purpose};
 
-use super::looks::{Likeness, deception, likeness};
+use crate::looks::{Likeness, deception, likeness};
+use crate::verdict::Check;
 
 /// Where anybody has an address for nothing: an answer that turns from a company to one of these goes to somebody else.
 const FREE_MAIL: &[&str] = &[
@@ -37,15 +37,16 @@ const FREE_MAIL: &[&str] = &[
 const MAX_LINKS: usize = 200;
 
 /// Whom a message could pretend to come from.
-pub(super) struct Known<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
     /// Domains of the backends, as somebody registered them.
-    pub(super) own: &'a [String],
+    pub own: &'a [String],
     /// SPF, DKIM or DMARC stands behind some domain of the sender.
-    pub(super) is_authentic: bool,
+    pub is_authentic: bool,
 }
 
 /// One check for each kind of pretence that was found, in words for whoever runs this.
-pub(super) fn checks(content: &Content, known: &Known<'_>) -> Vec<Check> {
+pub fn checks(content: &Content, known: &Known<'_>) -> Vec<Check> {
     let from = content.from.first();
     let author = from.map_or("", |from| registered(domain(from)));
     let found = [
@@ -164,7 +165,7 @@ fn domain(address: &Address) -> &str {
 }
 
 /// The domain that somebody registered to have this one, or itself; an address is nobody's part.
-pub(super) fn registered(host: &str) -> &str {
+pub fn registered(host: &str) -> &str {
     if host.parse::<IpAddr>().is_ok() {
         return host;
     }

@@ -1,0 +1,215 @@
+//! Users, for administrators: on the page, over the API, and from the command line.
+
+use axum::Json;
+use axum::extract::{Form, Path, State};
+use axum::response::{IntoResponse as _, Response};
+use maud::{Markup, html};
+use serde::{Deserialize, Serialize};
+
+use super::answers::{Office, html};
+use super::desk::Desk;
+use super::form;
+use super::login::{problem, status};
+use super::page::Frame;
+use super::tables::{none, when_seconds, wide};
+use crate::access::{AccessError, Role, UserName, UserState};
+
+pub(super) async fn list(State(desk): Office) -> Json<Vec<UserState>> {
+    Json(desk.access().users())
+}
+
+/// `{"name": "ann", "role": "domain-administrator", "domains": ["example.net"]}`; role and domains only with `add` and `role`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ordered {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    role: String,
+    #[serde(default)]
+    domains: Vec<String>,
+}
+
+/// What came of an order.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Done {
+    /// The user, if one is meant.
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    /// A code to choose a password with; it is told once.
+    #[serde(default)]
+    pub(crate) code: Option<String>,
+    /// Until when the code counts, in seconds since 1970; without, until somebody has used it.
+    #[serde(default)]
+    pub(crate) until: Option<u64>,
+}
+
+/// An error as the API tells it.
+pub(super) fn no(error: &AccessError) -> Response {
+    if let AccessError::NotKept(error) = error {
+        tracing::error!(%error, "users and tokens cannot be written");
+    }
+    (status(error), Json(serde_json::json!({ "error": error.to_string() }))).into_response()
+}
+
+pub(super) async fn order(
+    State(desk): Office,
+    Path(verb): Path<String>,
+    Json(ordered): Json<Ordered>,
+) -> Response {
+    match carry_out(&desk, &verb, ordered).await {
+        Ok(done) => Json(done).into_response(),
+        Err(error) => no(&error),
+    }
+}
+
+async fn carry_out(desk: &Desk, verb: &str, ordered: Ordered) -> Result<Done, AccessError> {
+    let access = desk.access();
+    if verb == "code" {
+        let (code, until) = access.new_code();
+        return Ok(Done { name: None, code: Some(code), until });
+    }
+    let name: UserName = ordered.name.parse()?;
+    let role = || Role::of(&ordered.role, &ordered.domains);
+    let mut done = Done { name: Some(name.to_string()), ..Done::default() };
+    match verb {
+        "add" => {
+            let (code, until) = access.add_user(&name, role()?).await?;
+            (done.code, done.until) = (Some(code), Some(until));
+        }
+        "passwd" => {
+            let (code, until) = access.invite(&name).await?;
+            (done.code, done.until) = (Some(code), Some(until));
+        }
+        "role" => access.give_role(&name, role()?).await?,
+        "totp" => access.remove_totp(&name).await?,
+        "remove" => access.remove_user(&name).await?,
+        _ => return Err(AccessError::Role("an order is add, passwd, role, totp, remove or code")),
+    }
+    Ok(done)
+}
+
+/// What the appliance's screen shows beside the status.
+pub(super) async fn console(State(desk): Office) -> Json<Done> {
+    Json(Done { code: desk.access().standing_code(), ..Done::default() })
+}
+
+/// What the page's forms send.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Filled {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    role: String,
+    /// With spaces or commas between them.
+    #[serde(default)]
+    domains: String,
+}
+
+pub(super) async fn page(State(desk): Office) -> Response {
+    html(markup(&desk, None, None))
+}
+
+/// A button of the page. A code is on the page that answers, and nowhere else.
+pub(super) async fn button(
+    State(desk): Office,
+    Path(verb): Path<String>,
+    Form(filled): Form<Filled>,
+) -> Response {
+    let Filled { name, role, domains } = filled;
+    let domains = domains.split([' ', ',', '\n', '\r']).map(str::to_owned).filter(|part| !part.is_empty());
+    let ordered = Ordered { name, role, domains: domains.collect() };
+    match carry_out(&desk, &verb, ordered).await {
+        Ok(done) => html(markup(&desk, Some(&done), None)),
+        Err(error) => (status(&error), html(markup(&desk, None, Some(&error)))).into_response(),
+    }
+}
+
+fn markup(desk: &Desk, done: Option<&Done>, error: Option<&AccessError>) -> Markup {
+    let frame = Frame { hostname: desk.hostname().to_owned(), title: "Users".to_owned() };
+    let users = desk.access().users();
+    frame.around(
+        "All times are UTC",
+        html! {
+            p.back { a href="/" { "Status" } " · " a href="/tokens" { "API tokens" } " · " a href="/audit" { "Changes" } }
+            (problem(error))
+            @if let Some(done) = done { (code(done)) }
+            (wide("users", "Users", html! {
+                @if users.is_empty() { (none("There are none.")) }
+                ul.plain { @for user in &users { li { (one(user)) } } }
+            }))
+            section.wide id="add" {
+                h2 { "Add a user" }
+                form.fields method="post" action="/users/add" {
+                    (form::token())
+                    label { "Name " input name="name" autocomplete="off" autocapitalize="none" required maxlength="64"; }
+                    (role_fields())
+                    button { "Add" }
+                }
+                p.note { "You get a code for them, with which they choose their password." }
+            }
+        },
+    )
+}
+
+fn code(done: &Done) -> Markup {
+    html! {
+        @if let Some(code) = &done.code {
+            section.state.good id="code" {
+                h1 { "The code for " (done.name.as_deref().unwrap_or("a new administrator")) " is " span.record { (code) } }
+                p {
+                    "It is shown now and never again. They go to /first with it"
+                    @if let Some(until) = done.until { ", until " (when_seconds(until)) }
+                    "."
+                }
+            }
+        }
+    }
+}
+
+fn role_fields() -> Markup {
+    html! {
+        label {
+            "Role "
+            select name="role" {
+                option value="viewer" { "Viewer: looks, changes nothing" }
+                option value="domain-administrator" { "Domain administrator: the mail of some domains" }
+                option value="administrator" { "Administrator: everything" }
+            }
+        }
+        label { "Domains; none for all, where that is possible " input name="domains" autocomplete="off"; }
+    }
+}
+
+fn one(user: &UserState) -> Markup {
+    html! {
+        p {
+            strong.words { (user.name) } " " (user.role)
+            @if !user.domains.is_empty() { " of " span.words { (user.domains.join(", ")) } }
+        }
+        p.note {
+            @match user.last_login {
+                Some(at) => { "last login " (when_seconds(at)) }
+                None => "has not logged in yet",
+            }
+            @if user.has_totp { " · with a second factor" } @else { " · without a second factor" }
+            @if !user.has_password { " · has no password yet" }
+            @if let Some(until) = user.invited_until { " · a code counts until " (when_seconds(until)) }
+        }
+        div.actions {
+            (form::button("/users/passwd", &[("name", &user.name)], "Code for a new password"))
+            @if user.has_totp { (form::button("/users/totp", &[("name", &user.name)], "Remove the second factor")) }
+            (form::button("/users/remove", &[("name", &user.name)], "Remove"))
+        }
+        details {
+            summary { "Give another role" }
+            form.fields method="post" action="/users/role" {
+                (form::token())
+                input type="hidden" name="name" value=(user.name);
+                (role_fields())
+                button { "Give it" }
+            }
+        }
+    }
+}
