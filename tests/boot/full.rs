@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use postern_tests::machine::{Firmware, MACHINE, Machine, Medium, disk, seed, volume};
+use postern_tests::machine::{Firmware, MACHINE, Machine, Medium, disk, seed};
 use postern_tests::needs;
 use postern_tests::ports;
 use postern_tests::scratch::Scratch;
@@ -59,20 +59,6 @@ fn a_seed_with_a_mistake_is_refused_in_plain_words() {
     let mut machine = Machine::start(&scratch, Firmware::Bios, &medium, Some(&volume), &[(smtp, 25)]);
     machine.expect(&["NO CONFIG", "domians"]);
     closed(smtp);
-}
-
-/// A volume as OpenStack attaches it.
-#[test]
-fn a_config_drive_is_taken() {
-    needs!(MACHINE);
-    let scratch = Scratch::new("config-drive");
-    let about = r#"{"uuid": "83679162-1378-4288-a2d4-70e13ec132aa", "hostname": "mx1.novalocal"}"#;
-    let files = [("openstack/latest/user_data", CONFIG), ("openstack/latest/meta_data.json", about)];
-    let volume = volume(&scratch, "config-2", &files);
-    let (smtp, medium) = (ports::free(), Medium::Disk(disk(&scratch, "disk.qcow2")));
-    let mut machine = Machine::start(&scratch, Firmware::Bios, &medium, Some(&volume), &[(smtp, 25)]);
-    let said = greeting(&mut machine, smtp);
-    assert!(said.starts_with("220 mx1.example.net"), "{said}");
 }
 
 /// How large the data partition is, in sectors, by the table on a disk.
