@@ -48,7 +48,8 @@ fuzz_target!(|input: (&[u8], &str, &[u8], &[u8])| {
         received_at: Duration::ZERO,
         excerpt: &excerpt,
     };
-    let reporter = Reporter { hostname: "mx.example".into(), postmaster: "postmaster@example".into(), signer: None };
+    let reporter =
+        Reporter { hostname: "mx.example".into(), postmaster: "postmaster@example".into(), signer: None };
     for report in reporter.compose(&original, &fates, id, Duration::ZERO) {
         check(&report.content);
         let mut written = Vec::new();

@@ -13,5 +13,10 @@ fuzz_target!(|input: &[u8]| {
         assert!(address.contains('@') && !address.contains(['\r', '\n', '\0', '>']), "{address:?}");
         address.parse::<smtp::Mailbox>().expect("it was one");
     }
-    assert!(wanted.sites.iter().all(|site| site.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:"))));
+    assert!(
+        wanted
+            .sites
+            .iter()
+            .all(|site| site.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case("https:")))
+    );
 });

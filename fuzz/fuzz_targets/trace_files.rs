@@ -27,7 +27,9 @@ fn with_fitting_head(input: &[u8]) -> Vec<u8> {
     let claim = |at: usize| u32::from(claims.get(at).copied().unwrap_or_default());
     let unpacked = claim(0) | claim(1) << 8 | claim(2) << 16;
     let mut block = Vec::with_capacity(HEAD + packed.len());
-    for number in [u32::try_from(packed.len()).unwrap_or(u32::MAX), unpacked, claim(3), crc32fast::hash(packed)] {
+    for number in
+        [u32::try_from(packed.len()).unwrap_or(u32::MAX), unpacked, claim(3), crc32fast::hash(packed)]
+    {
         block.extend_from_slice(&number.to_le_bytes());
     }
     block.extend_from_slice(packed);
@@ -38,8 +40,11 @@ fn with_fitting_head(input: &[u8]) -> Vec<u8> {
 fn with_fitting_sum(input: &[u8]) -> Vec<u8> {
     let mut head = b"postern index 1\n".to_vec();
     head.extend_from_slice(input);
-    let number = |at: usize| head.get(at..at + 4).map_or(0, |four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]));
-    let length = 44 + (number(20) as usize).min(ENTRIES) * 8 + (number(24) as usize).min(1 << 20).div_ceil(128) * 4;
+    let number = |at: usize| {
+        head.get(at..at + 4).map_or(0, |four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+    };
+    let length =
+        44 + (number(20) as usize).min(ENTRIES) * 8 + (number(24) as usize).min(1 << 20).div_ceil(128) * 4;
     head.resize(length, 0);
     let sum = crc32fast::hash(&head);
     head.extend_from_slice(&sum.to_le_bytes());
