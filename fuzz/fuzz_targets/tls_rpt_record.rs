@@ -10,7 +10,7 @@ fuzz_target!(|input: &[u8]| {
     assert!(!wanted.addresses.is_empty() || !wanted.sites.is_empty());
     assert!(wanted.addresses.len() + wanted.sites.len() <= 5);
     for address in &wanted.addresses {
-        assert!(address.contains('@') && !address.contains(['\r', '\n', '\0', '>']), "{address:?}");
+        assert!(address.contains('@') && !address.contains(['\r', '\n']), "{address:?}");
         address.parse::<smtp::Mailbox>().expect("it was one");
     }
     assert!(

@@ -12,6 +12,7 @@ use postern_tests::needs::POSTFIX;
 use postern_tests::ports;
 use postern_tests::postern::{self, Options, Postern};
 use postern_tests::postfix::{self, Postfix};
+use record::Clock as _;
 
 /// On a busy machine.
 const SOON: Duration = Duration::from_secs(60);
@@ -76,7 +77,7 @@ fn send(postern: &Postern, sent: &Sent<'_>) {
 
 /// Now, in seconds since 1970.
 fn now() -> u64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs()
+    record::SystemClock.now().as_secs()
 }
 
 fn dmarc(id: &str, messages: u64) -> String {

@@ -54,6 +54,9 @@ struct Present {
     authenticator: OnceCell<Authenticator>,
 }
 
+/// The policy of a domain, and the authors' domains that it is for.
+type Due = (Published, Vec<Box<str>>);
+
 /// A message that was judged.
 pub(super) struct Seen<'a> {
     pub(super) client: IpAddr,
@@ -139,7 +142,7 @@ impl DmarcReports {
     async fn report(&self, relay: &Relay) -> Result<(), StoreError> {
         let Some(present) = self.present() else { return Ok(()) };
         let today = tally::today(self.clock.now(), &present.hostname);
-        let mut due: BTreeMap<(u64, Box<str>), (Published, Vec<Box<str>>)> = BTreeMap::new();
+        let mut due: BTreeMap<(u64, Box<str>), Due> = BTreeMap::new();
         for (day, author) in self.tally.before(today).await? {
             match present.published(&author).await {
                 Ok(Some(published)) if present.sends && !published.addresses.is_empty() => {

@@ -48,6 +48,9 @@ pub(super) fn today(now: Duration, hostname: &str) -> u64 {
     now.as_secs().saturating_sub(wait) / DAY
 }
 
+/// Changes of one batch: the store takes ten thousand, and others wait meanwhile.
+pub(super) const BATCH: usize = 1000;
+
 /// Day, domain, and what is counted of it.
 type Kind = (u64, Box<str>, Box<[u8]>);
 
@@ -81,20 +84,20 @@ impl Tally {
     /// Puts it into the store. What cannot be put there is tried again with the next.
     pub(super) async fn write(&self) -> Result<(), StoreError> {
         let unwritten = std::mem::take(&mut *self.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
-        if unwritten.is_empty() {
-            return Ok(());
-        }
-        let add = |((day, domain, counted), count): (&Kind, &u64)| {
+        let unwritten: Vec<(Kind, u64)> = unwritten.into_iter().collect();
+        let add = |((day, domain, counted), count): &(Kind, u64)| {
             Change::Add(key(*day, domain, counted), i64::try_from(*count).unwrap_or(i64::MAX))
         };
-        let stored = self.store.apply(self.table, unwritten.iter().map(add).collect()).await;
-        if stored.is_err() {
-            let mut since = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
-            for (kind, count) in unwritten {
-                *since.entry(kind).or_default() += count;
+        for (at, some) in unwritten.chunks(BATCH).enumerate() {
+            if let Err(error) = self.store.apply(self.table, some.iter().map(add).collect()).await {
+                let mut since = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+                for (kind, count) in unwritten.into_iter().skip(at * BATCH) {
+                    *since.entry(kind).or_default() += count;
+                }
+                return Err(error);
             }
         }
-        stored
+        Ok(())
     }
 
     /// Days before `today`, with the domains of each, as far as they are in the store.

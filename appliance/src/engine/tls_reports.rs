@@ -44,6 +44,9 @@ type Hash = [u8; 8];
 /// Day, domain and policy: what a report's section is made of.
 type Section = (u64, Box<str>, Hash);
 
+/// Day, domain, and site.
+type Taken = (u64, Box<str>, Box<str>);
+
 /// The tally.
 pub(super) struct TlsReports {
     tally: Tally,
@@ -54,7 +57,7 @@ pub(super) struct TlsReports {
     config: Mutex<Option<Arc<Who>>>,
     letters: Arc<Letters>,
     /// Which sites have taken a report, or that the mail is in the queue (empty), while another site has not.
-    taken: Mutex<HashSet<(u64, Box<str>, Box<str>)>>,
+    taken: Mutex<HashSet<Taken>>,
 }
 
 /// Who reports, and by which means.
@@ -89,10 +92,18 @@ impl TlsReports {
     /// Puts what was tallied into the store.
     pub(super) async fn write(&self) {
         let policies = std::mem::take(&mut *lock(&self.policies));
-        let put = |((day, domain, hash), policy): (&Section, &Box<str>)| {
+        let put = |(day, domain, hash): &Section, policy: &str| {
             Change::Put(tally::key(*day, domain, hash), policy.as_bytes().into())
         };
-        let stored = match self.store.apply(POLICIES, policies.iter().map(put).collect()).await {
+        let changes: Vec<_> = policies.iter().map(|(section, policy)| put(section, policy)).collect();
+        let mut stored = Ok(());
+        for some in changes.chunks(tally::BATCH) {
+            stored = match stored {
+                Ok(()) => self.store.apply(POLICIES, some.to_vec()).await,
+                failed => failed,
+            };
+        }
+        let stored = match stored {
             Ok(()) => self.tally.write().await,
             failed => failed,
         };
@@ -153,7 +164,7 @@ impl TlsReports {
         report: &Report<'_>,
         wanted: &Wanted,
     ) -> Result<(), String> {
-        let part = |site: &str| (report.day, Box::from(report.domain), Box::from(site));
+        let part = |site: &str| -> Taken { (report.day, report.domain.into(), site.into()) };
         let is_open = |site: &str| !lock(&self.taken).contains(&part(site));
         let mut sent = Ok(());
         if !wanted.addresses.is_empty() && is_open("") {

@@ -116,7 +116,7 @@ fn applying<'a>(found: &'a [(String, Arc<Record>)], author: &str) -> Option<&'a 
     let own = found.iter().find(|(name, _)| name == author);
     own.or_else(|| found.iter().find(|(_, record)| record.psd == Psd::No))
         .or_else(|| found.iter().rev().find(|(_, record)| record.psd == Psd::Default))
-        .or(found.last())
+        .or_else(|| found.last())
 }
 
 pub(crate) fn asked(policy: Policy) -> Option<Asked> {

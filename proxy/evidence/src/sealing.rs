@@ -73,10 +73,12 @@ impl Sealer<'_> {
         };
         let Ok(text) = std::str::from_utf8(header) else { return Ok(String::new()) };
         let fields = fields(text);
-        let earlier = match cv {
-            "none" => Vec::new(),
-            _ => sets(&fields),
-        };
+        let earlier = sets(&fields);
+        // Of a message that was too large to be looked at nothing is known of its chain.
+        let is_sealed = fields.iter().any(|(name, _)| SET.iter().any(|own| own.eq_ignore_ascii_case(name)));
+        if cv == "none" && is_sealed {
+            return Ok(String::new());
+        }
         let instance = earlier.len() + 1;
         if header.len() > MAX_HEADER || instance > MAX_SETS || (cv == "pass" && earlier.is_empty()) {
             return Ok(String::new());
@@ -243,6 +245,7 @@ mod tests {
             assert_eq!(seal(&key, &long, verdict), "", "nothing can be said of it");
         }
         assert_eq!(seal(&key, MESSAGE, Verdict::Pass), "", "there is no chain");
+        assert_eq!(seal(&key, &format!("{first}{MESSAGE}"), Verdict::None), "", "it was not looked at");
     }
 
     #[test]

@@ -26,7 +26,7 @@ const BOUNDS: (f32, f32) = (0.0, 6.0);
 /// How far one lesson moves a weight.
 const RATE: f32 = 0.05;
 /// Before anything is learned: where the members are of two minds it mostly is spam, as ham has known senders.
-const START_BIAS: f32 = 0.7;
+const START_BIAS: f32 = 0.3;
 /// How far it moves the bias, and that of the language.
 const BIAS_RATE: f32 = 0.01;
 /// One in the unit of weights.

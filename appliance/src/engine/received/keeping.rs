@@ -29,11 +29,13 @@ pub(super) struct Kept {
     pub(super) report: Report,
 }
 
+/// What is in the store, by key: octets and sender.
+type Index = BTreeMap<Box<[u8]>, (usize, Box<str>)>;
+
 /// Keeps them.
 pub(super) struct Keeping {
     store: Store,
-    /// What is in the store, by key: octets and sender.
-    index: Mutex<BTreeMap<Box<[u8]>, (usize, Box<str>)>>,
+    index: Mutex<Index>,
 }
 
 /// The first and the last second that a report is on.
@@ -181,11 +183,14 @@ fn end_of(key: &[u8]) -> u64 {
     key.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |end| u64::from_be_bytes(*end))
 }
 
+/// Last second, key and octets of one sender's report; the oldest is the least.
+type Own<'a> = (u64, &'a [u8], usize);
+
 /// The keys that have to go.
-fn surplus(index: &BTreeMap<Box<[u8]>, (usize, Box<str>)>, oldest: u64) -> Vec<Box<[u8]>> {
+fn surplus(index: &Index, oldest: u64) -> Vec<Box<[u8]>> {
     let mut going: Vec<Box<[u8]>> = Vec::new();
     let mut octets = 0;
-    let mut of_senders: HashMap<&str, Vec<(u64, &[u8], usize)>> = HashMap::new();
+    let mut of_senders: HashMap<&str, Vec<Own<'_>>> = HashMap::new();
     for (key, (length, sender)) in index {
         let end = end_of(key);
         if end < oldest {

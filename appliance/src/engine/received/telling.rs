@@ -16,10 +16,13 @@ const MAX_KNOWN: usize = 4;
 /// The result of SPF or DKIM.
 const PASS: &str = "pass";
 
+/// By result and server.
+type Troubles = BTreeMap<(String, String), TlsTrouble>;
+
 /// One domain's, while it is added up.
 #[derive(Default)]
 struct Sum {
-    tls: BTreeMap<String, (TlsSender, BTreeMap<(String, String), TlsTrouble>)>,
+    tls: BTreeMap<String, (TlsSender, Troubles)>,
     sources: BTreeMap<IpAddr, (MailSource, bool)>,
     reporters: BTreeMap<String, MailReporter>,
     messages: u64,
@@ -80,7 +83,7 @@ impl Sum {
     }
 
     fn told(self, domain: String) -> DomainReports {
-        let sender = |(mut sender, troubles): (TlsSender, BTreeMap<_, TlsTrouble>)| {
+        let sender = |(mut sender, troubles): (TlsSender, Troubles)| {
             sender.failures = troubles.into_values().collect();
             sender.failures.sort_by_key(|trouble| std::cmp::Reverse(trouble.sessions));
             sender.failures.truncate(MAX_TROUBLES);
