@@ -157,7 +157,7 @@ impl Live for FakeEngine {
         let known = question.domains.iter().all(|one| *one == domain);
         let zones = vec![Zone { domain, records: vec![record], notes }];
         let report = ZoneReport { zones };
-        let answer = known.then_some(report).ok_or(NoZones::UnknownDomain("nowhere.test".into()));
+        let answer = known.then_some(report).ok_or_else(|| NoZones::UnknownDomain("nowhere.test".into()));
         Box::pin(std::future::ready(answer))
     }
 
