@@ -2,7 +2,7 @@
 //! the trail of what was changed.
 //!
 //! [`Access`] answers one question, who somebody is and what they may ([`Rights`]); what each path needs is said by `admin`. What
-//! outlives a restart lies in `state_dir/access` for Postern's user alone: `users.json`, replaced as a whole, and the [`trail`].
+//! outlives a restart lies in `state_dir/access` for Postern's user alone: `users.json`, replaced as a whole, and the trail of changes.
 //! Passwords are there as argon2id, tokens and codes as SHA-256 of what is random anyway. Sessions live in memory: a restart ends them.
 
 mod attempts;

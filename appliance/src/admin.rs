@@ -159,6 +159,8 @@ mod access_tests;
 #[cfg(test)]
 mod door_tests;
 #[cfg(test)]
+mod lookup_tests;
+#[cfg(test)]
 mod queue_tests;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -47,7 +47,7 @@ fn commands_work_for_root_and_for_nobody_else_and_people_log_in() {
 
     // Somebody who may read the config and reach the port, and is nobody in particular.
     let scratch = Scratch::new("stranger");
-    let config = scratch.write("postern.toml", &std::fs::read(postern.config()).expect("the config"));
+    let config = scratch.write("postern.toml", std::fs::read(postern.config()).expect("the config"));
     // The one that was built may lie where strangers cannot go.
     let theirs = scratch.join("postern");
     std::fs::copy(program(), &theirs).expect("a copy of the program");

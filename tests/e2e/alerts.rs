@@ -47,7 +47,7 @@ fn a_server_that_is_away_is_told_of_by_mail_once_also_over_a_restart() {
     ] {
         assert!(text.contains(wanted), "{wanted}: {text}\n{}", postern.log());
     }
-    postern.restart(Signal::SIGKILL);
+    postern.restart(Signal::SIGTERM);
     // Longer than it takes until what is new is told.
     let again = ports::wait_until(Duration::from_secs(80), || (mailbox.read().len() > 1).then_some(()));
     assert!(again.is_none(), "{:?}", mailbox.read());

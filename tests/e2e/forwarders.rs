@@ -86,7 +86,7 @@ fn results(postern: &Postern, hidden: &Postfix, file: &Path, subject: &str) -> S
     let data = format!("@{}", file.display());
     let ended = child::run(swaks.args(["--data", &data]), LIMIT);
     assert!(ended.output.contains("250 "), "{}", ended.output);
-    let stored = hidden.mailbox().wait_for_message(&format!("{subject}@author.test"));
+    let stored = hidden.mailbox().wait_for_message(&format!("<{subject}@author.test>"));
     let whole = String::from_utf8_lossy(&stored.whole).replace("\r\n", "\n").replace("\n\t", " ");
     let field = whole.lines().find(|line| line.starts_with("Authentication-Results: mx.postern.test"));
     field.unwrap_or_else(|| panic!("{whole}")).to_owned()

@@ -152,7 +152,7 @@ mod tests {
     async fn it_is_bounded_and_what_was_written_last_stays() {
         let folder = tempfile::tempdir().unwrap();
         let trail = Arc::new(Trail::new(folder.path().into()));
-        let filler = "x\n".repeat(MAX_FILE as usize / 2);
+        let filler = "x\n".repeat(usize::try_from(MAX_FILE).unwrap() / 2);
         for round in 0..3 {
             std::fs::write(folder.path().join(NAME), &filler).unwrap();
             trail.add(entry(round)).await;

@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::resolve::DEFAULT_STATE_DIR;
 
 /// Keys whose value is the name of a file, absolute or not.
-const FILES: [&str; 5] = ["ca_file", "chain", "dnssec_trust_anchor", "file", "key"];
+const FILES: [&str; 6] = ["ca_file", "chain", "dnssec_trust_anchor", "file", "key", "syslog_ca_file"];
 
 /// Where a config keeps things.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -42,7 +42,8 @@ struct Followed {
     since: u64,
     /// When it was last seen, in seconds since 1970.
     seen: u64,
-    told: bool,
+    /// As how bad it was told; `None`: not yet.
+    told: Option<Level>,
 }
 
 /// What is followed, by what it is.
@@ -67,20 +68,21 @@ impl Watch {
     fn look(&mut self, problems: Vec<Problem>, now: u64) -> News {
         // Whoever stops Postern knows it.
         for problem in problems.into_iter().filter(|problem| problem.key != "draining").take(MOST) {
-            let new = Followed { since: now, seen: now, told: false, problem: problem.clone() };
+            let new = Followed { since: now, seen: now, told: None, problem: problem.clone() };
             let followed = self.0.entry(problem.key.clone()).or_insert(new);
             followed.seen = now;
             // What is said of it may change while it lasts, and it may grow worse.
             followed.problem = problem;
         }
         // What was never told and did not last needs no end.
-        self.0.retain(|_, followed| followed.told || followed.seen == now);
+        self.0.retain(|_, followed| followed.told.is_some() || followed.seen == now);
         let is_news = |followed: &&Followed| {
             let patience = match followed.problem.level {
                 Level::Bad => PATIENCE_WHEN_BAD,
                 Level::Attention | Level::Good => PATIENCE,
             };
-            !followed.told && now.saturating_sub(followed.since) >= patience.as_secs()
+            let is_new = followed.told.is_none_or(|level| followed.problem.level > level);
+            is_new && now.saturating_sub(followed.since) >= patience.as_secs()
         };
         let is_over = |followed: &&Followed| now.saturating_sub(followed.seen) >= CALM.as_secs();
         News {
@@ -92,7 +94,7 @@ impl Watch {
     fn told(&mut self, news: &News) {
         for begun in &news.begun {
             if let Some(followed) = self.0.get_mut(&begun.problem.key) {
-                followed.told = true;
+                followed.told = Some(begun.problem.level);
             }
         }
         for over in &news.over {
@@ -161,8 +163,14 @@ impl Alerts {
     }
 
     async fn remember(&self, watch: &Watch) -> Result<(), StoreError> {
-        let told =
-            Watch(watch.0.iter().filter(|(_, one)| one.told).map(|(k, v)| (k.clone(), v.clone())).collect());
+        let told = Watch(
+            watch
+                .0
+                .iter()
+                .filter(|(_, one)| one.told.is_some())
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect(),
+        );
         let octets = serde_json::to_vec(&told).unwrap_or_default();
         self.store.apply(TABLE, vec![Change::Put(KEY.into(), octets.into())]).await
     }
@@ -282,6 +290,20 @@ mod tests {
     }
 
     #[test]
+    fn what_grows_worse_is_told_again() {
+        let mut watch = Watch::default();
+        let mut told = Vec::new();
+        for (second, level) in
+            [(0, Level::Attention), (600, Level::Attention), (900, Level::Bad), (915, Level::Attention)]
+        {
+            let news = watch.look(vec![problem("x", level)], second);
+            watch.told(&news);
+            told.extend(news.begun.iter().map(|one| (second, one.problem.level)));
+        }
+        assert_eq!(told, [(600, Level::Attention), (900, Level::Bad)]);
+    }
+
+    #[test]
     fn what_could_not_be_told_is_told_later_and_a_restart_does_not_tell_again() {
         let mut watch = Watch::default();
         watch.look(vec![problem("x", Level::Bad)], 0);
@@ -304,7 +326,7 @@ mod tests {
             problem: problem(key, level),
             since: 1_795_288_205,
             seen: 1_795_288_805,
-            told: false,
+            told: None,
         };
         let news = News {
             begun: vec![followed("a", Level::Attention), followed("b", Level::Bad)],

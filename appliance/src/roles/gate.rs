@@ -138,6 +138,7 @@ fn access(config: &Config, file: &Path) -> files::Access {
         Recipients::Ask => None,
     });
     let authorities = authorities.chain(&config.outbound.ca_file).chain(&config.acme.ca_file);
+    let authorities = authorities.chain(&config.log.syslog_ca_file);
     let others = config.resolver.dnssec_trust_anchor.iter();
     let named = certificates.chain(authorities).chain(recipients).chain(others);
     let own = named.map(PathBuf::as_path).chain([file]).flat_map(with_folder);

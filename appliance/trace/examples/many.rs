@@ -116,6 +116,11 @@ impl Draw {
         z ^ (z >> 31)
     }
 
+    fn word(&mut self) -> &'static str {
+        let number = usize::try_from(self.skewed(48)).unwrap_or_default();
+        WORDS.get(number).copied().unwrap_or_default()
+    }
+
     /// Small numbers come far more often, as people and domains do.
     fn skewed(&mut self, most: u64) -> u64 {
         let (one, two) = (self.next() % most, self.next() % most);
@@ -126,16 +131,12 @@ impl Draw {
 fn mail(number: u64, draw: &mut Draw) -> Mail {
     let domain = draw.skewed(200_000);
     let own = draw.skewed(300);
-    let words: Vec<_> = (0..4).map(|_| WORDS[draw.skewed(48) as usize]).collect();
+    let words: Vec<_> = (0..4).map(|_| draw.word()).collect();
     let checks = ["spf", "dkim", "dmarc", "iprev", "content", "reputation", "link-text", "virus"];
     Mail {
         at: 1_700_000_000 + number / 4,
         id: format!("{:013X}.1", 0x0006_0000_0000_0000 + number * 977),
-        from: format!(
-            "{}.{}@mail{domain}.example",
-            WORDS[draw.skewed(48) as usize].to_lowercase(),
-            draw.skewed(5000)
-        ),
+        from: format!("{}.{}@mail{domain}.example", draw.word().to_lowercase(), draw.skewed(5000)),
         to: vec![format!("user{}@customer{own}.example", draw.skewed(400))],
         subject: format!("{} {}", words.join(" "), draw.next() % 100_000),
         helo: format!("out{}.mail{domain}.example", draw.next() % 8),

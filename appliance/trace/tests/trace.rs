@@ -1,4 +1,5 @@
 //! A trace on a real folder: what is found, what stays over a restart and a crash, what goes.
+#![allow(clippy::unwrap_used, reason = "what fails here fails the test")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

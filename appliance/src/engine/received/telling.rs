@@ -232,10 +232,8 @@ mod tests {
     fn who_sends_in_a_domains_name_is_added_up_by_source_and_told() {
         let mut service = row(2, 5, false);
         service.sender = Checked { domain: "service.test".into(), result: PASS.into() };
-        let all = told(vec![
-            mail(vec![row(1, 10, true), service.clone()]),
-            mail(vec![row(1, 2, true), row(3, 4, false)]),
-        ]);
+        let all =
+            told(vec![mail(vec![row(1, 10, true), service]), mail(vec![row(1, 2, true), row(3, 4, false)])]);
         let [corp] = &all[..] else { panic!("{all:?}") };
         assert_eq!((corp.messages, corp.passed), (35, 12));
         let sources: Vec<_> =
