@@ -156,7 +156,7 @@ fn each_of_these_situations_ends_as_the_rfcs_demand() {
     let postern = postern(&lab, &world, &names, situations::EXCEPTIONS);
     let postern = run(&lab, &world, postern, &situations);
     let (postern, stories) = stories(&lab, postern);
-    page_has_the_proof(&lab, &postern, &stories);
+    page_has_the_proof(&postern, &stories);
     let count = |labels: &str| postern_metric(&lab, &postern, labels);
     for labels in [
         "policy=\"tlsa\",result=\"success\"",
@@ -178,7 +178,7 @@ fn each_of_these_situations_ends_as_the_rfcs_demand() {
 }
 
 /// The page of a transaction has records, policy and chain in one place.
-fn page_has_the_proof(lab: &Lab, postern: &Postern, stories: &HashMap<String, Value>) {
+fn page_has_the_proof(postern: &Postern, stories: &HashMap<String, Value>) {
     for (domain, words) in [
         (
             "ee311.secure.test",
@@ -187,9 +187,7 @@ fn page_has_the_proof(lab: &Lab, postern: &Postern, stories: &HashMap<String, Va
         ("enforced.plain.test", ["MTA-STS enforce, policy 1 of ", "is valid for mx.enforced.plain.test"]),
     ] {
         let id = stories[domain]["id"].as_str().unwrap_or_default().to_owned();
-        let admin = postern.admin();
-        let page =
-            lab.postern.run(move || postern_tests::postern::get(admin, &format!("/transactions/{id}")));
+        let page = postern.get(&format!("/transactions/{id}"));
         for part in words.iter().chain(&["its certificate is for ", "signed by ", "SHA-256 of its key "]) {
             assert!(page.contains(part), "{domain}: {part}\n{page}");
         }
