@@ -6,6 +6,7 @@
 
 mod account;
 mod answers;
+mod asked;
 mod asker;
 mod audit;
 mod block;
@@ -14,6 +15,7 @@ mod chart;
 mod desk;
 mod domain_reports;
 mod door;
+mod events;
 mod form;
 mod guard;
 mod judging;
@@ -21,6 +23,7 @@ mod learning;
 mod login;
 mod lookup;
 mod messages;
+mod openapi;
 mod page;
 mod quarantine;
 mod queue;
@@ -28,12 +31,14 @@ mod records;
 mod reports;
 mod routes;
 mod senders;
+mod settings;
 mod sight;
 mod tables;
 mod tokens;
 mod told;
 mod users;
 mod waiting;
+mod weekly;
 mod zone;
 
 use std::future::Future;
@@ -159,7 +164,11 @@ mod access_tests;
 #[cfg(test)]
 mod door_tests;
 #[cfg(test)]
+mod fakes;
+#[cfg(test)]
 mod lookup_tests;
+#[cfg(test)]
+mod openapi_tests;
 #[cfg(test)]
 mod queue_tests;
 #[cfg(test)]

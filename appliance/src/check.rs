@@ -132,9 +132,9 @@ mod tests {
 
     #[test]
     fn what_is_not_active_is_said() {
-        let text = format!("{}[log]\nalerts = [\"https://hooks.example/x\"]\n", config_with("10.0.0.1"));
+        let text = format!("{}arm = \"never\"\n", config_with("10.0.0.1"));
         let config = config::parse(&text, std::path::Path::new("p.toml")).unwrap();
-        assert!(inactive(&config.inactive)[0].contains("log.alerts: mail addresses are told"));
+        assert!(inactive(&config.inactive)[0].contains("front mode needs no arming"));
         assert!(summary(&config).iter().any(|line| line.contains("a.example go to 10.0.0.1:25")));
     }
 }

@@ -9,6 +9,7 @@ mod attachments;
 mod choices;
 mod document;
 mod inactive;
+pub(crate) mod manual;
 mod network;
 mod places;
 mod problem;

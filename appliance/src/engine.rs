@@ -42,12 +42,16 @@ mod publishing;
 mod queue;
 mod received;
 mod remembering;
+mod repute;
 mod senders;
 mod set_aside;
 mod signing;
+mod sites;
 mod strain;
 mod tally;
 mod tls_reports;
+mod webhooks;
+mod weekly;
 mod workers;
 mod zones;
 
@@ -100,7 +104,7 @@ pub async fn demo(options: Demo, json: bool) -> Exit {
 
 async fn serve(config: Config, file: &Path, roles: Arc<Roles>) -> Result<(), EngineError> {
     let mut signals = Signals::new().map_err(EngineError::Signals)?;
-    let engine = Engine::start(&config, Arc::clone(&roles), Entry::ByLogin).await?;
+    let engine = Engine::start(&config, Arc::clone(&roles), Entry::ByLogin, Some(file)).await?;
     service::ready("taking mail");
     tracing::info!(hostname = %config.hostname, "ready");
     while let Wish::Reload = signals.next(&roles).await {
@@ -167,7 +171,12 @@ struct Engine {
 
 impl Engine {
     /// Everything that can fail is tried before the first client is let in.
-    async fn start(config: &Config, roles: Arc<Roles>, entry: Entry) -> Result<Self, EngineError> {
+    async fn start(
+        config: &Config,
+        roles: Arc<Roles>,
+        entry: Entry,
+        file: Option<&Path>,
+    ) -> Result<Self, EngineError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (recording, _) = Recording::start(Arc::clone(&clock));
         let base = Base::prepare(config, Arc::clone(&recording), Arc::clone(&clock), Arc::clone(&roles))?;
@@ -210,6 +219,7 @@ impl Engine {
             Arc::clone(&roles),
             (Arc::clone(&draining.queue), clock),
             (Arc::clone(base.court()), Arc::clone(base.remembering()), Arc::clone(base.received())),
+            (Arc::clone(base.repute()), Arc::clone(base.weekly())),
         ));
         roles.attend(&relay);
         tokio::spawn(Arc::clone(base.received()).work(Arc::clone(&relay)));
@@ -237,8 +247,11 @@ impl Engine {
             Arc::clone(&present) as _,
             base.remembering().store(),
             Arc::new(SystemClock),
-            to,
+            (to, Arc::clone(base.webhooks())),
         );
+        tokio::spawn(Arc::clone(base.repute()).keep(Arc::clone(&relay)));
+        tokio::spawn(Arc::clone(base.weekly()).keep(Arc::clone(&relay)));
+        tokio::spawn(Arc::clone(base.webhooks()).keep(Arc::clone(&relay)));
         tokio::spawn(alerts.keep());
         tokio::spawn(signing::keep_keys(
             Arc::clone(&relay),
@@ -262,6 +275,10 @@ impl Engine {
             Arc::clone(&draining.queue),
             access,
         );
+        let desk = match file {
+            Some(file) => desk.with_config_file(file),
+            None => desk,
+        };
         let doors = doors(config, admin, &certifying);
         let (stop_admin, stopped) = oneshot::channel();
         tokio::spawn(admin::serve(doors, Arc::new(desk), async {
@@ -348,6 +365,7 @@ impl Engine {
         );
         let left = self.relay.drain(patience).await;
         self.base.tls_reports().write().await;
+        self.base.weekly().write().await;
         self.base.dmarc_reports().write().await;
         self.base.remembering().finish(&self.relay).await;
         if left > 0 {

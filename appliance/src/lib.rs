@@ -38,4 +38,5 @@ pub mod roles;
 pub mod service;
 mod tls_report;
 pub mod web;
+mod weekly;
 mod zone;

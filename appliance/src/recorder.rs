@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::logging;
-use record::{Clock, Event, GroupOutcome, Recorder, Transaction};
-use tokio::sync::{mpsc, watch};
+use record::{Afterwards, Clock, Event, GroupOutcome, Recorder, Transaction};
+use tokio::sync::{broadcast, mpsc, watch};
 
 pub use disk::{Disk, TraceEntry, TracedStory};
 pub use memory::Memory;
@@ -31,6 +31,29 @@ pub use statistics::Statistics;
 /// Events that wait for the keeper; a few seconds of a busy machine.
 const QUEUE: usize = 16_384;
 
+/// Events that a listener may be behind.
+const BEHIND: usize = 1024;
+
+/// What is told to listeners: what became of mail.
+#[derive(Clone, Debug)]
+pub(crate) enum Happened {
+    /// A transaction ended.
+    Transaction(Arc<Transaction>),
+    /// Something became of a message after its transaction.
+    Afterwards(Arc<Afterwards>),
+}
+
+impl Happened {
+    fn of(traced: &disk::Traced) -> Option<Self> {
+        match traced {
+            disk::Traced::Transaction(transaction) => Some(Self::Transaction(Arc::clone(transaction))),
+            disk::Traced::Afterwards(step) => Some(Self::Afterwards(Arc::clone(step))),
+            // Whoever knocks at the door is no mail.
+            disk::Traced::Session(_) => None,
+        }
+    }
+}
+
 /// The recorder that the engine is given.
 pub struct Recording {
     metrics: Arc<Metrics>,
@@ -38,6 +61,8 @@ pub struct Recording {
     kept: Arc<Mutex<Kept>>,
     disk: Arc<OnceLock<Disk>>,
     without_subjects: Arc<AtomicBool>,
+    /// Whoever listens to what happens.
+    listeners: broadcast::Sender<Happened>,
     clock: Arc<dyn Clock>,
     /// Events that were put into the queue.
     queued: AtomicU64,
@@ -68,17 +93,21 @@ impl Recording {
         let (done, handled) = watch::channel(0);
         let metrics = Arc::new(Metrics::new());
         let (disk, without_subjects) = (Arc::default(), Arc::default());
+        let (listeners, _) = broadcast::channel(BEHIND);
         let keeper = Keeper {
             kept: Arc::clone(&kept),
             disk: Arc::clone(&disk),
             without_subjects: Arc::clone(&without_subjects),
             metrics: Arc::clone(&metrics),
+            listeners: listeners.clone(),
             clock: Arc::clone(&clock),
             done,
         };
         let keeper = tokio::spawn(keeper.keep(events));
         let queued = AtomicU64::new(0);
-        (Arc::new(Self { metrics, queue, kept, disk, without_subjects, clock, queued, handled }), keeper)
+        let recording =
+            Self { metrics, queue, kept, disk, without_subjects, listeners, clock, queued, handled };
+        (Arc::new(recording), keeper)
     }
 
     /// What is recorded from now on goes to this trace on disk, too.
@@ -109,6 +138,11 @@ impl Recording {
         if let Some(disk) = self.disk() {
             disk.close().await;
         }
+    }
+
+    /// What is kept from now on, as it comes in. Whoever takes none of it while [`BEHIND`] come is told so, and has lost some.
+    pub(crate) fn listen(&self) -> broadcast::Receiver<Happened> {
+        self.listeners.subscribe()
     }
 
     /// The counters.
@@ -174,6 +208,7 @@ struct Keeper {
     disk: Arc<OnceLock<Disk>>,
     without_subjects: Arc<AtomicBool>,
     metrics: Arc<Metrics>,
+    listeners: broadcast::Sender<Happened>,
     clock: Arc<dyn Clock>,
     /// How many events are kept.
     done: watch::Sender<u64>,
@@ -189,6 +224,10 @@ impl Keeper {
             }
             let count = batch.len() as u64;
             let traced = keep_all(&mut lock(&self.kept), &mut batch, self.clock.now());
+            if self.listeners.receiver_count() > 0 {
+                // An error says that the last one has just gone.
+                traced.iter().filter_map(Happened::of).for_each(|one| drop(self.listeners.send(one)));
+            }
             if let Some(disk) = self.disk.get() {
                 let lost = traced.len();
                 if !disk.keep(traced) {

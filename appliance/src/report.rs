@@ -1,6 +1,7 @@
 //! What can be asked about a running Postern, as values: the one source of the status page, the JSON API and the
 //! commands `status` and `trace`, which read the same values back.
 
+mod addresses;
 mod certifying;
 mod learning;
 mod live;
@@ -14,6 +15,8 @@ mod status;
 mod story;
 mod zone;
 
+pub use crate::weekly::{WeekReceived, WeekReport, WeekSent};
+pub use addresses::{AddressState, AddressesState, ListedOn, NameState};
 pub use certifying::{
     AccountState, CertifyingState, KeyOrder, KeyState, LeftOutState, OrderState, RollOrder, TlsaMatch,
     TlsaState, WebState,

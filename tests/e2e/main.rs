@@ -4,6 +4,7 @@ mod absence;
 mod access;
 mod acme;
 mod alerts;
+mod api;
 mod arming;
 mod backup;
 mod client_address;

@@ -8,6 +8,9 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::desk::Desk;
 use super::{asker, lookup, page, sight, told};
 use crate::access::Needs;
@@ -27,6 +30,22 @@ impl IntoResponse for No {
     fn into_response(self) -> Response {
         let answer = Json(serde_json::json!({ "error": self.1 }));
         (self.0, axum::Extension(Named(self.1)), answer).into_response()
+    }
+}
+
+/// The same, in words that are made at the time; for programs.
+#[derive(Debug)]
+pub(super) struct Refused(pub(super) StatusCode, pub(super) String);
+
+impl From<No> for Refused {
+    fn from(No(status, words): No) -> Self {
+        Self(status, words.to_owned())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response()
     }
 }
 
@@ -79,10 +98,17 @@ pub(super) async fn authority(State(desk): Office) -> Response {
     }
 }
 
+/// What was written down.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Written {
+    /// How many records it has.
+    records: u64,
+}
+
 /// For a backup, which finds it in the state folder.
-pub(super) async fn write_store_down(State(desk): Office) -> Result<Json<serde_json::Value>, No> {
+pub(super) async fn write_store_down(State(desk): Office) -> Result<Json<Written>, No> {
     match desk.live().write_store_down().await {
-        Ok(records) => Ok(Json(serde_json::json!({ "records": records }))),
+        Ok(records) => Ok(Json(Written { records })),
         Err(error) => {
             tracing::error!(%error, "what is remembered could not be written down for a backup");
             Err(No(StatusCode::INTERNAL_SERVER_ERROR, "it could not be written down; the log says why"))

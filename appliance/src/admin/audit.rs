@@ -5,6 +5,7 @@ use axum::extract::{Query as Parameters, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::html;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use url::form_urlencoded;
@@ -105,7 +106,7 @@ pub(super) fn note(
 }
 
 /// `?last=`, optional.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     last: Option<usize>,

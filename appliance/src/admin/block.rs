@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answers::{No, Office, html};
@@ -21,14 +22,14 @@ pub(super) async fn list(State(desk): Office) -> Json<Vec<BlockedSender>> {
 }
 
 /// `{"entries": [...]}`: addresses and domains.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Named {
     entries: Vec<String>,
 }
 
 /// What came of an order.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Done {
     /// Entries that are new, or gone.
     changed: usize,
@@ -42,13 +43,21 @@ pub(super) async fn order(
     carry_out(&desk, &verb, named.entries).await.map(Json)
 }
 
+const UNKNOWN: No = No(StatusCode::NOT_FOUND, "an order is add or remove");
+
+/// Orders for the list.
+pub(super) const VERBS: [&str; 2] = ["add", "remove"];
+
 async fn carry_out(desk: &Desk, verb: &str, entries: Vec<String>) -> Result<Done, No> {
+    if !VERBS.contains(&verb) {
+        return Err(UNKNOWN);
+    }
     let mut changed = 0;
     for entry in entries {
         let done = match verb {
             "add" => desk.live().block(entry).await,
             "remove" => desk.live().unblock(entry).await,
-            _ => return Err(No(StatusCode::NOT_FOUND, "an order is add or remove")),
+            _ => return Err(UNKNOWN),
         };
         changed += usize::from(done.map_err(no)?);
     }

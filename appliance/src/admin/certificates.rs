@@ -3,17 +3,17 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answers::{No, Office};
+use super::answers::{No, Office, Refused};
 use super::tables::{expiry, none, section};
 use crate::ask::{day, troubles, zone_line};
 use crate::report::{CertificateSource, CertificateState, CertifyingState, RollOrder, TlsaState};
 
 /// What serves, and how ordering goes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Listed {
     certificates: Vec<CertificateState>,
     certifying: CertifyingState,
@@ -26,7 +26,7 @@ pub(super) async fn list(State(desk): Office) -> Json<Listed> {
 const OFF: &str = "no certificates are ordered here; `postern certs list` says why";
 
 /// `{"name": "mx1.example.net"}`; without a name everything is meant.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Named {
     #[serde(default)]
@@ -34,7 +34,7 @@ pub(super) struct Named {
 }
 
 /// How many certificates are ordered anew.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Ordered {
     orders: usize,
 }
@@ -48,13 +48,19 @@ pub(super) async fn renew(State(desk): Office, Json(named): Json<Named>) -> Resu
     }
 }
 
-pub(super) async fn roll(State(desk): Office, Json(order): Json<RollOrder>) -> Response {
-    let (status, words) = match desk.live().roll(order) {
-        None => (StatusCode::NOT_FOUND, OFF.to_owned()),
-        Some(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error),
-        Some(Ok(())) => return Json(serde_json::json!({ "taken": true })).into_response(),
-    };
-    (status, Json(serde_json::json!({ "error": words }))).into_response()
+pub(super) async fn roll(State(desk): Office, Json(order): Json<RollOrder>) -> Result<Json<Taken>, Refused> {
+    match desk.live().roll(order) {
+        None => Err(No(StatusCode::NOT_FOUND, OFF).into()),
+        Some(Err(error)) => Err(Refused(StatusCode::INTERNAL_SERVER_ERROR, error)),
+        Some(Ok(())) => Ok(Json(Taken { taken: true })),
+    }
+}
+
+/// The order is under way.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Taken {
+    /// Always so.
+    taken: bool,
 }
 
 /// What serves, and how ordering goes.

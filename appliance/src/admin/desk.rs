@@ -1,15 +1,18 @@
 //! What the handlers answer from.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use delivery::Queue;
 use ipnet::IpNet;
 
+use super::events;
 use crate::access::Access;
 use crate::recorder::{Kept, Recording};
 use crate::report::{Live, Problem, State, Status, Strain};
+use crate::web::places::Places;
 
 /// Networks, and servers that were not reached, in one answer.
 const TOP: usize = 20;
@@ -23,6 +26,8 @@ pub struct Desk {
     recording: Arc<Recording>,
     queue: Arc<Queue>,
     access: Arc<Access>,
+    listeners: Places,
+    config_file: Option<PathBuf>,
     started: Duration,
 }
 
@@ -39,7 +44,29 @@ impl Desk {
         access: Arc<Access>,
     ) -> Self {
         let started = recording.clock().now();
-        Self { hostname, listen, networks, live, recording, queue, access, started }
+        let listeners = events::places();
+        Self {
+            hostname,
+            listen,
+            networks,
+            live,
+            recording,
+            queue,
+            access,
+            listeners,
+            config_file: None,
+            started,
+        }
+    }
+
+    /// From where the config comes, for the page that shows it.
+    #[must_use]
+    pub fn with_config_file(self, file: &Path) -> Self {
+        Self { config_file: Some(file.to_owned()), ..self }
+    }
+
+    pub(super) fn config_file(&self) -> Option<&Path> {
+        self.config_file.as_deref()
     }
 
     pub(super) fn admits(&self, address: IpAddr) -> bool {
@@ -84,6 +111,11 @@ impl Desk {
         &self.access
     }
 
+    /// Places for who listens to events.
+    pub(super) fn listeners(&self) -> &Places {
+        &self.listeners
+    }
+
     pub(super) fn live(&self) -> &dyn Live {
         &*self.live
     }
@@ -123,6 +155,7 @@ impl Desk {
             backends: self.live.backends(),
             certificates: self.live.certificates(),
             certifying: self.live.certifying(),
+            addresses: self.live.addresses(),
             arming: self.live.arming(),
             authority: self.live.authority(),
             verifying: self.live.verifying(),

@@ -1,40 +1,50 @@
 //! What others report about the domains here.
 
 use axum::Json;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
+use schemars::JsonSchema;
 
 use super::answers::{No, Office, html};
+use super::asked::{FromPairs, Pairs};
 use super::desk::Desk;
 use super::page::Frame;
 use super::tables::{none, still, when_seconds};
 use crate::report::{DomainReports, MailSource, ReceivedReports, SetAside, TlsSender};
 
-/// `?domain=`, as often as wanted.
-async fn received(desk: &Desk, query: Option<&str>) -> Result<ReceivedReports, No> {
-    let mut domains = Vec::new();
-    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
-        match &*name {
-            "domain" => domains.push(value.to_lowercase()),
-            _ => return Err(No(StatusCode::BAD_REQUEST, "`domain`, as often as wanted")),
-        }
+/// `?domain=`, optional.
+#[derive(Debug, Default, JsonSchema)]
+#[serde(default)]
+pub(super) struct Wanted {
+    /// As often as wanted; without any, all domains.
+    domain: Vec<String>,
+}
+
+impl FromPairs for Wanted {
+    const WORDS: &'static str = "`domain`, as often as wanted";
+
+    fn take(&mut self, name: &str, value: &str) -> Option<()> {
+        (name == "domain").then(|| self.domain.push(value.to_lowercase()))
     }
-    let received = desk.live().received_reports(domains).await;
+}
+
+async fn received(desk: &Desk, wanted: Wanted) -> Result<ReceivedReports, No> {
+    let received = desk.live().received_reports(wanted.domain).await;
     received.map_err(|_| No(StatusCode::INTERNAL_SERVER_ERROR, "the store says no; the log says why"))
 }
 
 pub(super) async fn list(
     State(desk): Office,
-    RawQuery(query): RawQuery,
+    Pairs(wanted): Pairs<Wanted>,
 ) -> Result<Json<ReceivedReports>, No> {
-    received(&desk, query.as_deref()).await.map(Json)
+    received(&desk, wanted).await.map(Json)
 }
 
-pub(super) async fn page(State(desk): Office, RawQuery(query): RawQuery) -> Result<Response, No> {
+pub(super) async fn page(State(desk): Office, Pairs(wanted): Pairs<Wanted>) -> Result<Response, No> {
     let frame = Frame { hostname: desk.hostname().to_owned(), title: "Reports about the domains".to_owned() };
-    Ok(html(markup(&frame, &received(&desk, query.as_deref()).await?)))
+    Ok(html(markup(&frame, &received(&desk, wanted).await?)))
 }
 
 fn markup(frame: &Frame, received: &ReceivedReports) -> Markup {

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use axum::body::{Bytes, to_bytes};
+use axum::Json;
+use axum::body::{Bytes, HttpBody as _, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
@@ -18,7 +19,7 @@ use super::answers::{Named, No};
 use super::asker::{Asker, Came, Door, Who, on_behalf};
 use super::desk::Desk;
 use super::form;
-use super::routes::MAX_BODY;
+use super::routes::{EVENTS, MAX_BODY};
 use super::{audit, page};
 use crate::access::{Needs, Rights};
 
@@ -66,6 +67,7 @@ pub(super) struct Guarded {
 pub(super) async fn address(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> Response {
     let came = request.extensions().get::<Came>().copied();
     let host = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let is_api = request.uri().path().starts_with("/api/");
     let is_meant = came.is_some_and(|came| match came.door {
         Door::Command { .. } => true,
         Door::Web { .. } => desk.is_called(host, came.local),
@@ -76,6 +78,9 @@ pub(super) async fn address(State(desk): State<Arc<Desk>>, request: Request, nex
         let text = "This server answers to its own address, its own name and localhost only.\n";
         (StatusCode::MISDIRECTED_REQUEST, text).into_response()
     };
+    if is_api && !response.status().is_success() {
+        response = in_json(response).await;
+    }
     for (name, value) in FIELDS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
@@ -85,6 +90,25 @@ pub(super) async fn address(State(desk): State<Arc<Desk>>, request: Request, nex
     response
 }
 
+/// Programs are told why not in JSON, whoever says it: axum has words of its own for what it cannot read.
+async fn in_json(response: Response) -> Response {
+    if content_type(response.headers()) == Some("application/json") {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let words = to_bytes(body, MAX_BODY).await.unwrap_or_default();
+    let words = String::from_utf8_lossy(&words);
+    let words = match words.trim() {
+        "" => parts.status.canonical_reason().unwrap_or_default(),
+        words => words,
+    };
+    let mut told = (parts.status, Json(serde_json::json!({ "error": words }))).into_response();
+    parts.headers.remove(CONTENT_TYPE);
+    parts.headers.remove(CONTENT_LENGTH);
+    told.headers_mut().extend(parts.headers);
+    told
+}
+
 /// For one path: who asks, whether they may, and whether it was they.
 pub(super) async fn guard(State(guarded): State<Guarded>, request: Request, next: Next) -> Response {
     let Guarded { desk, needs, body } = guarded;
@@ -92,7 +116,9 @@ pub(super) async fn guard(State(guarded): State<Guarded>, request: Request, next
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let wants_page = wants_page(&request);
-    let asker = identify(&desk, came, request.headers()).await;
+    // Who listens without end uses nothing by it.
+    let is_use = !request.headers().contains_key(RENEWAL) && request.uri().path() != EVENTS;
+    let asker = identify(&desk, came, request.headers(), is_use).await;
     if !may(&desk, &asker, needs) {
         return refused(&desk, &asker, wants_page).await;
     }
@@ -112,7 +138,8 @@ pub(super) async fn guard(State(guarded): State<Guarded>, request: Request, next
     told(&desk, asker, response, wants_page).await
 }
 
-async fn identify(desk: &Desk, came: Came, headers: &HeaderMap) -> Asker {
+/// Who it is; `is_use` says whether that keeps a session from ending.
+pub(super) async fn identify(desk: &Desk, came: Came, headers: &HeaderMap, is_use: bool) -> Asker {
     let asker = |who, rights| Asker { who, rights, came };
     let tls = match came.door {
         Door::Command { user } => return asker(Who::Command(user), Rights::all()),
@@ -128,7 +155,6 @@ async fn identify(desk: &Desk, came: Came, headers: &HeaderMap) -> Asker {
             None => asker(Who::Nobody, Rights::none()),
         };
     }
-    let is_use = !headers.contains_key(RENEWAL);
     let session = form::cookie(headers, tls).and_then(|secret| access.of_session(secret, is_use));
     match session {
         Some((known, session)) => asker(Who::User { name: session.user.clone(), session }, known.rights),
@@ -195,7 +221,8 @@ const TOO_LONG: No = No(StatusCode::PAYLOAD_TOO_LARGE, "that is more than an ord
 /// browser says so in `Origin`, and each form of a session carries a token that no other site can know.
 async fn own(asker: &Asker, request: Request, body: Body) -> Result<Ordered, No> {
     let path = request.uri().path().to_owned();
-    if matches!(*request.method(), Method::GET | Method::HEAD) {
+    // There is no handler for anything but these and POST: whoever tries is told so.
+    if *request.method() != Method::POST {
         return Ok(Ordered { request, is_change: false, path, about: String::new() });
     }
     let is_form = content_type(request.headers()) == Some("application/x-www-form-urlencoded");
@@ -211,7 +238,10 @@ async fn own(asker: &Asker, request: Request, body: Body) -> Result<Ordered, No>
     if crosses || (by_browser && !is_from_here) {
         return Err(FOREIGN);
     }
-    if !(is_form || is_json) {
+    // A program that says nothing needs not say in which form.
+    let is_empty =
+        !by_browser && !request.headers().contains_key(CONTENT_TYPE) && request.body().is_end_stream();
+    if !(is_form || is_json || is_empty) {
         return Err(No(StatusCode::UNSUPPORTED_MEDIA_TYPE, "an order is a form or JSON"));
     }
     if body == Body::Message {

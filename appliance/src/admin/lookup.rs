@@ -8,7 +8,8 @@ use axum::Json;
 use axum::extract::{Path, Query as Parameters, State};
 use axum::http::header::LINK;
 use axum::http::{HeaderValue, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smtp::{TraceId, TransactionId};
 use trace::{Place, TraceError};
@@ -95,20 +96,32 @@ pub(super) async fn transaction(desk: &Arc<Desk>, id: &str) -> Option<Transactio
 }
 
 /// `?q=&from=&to=&subject=&ip=&verdict=&outcome=&direction=&since=&until=&before=&last=`, all optional.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
+    /// In every address, the subject, the Message-ID, what the client calls itself, and identifiers.
     pub(super) q: Option<String>,
+    /// In the sender's address.
     pub(super) from: Option<String>,
+    /// In a recipient's address.
     pub(super) to: Option<String>,
+    /// In the subject.
     pub(super) subject: Option<String>,
+    /// The client's address.
     pub(super) ip: Option<String>,
+    /// `pass`, `tag`, `quarantine`, `reject`, `defer`, `discard`, `refused` or `unjudged`.
     pub(super) verdict: Option<String>,
+    /// `accepted`, `spooled`, `deferred`, `refused` or `abandoned`.
     pub(super) outcome: Option<String>,
+    /// `inbound` or `outbound`.
     pub(super) direction: Option<String>,
+    /// So long ago, such as `2h`, or a date such as `2026-11-21` or `2026-11-21T19:00:00Z`.
     pub(super) since: Option<String>,
+    /// As `since`.
     pub(super) until: Option<String>,
+    /// Where a list goes on, as its `Link` has it.
     pub(super) before: Option<u64>,
+    /// How many; 20 unless said, 1000 at most.
     pub(super) last: Option<usize>,
 }
 
@@ -188,27 +201,43 @@ fn moment(text: &str, now: Duration) -> Option<Duration> {
 }
 
 /// A list, with the address of the next one as RFC 8288 has it.
-fn listed<T: Serialize>(answer: &Answer<T>, path: &str, asked: &Asked) -> Response {
-    let mut response = Json(&answer.found).into_response();
-    let next = answer.reached.map(|place| format!("<{path}{}>; rel=\"next\"", asked.further_back(place)));
-    if let Some(next) = next.and_then(|next| HeaderValue::from_str(&next).ok()) {
-        response.headers_mut().insert(LINK, next);
-    }
-    response
+pub(super) struct Listed<T> {
+    found: Vec<T>,
+    next: Option<HeaderValue>,
 }
 
-pub(super) async fn list(State(desk): Office, Parameters(asked): Parameters<Asked>) -> Result<Response, No> {
+impl<T> Listed<T> {
+    fn of(answer: Answer<T>, path: &str, asked: &Asked) -> Self {
+        let next = answer.reached.map(|place| format!("<{path}{}>; rel=\"next\"", asked.further_back(place)));
+        Self { found: answer.found, next: next.and_then(|next| HeaderValue::from_str(&next).ok()) }
+    }
+}
+
+impl<T: Serialize> IntoResponse for Listed<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(&self.found).into_response();
+        if let Some(next) = self.next {
+            response.headers_mut().insert(LINK, next);
+        }
+        response
+    }
+}
+
+pub(super) async fn list(
+    State(desk): Office,
+    Parameters(asked): Parameters<Asked>,
+) -> Result<Listed<TransactionStory>, No> {
     let answer = transactions(&desk, asked.query(desk.now())?).await;
-    Ok(listed(&answer, "/api/v1/transactions", &asked))
+    Ok(Listed::of(answer, "/api/v1/transactions", &asked))
 }
 
 /// Sessions that brought no mail.
 pub(super) async fn list_sessions(
     State(desk): Office,
     Parameters(asked): Parameters<Asked>,
-) -> Result<Response, No> {
+) -> Result<Listed<SessionStory>, No> {
     let answer = sessions(&desk, asked.query(desk.now())?).await;
-    Ok(listed(&answer, "/api/v1/sessions", &asked))
+    Ok(Listed::of(answer, "/api/v1/sessions", &asked))
 }
 
 pub(super) async fn one(State(desk): Office, Path(id): Path<String>) -> Result<Json<TransactionStory>, No> {
@@ -217,7 +246,7 @@ pub(super) async fn one(State(desk): Office, Path(id): Path<String>) -> Result<J
 }
 
 /// A session and its transactions, latest first.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct WholeSession {
     session: Option<SessionStory>,
     transactions: Vec<TransactionStory>,
@@ -247,15 +276,17 @@ pub(super) async fn session(State(desk): Office, Path(id): Path<String>) -> Resu
 }
 
 /// `?after=&limit=`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Stretch {
+    /// Where the stretch begins: `next` of the one before.
     after: Option<u64>,
+    /// Entries of the stretch, about; 1000 at most.
     limit: Option<usize>,
 }
 
 /// Everything in the trace on disk, in the order in which it was kept, a stretch at a time.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Exported {
     entries: Vec<TraceEntry>,
     /// Where the next stretch begins; `None` at the end.

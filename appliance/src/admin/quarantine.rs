@@ -6,6 +6,7 @@ use axum::extract::{Form, Path, Query as Parameters, State};
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use spool::Folder;
 
@@ -19,8 +20,11 @@ use crate::report::{NotJudging, QueuedMessage};
 
 const NOT_HELD: No = No(StatusCode::NOT_FOUND, "no such message in the quarantine, or no longer");
 
+/// Orders for messages that are held.
+pub(super) const VERBS: [&str; 4] = ["release", "remove", "report", "block"];
+
 /// `?domain=&last=`, both optional.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WantedHeld {
     #[serde(default)]
@@ -51,7 +55,7 @@ async fn held(desk: &Desk, id: &str) -> Result<QueuedMessage, No> {
 }
 
 /// `{"ids": [...]}`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Named {
     ids: Vec<String>,
@@ -66,7 +70,7 @@ pub(super) async fn order(
 }
 
 async fn carry_out(desk: &Desk, verb: &str, ids: Vec<String>) -> Result<Done, No> {
-    if !["release", "remove", "report", "block"].contains(&verb) {
+    if !VERBS.contains(&verb) {
         return Err(No(StatusCode::NOT_FOUND, "an order is release, remove, report or block"));
     }
     let mut messages = Vec::new();

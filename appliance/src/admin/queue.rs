@@ -5,6 +5,7 @@ use axum::extract::{Form, Path, Query as Parameters, State};
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smtp::{Reply, ReplyCode};
 use spool::{EntryId, Folder, Order, SpoolError};
@@ -20,13 +21,16 @@ const MAX_LAST: usize = 1000;
 const DEFAULT_LAST: usize = 100;
 
 /// `?folder=&domain=&last=`, all optional.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     #[serde(default)]
+    /// `queue`, `quarantine`, `reports`, `traps` or `expired`; empty: all.
     pub(super) folder: String,
+    /// Messages for this domain; empty: all.
     #[serde(default)]
     pub(super) domain: String,
+    /// How many; 100 unless said, 1000 at most.
     pub(super) last: Option<usize>,
 }
 
@@ -45,7 +49,7 @@ fn folder(name: &str) -> Result<Folder, No> {
 }
 
 /// A list, and the numbers that go with it.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Listed {
     pub(super) state: QueueState,
     /// How many there are; the list may have fewer.
@@ -107,13 +111,16 @@ fn broken(error: &SpoolError) -> No {
 }
 
 /// Which messages an order is for: exactly one of the first three.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Whom {
     #[serde(default)]
+    /// These.
     ids: Vec<String>,
+    /// Those for this domain.
     #[serde(default)]
     domain: String,
+    /// All of them.
     #[serde(default)]
     all: bool,
     /// With `domain` and `all`: this folder; `queue` if nothing is said.
@@ -129,7 +136,7 @@ impl Whom {
 }
 
 /// What came of an order.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Done {
     /// Messages for which it had a meaning.
     changed: usize,
@@ -174,6 +181,9 @@ fn held_by_verdicts(desk: &Desk, ids: &[EntryId]) -> Vec<smtp::TransactionId> {
     held.map(|entry| entry.transaction).collect()
 }
 
+/// Orders for messages.
+pub(super) const VERBS: [&str; 4] = ["retry", "hold", "release", "remove"];
+
 fn order_of(verb: &str) -> Result<Order, No> {
     match verb {
         "retry" => Ok(Order::Hasten),
@@ -199,7 +209,7 @@ fn ids_of(desk: &Desk, whom: &Whom) -> Result<Vec<EntryId>, No> {
 }
 
 /// `{"on": true}`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Disaster {
     on: bool,

@@ -1,20 +1,22 @@
 //! The page of the DNS records: what each domain needs, to be copied, and on demand what is published and what is wrong with it.
 
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 
 use super::answers::{No, Office, html};
+use super::asked::Pairs;
 use super::page::Frame;
-use super::tables::{none, still};
-use super::zone::question;
-use crate::report::{Found, RecordState, Zone, ZoneRecord, ZoneReport};
+use super::tables::{none, still, when_seconds};
+use super::zone::Wanted;
+use crate::report::{
+    AddressState, AddressesState, Found, NameState, RecordState, Zone, ZoneRecord, ZoneReport,
+};
 use crate::zone::line;
 
-pub(super) async fn page(State(desk): Office, RawQuery(query): RawQuery) -> Result<Response, No> {
-    let wrong = No(StatusCode::BAD_REQUEST, "`domain`, as often as wanted, and `verify`, `true` or `false`");
-    let question = question(query.as_deref().unwrap_or_default()).ok_or(wrong)?;
+pub(super) async fn page(State(desk): Office, Pairs(wanted): Pairs<Wanted>) -> Result<Response, No> {
+    let question = wanted.question();
     let verified = question.verify;
     let report = match desk.live().zones(question).await {
         Ok(report) => report,
@@ -29,18 +31,19 @@ pub(super) async fn page(State(desk): Office, RawQuery(query): RawQuery) -> Resu
         }
     };
     let frame = Frame { hostname: desk.hostname().to_owned(), title: "DNS records".to_owned() };
-    Ok(html(markup(&frame, &report, verified)))
+    Ok(html(markup(&frame, &report, verified, &desk.live().addresses())))
 }
 
-fn markup(frame: &Frame, report: &ZoneReport, verified: bool) -> Markup {
+fn markup(frame: &Frame, report: &ZoneReport, verified: bool, addresses: &AddressesState) -> Markup {
     frame.around(
         "What `postern dns` prints",
         html! {
             p.back {
-                a href="/" { "Status" } " · " a href="/domain-reports" { "What others report" }
+                a href="/" { "Status" } " · " a href="/domain-reports" { "What others report" } " · " a href="/weekly" { "Weeks" }
                 @if !verified { " · " a href="/dns?verify=true" { "Compare all with what is published" } }
             }
             @if report.zones.is_empty() { (none("There is no domain.")) }
+            (where_from(addresses))
             @for one in &report.zones { (zone(one, verified)) }
         },
     )
@@ -65,6 +68,36 @@ fn zone(zone: &Zone, verified: bool) -> Markup {
             }
         },
     )
+}
+
+/// How the world sees where mail leaves from.
+fn where_from(state: &AddressesState) -> Markup {
+    let one = |address: &AddressState| {
+        let (class, words) = match address.name {
+            NameState::Right => ("good", "has the right name, both ways"),
+            NameState::Missing => ("bad", "has no name (PTR)"),
+            NameState::Other => ("bad", "is called something else (PTR)"),
+            NameState::Unconfirmed => ("bad", "has the right name, which does not lead back to it"),
+            NameState::Unknown => ("unknown", "is called what cannot be looked up now"),
+        };
+        html! {
+            li {
+                span.dot.(class) {} strong { (address.address) } " " (words)
+                @if !address.names.is_empty() { " · " span.words { (address.names.join(", ")) } }
+                @for listed in &address.lists {
+                    p.reason.words { span.dot.bad {} "on the block list " (listed.list) " " q { (listed.reason) } }
+                }
+                p.note { "looked at " (when_seconds(address.looked)) }
+            }
+        }
+    };
+    html! {
+        @if !state.addresses.is_empty() {
+            (still("addresses", "Where mail leaves from", html! {
+                ul.plain { @for address in &state.addresses { (one(address)) } }
+            }))
+        }
+    }
 }
 
 /// The worst first.

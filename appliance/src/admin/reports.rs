@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answers::{No, Office, html};
@@ -32,14 +33,14 @@ pub(super) async fn list(State(desk): Office) -> Result<Json<Vec<HeldReport>>, N
 }
 
 /// `{"ids": [...]}`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Named {
     ids: Vec<String>,
 }
 
 /// What came of an order.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Done {
     /// Reports that were held.
     settled: usize,
@@ -52,6 +53,9 @@ pub(super) async fn order(
 ) -> Result<Json<Done>, No> {
     carry_out(&desk, &verb, named.ids).await.map(Json)
 }
+
+/// Orders for reports.
+pub(super) const VERBS: [&str; 2] = ["accept", "discard"];
 
 async fn carry_out(desk: &Desk, verb: &str, ids: Vec<String>) -> Result<Done, No> {
     let accepts = match verb {

@@ -1,20 +1,22 @@
 //! Every path, and what it needs of whoever asks. There is no other way to add one: a handler without a [`Needs`] has no place
 //! in the table.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, get, post};
+use axum::{Json, Router};
+use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::desk::Desk;
 use super::guard::{self, Body, Guarded};
+use super::openapi::{About, Book, Described};
 use super::{
-    account, answers, audit, block, certificates, domain_reports, judging, login, lookup, messages,
-    quarantine, queue, records, reports, senders, tokens, users, zone,
+    account, answers, audit, block, certificates, domain_reports, events, judging, login, lookup, messages,
+    quarantine, queue, records, reports, senders, settings, tokens, users, weekly, zone,
 };
 use crate::access::Needs;
 
@@ -25,6 +27,9 @@ const MAX_MESSAGE_BODY: usize = 12 << 20;
 
 /// Messages that are handed in at once: one takes its body, what is decoded of it and what is read in it. More wait.
 pub(super) const MAX_MESSAGES: usize = 4;
+
+/// The stream of events.
+pub(super) const EVENTS: &str = "/api/v1/events";
 
 /// One path and method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +44,8 @@ struct Table {
     desk: Arc<Desk>,
     router: Router<Arc<Desk>>,
     routes: Vec<Route>,
+    /// What is written down of the API.
+    book: Book,
     /// Places for messages that are handed in.
     messages: Arc<Semaphore>,
 }
@@ -46,7 +53,31 @@ struct Table {
 impl Table {
     fn new(desk: Arc<Desk>) -> Self {
         let messages = Arc::new(Semaphore::new(MAX_MESSAGES));
-        Self { desk, router: Router::new(), routes: Vec::new(), messages }
+        Self { desk, router: Router::new(), routes: Vec::new(), book: Book::new(), messages }
+    }
+
+    /// What programs look at.
+    fn tell<T: 'static, I>(
+        mut self,
+        path: &'static str,
+        needs: Needs,
+        about: impl Into<About>,
+        handler: impl Handler<T, Arc<Desk>> + Described<I>,
+    ) -> Self {
+        self.book.add(&Route { path, method: "GET", needs }, about.into(), &handler);
+        self.get(path, needs, handler)
+    }
+
+    /// What programs change; it is in the trail.
+    fn order<T: 'static, I>(
+        mut self,
+        path: &'static str,
+        needs: Needs,
+        about: impl Into<About>,
+        handler: impl Handler<T, Arc<Desk>> + Described<I>,
+    ) -> Self {
+        self.book.add(&Route { path, method: "POST", needs }, about.into(), &handler);
+        self.post(path, needs, handler)
     }
 
     /// What is only looked at.
@@ -69,13 +100,27 @@ impl Table {
         self.add(Route { path, method: "POST", needs }, post(handler), Body::Own)
     }
 
-    /// What takes a whole message.
-    fn post_message<T: 'static>(
-        self,
+    /// The same, for a handler that says itself what is to be in the trail.
+    fn order_quietly<T: 'static, I>(
+        mut self,
         path: &'static str,
         needs: Needs,
-        handler: impl Handler<T, Arc<Desk>>,
+        about: impl Into<About>,
+        handler: impl Handler<T, Arc<Desk>> + Described<I>,
     ) -> Self {
+        self.book.add(&Route { path, method: "POST", needs }, about.into(), &handler);
+        self.post_quietly(path, needs, handler)
+    }
+
+    /// What takes a whole message of a program.
+    fn order_with_message<T: 'static, I>(
+        mut self,
+        path: &'static str,
+        needs: Needs,
+        about: impl Into<About>,
+        handler: impl Handler<T, Arc<Desk>> + Described<I>,
+    ) -> Self {
+        self.book.add(&Route { path, method: "POST", needs }, about.into(), &handler);
         self.add(Route { path, method: "POST", needs }, post(handler), Body::Message)
     }
 
@@ -97,13 +142,27 @@ impl Table {
 
 /// The whole server, and the table that it was made from.
 pub(super) fn all(desk: &Arc<Desk>) -> (Router, Vec<Route>) {
-    let table = Table::new(Arc::clone(desk));
-    let Table { router, routes, .. } = people(programs(mail(watching(table))));
+    let document = Arc::new(OnceLock::new());
+    let table = people(programs(mail(watching(Table::new(Arc::clone(desk))))));
+    let Table { router, routes, book, .. } = described(table, &document);
+    // Nobody has set it before.
+    let _ = document.set(book.finish());
     let router = router
         .fallback(answers::nothing_here)
         .layer(from_fn_with_state(Arc::clone(desk), guard::address))
         .with_state(Arc::clone(desk));
     (router, routes)
+}
+
+/// The description, without a login: it is the same in every Postern and says nothing of this one, and programs that read such
+/// documents send no token for them.
+fn described(table: Table, document: &Arc<OnceLock<Value>>) -> Table {
+    let document = Arc::clone(document);
+    let handler = move || {
+        let document = document.get().cloned().unwrap_or_default();
+        std::future::ready(Json(document))
+    };
+    table.tell("/api/v1/openapi.json", Needs::Nothing, "This document.", handler)
 }
 
 fn watching(table: Table) -> Table {
@@ -112,18 +171,57 @@ fn watching(table: Table) -> Table {
         .get("/transactions/{id}", Needs::See, answers::transaction_page)
         .get("/assets/postern.css", Needs::Nothing, answers::style)
         .get("/assets/postern.js", Needs::Nothing, answers::script)
-        .get("/api/v1/status", Needs::SeeAll, answers::status)
+        .tell(
+            "/api/v1/status",
+            Needs::SeeAll,
+            "How things are: everything that the front page shows.",
+            answers::status,
+        )
         .get("/messages", Needs::See, messages::page)
-        .get("/api/v1/transactions", Needs::See, lookup::list)
-        .get("/api/v1/transactions/{id}", Needs::See, lookup::one)
-        .get("/api/v1/trace", Needs::SeeAll, lookup::export)
+        .tell(EVENTS, Needs::See, "What happens, as it happens.", events::listen)
+        .tell("/api/v1/transactions", Needs::See, "Transactions that fit, the latest first.", lookup::list)
+        .tell(
+            "/api/v1/transactions/{id}",
+            Needs::See,
+            "One transaction: what happened to a message, and why.",
+            lookup::one,
+        )
+        .tell(
+            "/api/v1/trace",
+            Needs::SeeAll,
+            "The whole trace on disk, a stretch at a time, the oldest first.",
+            lookup::export,
+        )
+        .get("/weekly", Needs::See, weekly::page)
+        .get("/weekly/{domain}", Needs::See, weekly::document)
+        .tell("/api/v1/weekly", Needs::See, "What each domain's week was, in numbers.", weekly::list)
         .get("/dns", Needs::SeeAll, records::page)
-        .get("/api/v1/dns", Needs::SeeAll, zone::dns)
+        .tell(
+            "/api/v1/dns",
+            Needs::SeeAll,
+            "What is to be published in the DNS, and on demand what is.",
+            zone::dns,
+        )
         .get("/domain-reports", Needs::SeeAll, domain_reports::page)
-        .get("/api/v1/domain-reports", Needs::SeeAll, domain_reports::list)
-        .get("/api/v1/sessions", Needs::SeeAll, lookup::list_sessions)
-        .get("/api/v1/sessions/{id}", Needs::SeeAll, lookup::session)
-        .get("/api/v1/certificates", Needs::SeeAll, certificates::list)
+        .tell(
+            "/api/v1/domain-reports",
+            Needs::SeeAll,
+            "What others report about the domains here: TLS (RFC 8460) and DMARC (RFC 9990).",
+            domain_reports::list,
+        )
+        .tell(
+            "/api/v1/sessions",
+            Needs::SeeAll,
+            "Sessions that brought no mail, the latest first.",
+            lookup::list_sessions,
+        )
+        .tell("/api/v1/sessions/{id}", Needs::SeeAll, "One session and its transactions.", lookup::session)
+        .tell(
+            "/api/v1/certificates",
+            Needs::SeeAll,
+            "Certificates that serve, and how ordering goes.",
+            certificates::list,
+        )
         .get("/interception-ca.pem", Needs::SeeAll, answers::authority)
 }
 
@@ -133,27 +231,67 @@ fn mail(table: Table) -> Table {
         .get("/queue/{id}", Needs::See, queue::message_page)
         .post("/queue/disaster", Needs::ActOnAll, queue::disaster_button)
         .post("/queue/{id}", Needs::Act, queue::button)
-        .get("/api/v1/queue", Needs::See, queue::list)
-        .post("/api/v1/queue/disaster", Needs::ActOnAll, queue::disaster)
-        .get("/api/v1/queue/{id}", Needs::See, queue::message)
-        .post("/api/v1/queue/{id}", Needs::Act, queue::order)
+        .tell("/api/v1/queue", Needs::See, "Messages that wait, and the numbers of the queue.", queue::list)
+        .order(
+            "/api/v1/queue/disaster",
+            Needs::ActOnAll,
+            "Switches disaster mode: everything is accepted and kept.",
+            queue::disaster,
+        )
+        .tell("/api/v1/queue/{id}", Needs::See, "One message that waits.", queue::message)
+        .order(
+            "/api/v1/queue/{id}",
+            Needs::Act,
+            ("Gives an order for messages that wait.", &queue::VERBS[..]),
+            queue::order,
+        )
         .get("/quarantine", Needs::See, quarantine::page)
         .post("/quarantine/{verb}", Needs::Act, quarantine::button)
-        .get("/api/v1/quarantine", Needs::See, quarantine::list)
-        .get("/api/v1/quarantine/{id}", Needs::See, quarantine::message)
-        .post("/api/v1/quarantine/{id}", Needs::Act, quarantine::order)
+        .tell("/api/v1/quarantine", Needs::See, "Messages that are held.", quarantine::list)
+        .tell("/api/v1/quarantine/{id}", Needs::See, "One message that is held.", quarantine::message)
+        .order(
+            "/api/v1/quarantine/{id}",
+            Needs::Act,
+            ("Gives an order for messages that are held.", &quarantine::VERBS[..]),
+            quarantine::order,
+        )
         .get("/block", Needs::SeeAll, block::page)
         .post("/block/{verb}", Needs::ActOnAll, block::button)
-        .get("/api/v1/block", Needs::SeeAll, block::list)
-        .post("/api/v1/block/{verb}", Needs::ActOnAll, block::order)
+        .tell(
+            "/api/v1/block",
+            Needs::SeeAll,
+            "Senders that are blocked, beside those of the config.",
+            block::list,
+        )
+        .order(
+            "/api/v1/block/{verb}",
+            Needs::ActOnAll,
+            ("Blocks senders, or no longer.", &block::VERBS[..]),
+            block::order,
+        )
         .get("/reports", Needs::See, reports::page)
         .post("/reports/{verb}", Needs::Act, reports::button)
-        .get("/api/v1/reports", Needs::See, reports::list)
-        .post("/api/v1/reports/{verb}", Needs::Act, reports::order)
+        .tell("/api/v1/reports", Needs::See, "Reports by users that wait to be looked at.", reports::list)
+        .order(
+            "/api/v1/reports/{verb}",
+            Needs::Act,
+            ("Settles reports by users.", &reports::VERBS[..]),
+            reports::order,
+        )
         .get("/senders", Needs::See, senders::page)
         .post("/senders/{verb}", Needs::Act, senders::button)
-        .get("/api/v1/senders", Needs::See, senders::list)
-        .post("/api/v1/senders/{verb}", Needs::Act, senders::order)
+        .tell(
+            "/api/v1/senders",
+            Needs::See,
+            "Who sends from here, those that look taken over first.",
+            senders::list,
+        )
+        .order(
+            "/api/v1/senders/{verb}",
+            Needs::Act,
+            ("Stops a sender, or lets it send again.", &senders::VERBS[..]),
+            senders::order,
+        )
 }
 
 fn programs(table: Table) -> Table {
@@ -161,12 +299,37 @@ fn programs(table: Table) -> Table {
         .get("/metrics", Needs::Metrics, answers::metrics)
         .get("/healthz", Needs::Nothing, answers::healthz)
         .get("/readyz", Needs::Nothing, answers::readyz)
-        .post("/api/v1/certificates/renew", Needs::Administer, certificates::renew)
-        .post("/api/v1/certificates/roll", Needs::Administer, certificates::roll)
-        .post("/api/v1/dns/replace-dkim", Needs::Administer, zone::replace_dkim)
-        .post_quietly("/api/v1/backup/store", Needs::Administer, answers::write_store_down)
-        .post_message("/api/v1/scan", Needs::SeeAll, judging::scan)
-        .post_message("/api/v1/learn/{class}", Needs::Administer, judging::learn)
+        .order(
+            "/api/v1/certificates/renew",
+            Needs::Administer,
+            "Orders certificates anew.",
+            certificates::renew,
+        )
+        .order("/api/v1/certificates/roll", Needs::Administer, "Changes to the next key.", certificates::roll)
+        .order(
+            "/api/v1/dns/replace-dkim",
+            Needs::Administer,
+            "Changes a domain's DKIM key to the next.",
+            zone::replace_dkim,
+        )
+        .order_quietly(
+            "/api/v1/backup/store",
+            Needs::Administer,
+            "Writes down what is remembered, for a backup.",
+            answers::write_store_down,
+        )
+        .order_with_message(
+            "/api/v1/scan",
+            Needs::SeeAll,
+            "Judges a message without sending it.",
+            judging::scan,
+        )
+        .order_with_message(
+            "/api/v1/learn/{class}",
+            Needs::Administer,
+            ("Teaches the classifier a message.", &judging::CLASSES[..]),
+            judging::learn,
+        )
 }
 
 fn people(table: Table) -> Table {
@@ -184,13 +347,35 @@ fn people(table: Table) -> Table {
         .post_quietly("/account/sessions/end", Needs::Own, account::end_session)
         .get("/users", Needs::Administer, users::page)
         .post("/users/{verb}", Needs::Administer, users::button)
-        .get("/api/v1/users", Needs::Administer, users::list)
-        .post("/api/v1/users/{verb}", Needs::Administer, users::order)
-        .get("/api/v1/console", Needs::Administer, users::console)
+        .tell("/api/v1/users", Needs::Administer, "Users.", users::list)
+        .order(
+            "/api/v1/users/{verb}",
+            Needs::Administer,
+            ("Adds, changes or removes a user; `code` is for one more administrator.", &users::VERBS[..]),
+            users::order,
+        )
+        .tell(
+            "/api/v1/console",
+            Needs::Administer,
+            "What the appliance's screen shows: the code for the first login, while there are no users.",
+            users::console,
+        )
         .get("/tokens", Needs::Administer, tokens::page)
         .post("/tokens/{verb}", Needs::Administer, tokens::button)
-        .get("/api/v1/tokens", Needs::Administer, tokens::list)
-        .post("/api/v1/tokens/{verb}", Needs::Administer, tokens::order)
+        .tell("/api/v1/tokens", Needs::Administer, "API tokens, without their secrets.", tokens::list)
+        .order(
+            "/api/v1/tokens/{verb}",
+            Needs::Administer,
+            ("Makes a token, whose secret is told once, or removes one.", &tokens::VERBS[..]),
+            tokens::order,
+        )
+        .get("/settings", Needs::Administer, settings::page)
+        .tell(
+            "/api/v1/settings",
+            Needs::Administer,
+            "The config as its file is now, with what each key means.",
+            settings::list,
+        )
         .get("/audit", Needs::Administer, audit::page)
-        .get("/api/v1/audit", Needs::Administer, audit::list)
+        .tell("/api/v1/audit", Needs::Administer, "Changes that were made, the latest first.", audit::list)
 }

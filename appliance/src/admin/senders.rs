@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use spool::Folder;
 
@@ -24,7 +25,7 @@ const DEFAULT_LAST: usize = 50;
 const MAX_NAME: usize = 320;
 
 /// `?last=`, optional.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     last: Option<usize>,
@@ -44,7 +45,7 @@ pub(super) async fn list(
 }
 
 /// `{"sender": "ann@example.net"}`
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Named {
     sender: String,
@@ -54,7 +55,7 @@ pub(super) struct Named {
 }
 
 /// What came of an order.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Done {
     /// The sender.
     sender: String,
@@ -69,6 +70,9 @@ pub(super) async fn order(
 ) -> Result<Json<Done>, No> {
     carry_out(&desk, &verb, named).await.map(Json)
 }
+
+/// Orders for a sender.
+pub(super) const VERBS: [&str; 2] = ["release", "stop"];
 
 async fn carry_out(desk: &Desk, verb: &str, named: Named) -> Result<Done, No> {
     let Named { sender, with_mail } = named;

@@ -8,56 +8,18 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
+use super::fakes::{certifying, sender, weeks};
 use super::{Desk, Doors, serve};
 use crate::access::Access;
 use crate::recorder::{Recording, samples};
 use crate::report::{
-    ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateSource, CertificateState,
-    CertifyingState, DomainReports, Found, Health, HeldReport, KeyState, LearnOrder, LearningState, Lesson,
-    ListenerState, Live, MailReporter, MailSource, NoZones, NotJudging, OrderState, QueueState,
-    ReceivedReports, RecordState, RoleState, RolesState, ScanOrder, Scanned, SenderState, ServerState,
-    Status, Strain, StrainState, TlsSender, TlsTrouble, TlsaMatch, TlsaState, VerifyingState, Zone,
-    ZoneQuestion, ZoneRecord, ZoneReport,
+    AddressesState, ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateSource,
+    CertificateState, CertifyingState, DomainReports, Found, Health, HeldReport, LearnOrder, LearningState,
+    Lesson, ListenerState, Live, MailReporter, MailSource, NoZones, NotJudging, QueueState, ReceivedReports,
+    RecordState, RoleState, RolesState, ScanOrder, Scanned, SenderState, ServerState, Status, Strain,
+    StrainState, TlsSender, TlsTrouble, VerifyingState, WeekReport, Zone, ZoneQuestion, ZoneRecord,
+    ZoneReport,
 };
-
-/// A CA that says no, and records that match.
-fn certifying(orders: bool) -> CertifyingState {
-    let record = |digit: &str| format!("3 1 1 {}", digit.repeat(64));
-    let tlsa = TlsaState {
-        host: "mx1.example.net".to_owned(),
-        publish: vec![record("a"), record("b")],
-        published: vec![record("a")],
-        state: TlsaMatch::NextMissing,
-        words: "They match.".to_owned(),
-    };
-    let order = OrderState {
-        id: "mail".to_owned(),
-        names: vec!["mx1.example.net".to_owned()],
-        expires: None,
-        renews: None,
-        again: Some(1_795_290_000),
-        problem: Some("the CA says: no".to_owned()),
-        advice: "Ask it.".to_owned(),
-        waits: false,
-        under_way: false,
-        attempts: 1,
-        left_out: Vec::new(),
-    };
-    CertifyingState {
-        directory: orders.then(|| "https://ca.example/directory".to_owned()),
-        orders: orders.then_some(order).into_iter().collect(),
-        tlsa: vec![tlsa],
-        keys: vec![KeyState {
-            current: "a".repeat(64),
-            next: "b".repeat(64),
-            next_ready: None,
-            next_may_serve: false,
-            serves: true,
-            order: None,
-        }],
-        ..CertifyingState::default()
-    }
-}
 
 /// An engine with two backends, one of whose servers is down.
 pub(crate) struct FakeEngine {
@@ -102,6 +64,14 @@ impl Live for FakeEngine {
             ),
             backend("postfix", &["example.com"], vec![server("mail.inside:25", up, "xclient")]),
         ]
+    }
+
+    fn addresses(&self) -> AddressesState {
+        AddressesState::default()
+    }
+
+    fn weeks(&self, domains: Vec<String>, _: Option<u64>) -> Asking<Vec<WeekReport>> {
+        Box::pin(std::future::ready(Ok(weeks(&domains))))
     }
 
     fn certificates(&self) -> Vec<CertificateState> {
@@ -310,24 +280,6 @@ impl Live for FakeEngine {
     }
 }
 
-fn sender(name: &str, is_suspect: bool) -> SenderState {
-    let seen = vec!["nobody here had written to 90 of 91 recipients".to_owned()];
-    SenderState {
-        sender: name.to_owned(),
-        authenticated: true,
-        held: is_suspect,
-        since: is_suspect.then_some(1_795_288_000),
-        seen: if is_suspect { seen } else { Vec::new() },
-        last: 1_795_288_100,
-        messages_in_a_day: 30,
-        recipients_in_an_hour: 91,
-        recipients_in_a_day: 91,
-        strangers_in_a_day: 90,
-        refused_in_a_day: 4,
-        spam_probability: Some(0.97),
-    }
-}
-
 /// A server on a free port; it stops when the sender is dropped.
 pub(crate) async fn start(live: FakeEngine, fill: bool) -> (std::net::SocketAddr, oneshot::Sender<()>) {
     start_with(live, fill, Some(tempfile::tempdir().unwrap())).await
@@ -359,7 +311,9 @@ pub(crate) async fn start_guarded(
     serve_desk(desk_with(live, fill, access, disk).await)
 }
 
-fn serve_desk((listener, desk): (TcpListener, Arc<Desk>)) -> (std::net::SocketAddr, oneshot::Sender<()>) {
+pub(super) fn serve_desk(
+    (listener, desk): (TcpListener, Arc<Desk>),
+) -> (std::net::SocketAddr, oneshot::Sender<()>) {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     tokio::spawn(async move {
@@ -436,9 +390,15 @@ pub(super) async fn ask(address: std::net::SocketAddr, host: &str, path: &str) -
 pub(super) async fn say(address: std::net::SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    answer
+    let mut answer = Vec::new();
+    while stream.read_buf(&mut answer).await.unwrap() > 0 {
+        let so_far = String::from_utf8_lossy(&answer);
+        // A stream has no end of its own.
+        if so_far.contains("content-type: text/event-stream\r\n") && so_far.contains("\r\n\r\n") {
+            break;
+        }
+    }
+    String::from_utf8(answer).unwrap()
 }
 
 pub(super) const FINE: FakeEngine = FakeEngine { all_down: false, self_signed: false };

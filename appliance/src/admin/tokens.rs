@@ -4,17 +4,18 @@ use axum::Json;
 use axum::extract::{Path, RawForm, State};
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use url::form_urlencoded;
 
-use super::answers::{Office, html};
+use super::answers::{Office, Refused, html};
 use super::asker::asker;
 use super::desk::Desk;
 use super::form;
 use super::login::{problem, status};
 use super::page::Frame;
 use super::tables::{none, when_seconds, wide};
-use super::users::no;
+use super::users::refused;
 use crate::access::{AccessError, NewToken, Scope, Sight, TokenState};
 
 /// The longest life that is asked for; without one, a token counts until it is removed.
@@ -25,7 +26,7 @@ pub(super) async fn list(State(desk): Office) -> Json<Vec<TokenState>> {
 }
 
 /// With `add`: `{"name": "grafana", "scopes": ["metrics"], "domains": [], "days": 365}`; with `remove`: `{"id": "..."}`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ordered {
     #[serde(default)]
@@ -41,7 +42,7 @@ pub(super) struct Ordered {
 }
 
 /// What came of an order.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Done {
     /// What the token is called.
     pub(crate) name: String,
@@ -57,12 +58,12 @@ pub(super) async fn order(
     State(desk): Office,
     Path(verb): Path<String>,
     Json(ordered): Json<Ordered>,
-) -> Response {
-    match carry_out(&desk, &verb, ordered).await {
-        Ok(done) => Json(done).into_response(),
-        Err(error) => no(&error),
-    }
+) -> Result<Json<Done>, Refused> {
+    carry_out(&desk, &verb, ordered).await.map(Json).map_err(|error| refused(&error))
 }
+
+/// Orders for tokens.
+pub(super) const VERBS: [&str; 2] = ["add", "remove"];
 
 async fn carry_out(desk: &Desk, verb: &str, ordered: Ordered) -> Result<Done, AccessError> {
     match verb {

@@ -4,9 +4,10 @@ use axum::Json;
 use axum::extract::{Form, Path, State};
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::answers::{Office, html};
+use super::answers::{Office, Refused, html};
 use super::desk::Desk;
 use super::form;
 use super::login::{problem, status};
@@ -19,7 +20,7 @@ pub(super) async fn list(State(desk): Office) -> Json<Vec<UserState>> {
 }
 
 /// `{"name": "ann", "role": "domain-administrator", "domains": ["example.net"]}`; role and domains only with `add` and `role`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Ordered {
     #[serde(default)]
@@ -31,7 +32,7 @@ pub(super) struct Ordered {
 }
 
 /// What came of an order.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Done {
     /// The user, if one is meant.
     #[serde(default)]
@@ -45,23 +46,23 @@ pub(crate) struct Done {
 }
 
 /// An error as the API tells it.
-pub(super) fn no(error: &AccessError) -> Response {
+pub(super) fn refused(error: &AccessError) -> Refused {
     if let AccessError::NotKept(error) = error {
         tracing::error!(%error, "users and tokens cannot be written");
     }
-    (status(error), Json(serde_json::json!({ "error": error.to_string() }))).into_response()
+    Refused(status(error), error.to_string())
 }
 
 pub(super) async fn order(
     State(desk): Office,
     Path(verb): Path<String>,
     Json(ordered): Json<Ordered>,
-) -> Response {
-    match carry_out(&desk, &verb, ordered).await {
-        Ok(done) => Json(done).into_response(),
-        Err(error) => no(&error),
-    }
+) -> Result<Json<Done>, Refused> {
+    carry_out(&desk, &verb, ordered).await.map(Json).map_err(|error| refused(&error))
 }
+
+/// Orders for users.
+pub(super) const VERBS: [&str; 6] = ["add", "passwd", "role", "totp", "remove", "code"];
 
 async fn carry_out(desk: &Desk, verb: &str, ordered: Ordered) -> Result<Done, AccessError> {
     let access = desk.access();

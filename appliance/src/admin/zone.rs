@@ -1,54 +1,72 @@
 //! What is to be published in the DNS.
 
 use axum::Json;
-use axum::extract::{RawQuery, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::answers::Office;
+use super::answers::{Office, Refused};
+use super::asked::{FromPairs, Pairs};
 use crate::report::{NoZones, ZoneQuestion, ZoneReport};
 
 /// `?domain=&domain=&verify=true`, all optional.
-pub(super) async fn dns(State(desk): Office, RawQuery(query): RawQuery) -> Response {
-    let Some(question) = question(query.as_deref().unwrap_or_default()) else {
-        return no(StatusCode::BAD_REQUEST, "`domain`, as often as wanted, and `verify`, `true` or `false`");
-    };
-    answered(desk.live().zones(question).await)
+#[derive(Debug, Default, JsonSchema)]
+#[serde(default)]
+pub(super) struct Wanted {
+    /// As often as wanted; without any, all domains.
+    domain: Vec<String>,
+    /// Whether the DNS is asked what is there.
+    verify: bool,
+}
+
+impl FromPairs for Wanted {
+    const WORDS: &'static str = "`domain`, as often as wanted, and `verify`, `true` or `false`";
+
+    fn take(&mut self, name: &str, value: &str) -> Option<()> {
+        match name {
+            "domain" => self.domain.push(value.to_lowercase()),
+            "verify" => self.verify = value.parse().ok()?,
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+pub(super) async fn dns(
+    State(desk): Office,
+    Pairs(wanted): Pairs<Wanted>,
+) -> Result<Json<ZoneReport>, Refused> {
+    answered(desk.live().zones(wanted.question()).await)
 }
 
 /// `{"domain": "example.net"}`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct OfDomain {
     domain: String,
 }
 
-pub(super) async fn replace_dkim(State(desk): Office, Json(of): Json<OfDomain>) -> Response {
+pub(super) async fn replace_dkim(
+    State(desk): Office,
+    Json(of): Json<OfDomain>,
+) -> Result<Json<ZoneReport>, Refused> {
     answered(desk.live().replace_dkim(of.domain.to_lowercase()).await)
 }
 
-fn answered(zones: Result<ZoneReport, NoZones>) -> Response {
-    match zones {
-        Ok(report) => Json(report).into_response(),
-        Err(error) if error.is_unknown_domain() => no(StatusCode::NOT_FOUND, &error.to_string()),
-        Err(error) if error.is_refusal() => no(StatusCode::CONFLICT, &error.to_string()),
-        Err(error) => no(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
-    }
+fn answered(zones: Result<ZoneReport, NoZones>) -> Result<Json<ZoneReport>, Refused> {
+    zones.map(Json).map_err(|error| {
+        let status = match &error {
+            NoZones::UnknownDomain(_) => StatusCode::NOT_FOUND,
+            NoZones::Refused(_) => StatusCode::CONFLICT,
+            NoZones::Failed(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Refused(status, error.to_string())
+    })
 }
 
-pub(super) fn question(query: &str) -> Option<ZoneQuestion> {
-    let mut question = ZoneQuestion::default();
-    for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
-        match &*name {
-            "domain" => question.domains.push(value.to_lowercase()),
-            "verify" => question.verify = value.parse().ok()?,
-            _ => return None,
-        }
+impl Wanted {
+    pub(super) fn question(self) -> ZoneQuestion {
+        ZoneQuestion { domains: self.domain, verify: self.verify }
     }
-    Some(question)
-}
-
-fn no(status: StatusCode, why: &str) -> Response {
-    (status, Json(serde_json::json!({ "error": why }))).into_response()
 }

@@ -28,9 +28,6 @@ pub(super) fn keys(raw: &Raw, config: &Config) -> Vec<Inactive> {
             "in front `run` as root puts bans into a rule set that `firewall apply` put up, no more";
         found.push(note("network.manage_firewall", meaning));
     }
-    if config.log.alerts.iter().any(|to| to.starts_with("https://")) {
-        found.push(note("log.alerts", "mail addresses are told of alerts, webhooks are not called"));
-    }
     for (at, backend) in config.backends.iter().enumerate() {
         if backend.arm != Arm::Auto && config.network.mode == Mode::Front {
             found.push(note(&format!("backend[{at}].arm"), "front mode needs no arming"));

@@ -360,6 +360,7 @@ pub(super) struct RawReports {
     pub(super) address: Text,
     pub(super) tls: Option<bool>,
     pub(super) dmarc: Option<bool>,
+    pub(super) weekly: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -420,6 +421,7 @@ pub(super) struct RawLog {
     pub(super) syslog: Text,
     pub(super) syslog_ca_file: Text,
     pub(super) alerts: Texts,
+    pub(super) alerts_key: Any,
 }
 
 #[derive(Debug, Default, Deserialize)]

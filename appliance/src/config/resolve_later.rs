@@ -20,6 +20,7 @@ use super::resolved::{
     Queue, Relay, Reports, Resolver, Rule, Senders, StoreEngine, Throttle, Trace, Tsig,
 };
 use super::resolver::{Reading, mail_address};
+use super::secret::Secret;
 
 const LETS_ENCRYPT: &str = "https://acme-v02.api.letsencrypt.org/directory";
 const DNS: u16 = 53;
@@ -369,6 +370,7 @@ fn reports(raw: &RawReports, reading: &mut Reading<'_, '_>) -> Reports {
         address: report_address(&raw.address, "reports@{hostname}", reading),
         tls: raw.tls.unwrap_or(true),
         dmarc: raw.dmarc.unwrap_or(true),
+        weekly: raw.weekly.unwrap_or(false),
     }
 }
 
@@ -425,17 +427,28 @@ fn log(raw: &RawLog, reading: &mut Reading<'_, '_>) -> Log {
         syslog: reading.one(&raw.syslog, "`tls://host:6514`", syslog).flatten(),
         syslog_ca_file: reading.readable_file(&raw.syslog_ca_file),
         alerts: alerts(&raw.alerts, reading),
+        alerts_key: alerts_key(raw, reading),
     }
 }
 
+fn alerts_key(raw: &RawLog, reading: &mut Reading<'_, '_>) -> Option<Secret> {
+    let key = reading.secret(&raw.alerts_key)?.without("whsec_");
+    let place = raw.alerts_key.as_ref().map(Spanned::span).unwrap_or_default();
+    reading.base64(&key, &place);
+    Some(key)
+}
+
 fn alerts(texts: &Texts, reading: &mut Reading<'_, '_>) -> Vec<String> {
-    reading
-        .each(texts, "a mail address or an https address", |text| https(text).or_else(|| mail_address(text)))
+    reading.each(texts, "a mail address or an https address with a name", |text| {
+        https(text).or_else(|| mail_address(text))
+    })
 }
 
 fn https(text: &str) -> Option<String> {
-    let rest = text.strip_prefix("https://")?;
-    (!rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic())).then(|| text.to_owned())
+    let url = url::Url::parse(text).ok().filter(|url| url.scheme() == "https")?;
+    // By its name it proves who it is.
+    url.domain()?.parse::<Domain>().ok()?;
+    (url.username().is_empty() && url.password().is_none()).then(|| url.to_string())
 }
 
 fn clamd(text: &str) -> Option<Clamd> {

@@ -437,6 +437,8 @@ pub struct Reports {
     pub tls: bool,
     /// Whether reports on DMARC are sent.
     pub dmarc: bool,
+    /// Whether each domain's postmaster is told of its week.
+    pub weekly: bool,
 }
 
 impl Config {
@@ -532,4 +534,6 @@ pub struct Log {
     pub syslog_ca_file: Option<PathBuf>,
     /// Addresses and webhooks that alarms go to.
     pub alerts: Vec<String>,
+    /// What webhooks are signed with.
+    pub alerts_key: Option<Secret>,
 }

@@ -14,6 +14,12 @@ impl Secret {
         Self(text.into())
     }
 
+    /// The same without what some write before it.
+    pub(super) fn without(&self, prefix: &str) -> Self {
+        let text = self.0.trim();
+        Self(text.strip_prefix(prefix).unwrap_or(text).into())
+    }
+
     /// What it is the base64 of, with either alphabet (RFC 4648 §4, §5), padded or not; `None`: of nothing.
     pub fn decoded(&self) -> Option<Vec<u8>> {
         let text = self.0.trim().trim_end_matches('=').replace('-', "+").replace('_', "/");

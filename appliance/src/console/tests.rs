@@ -5,7 +5,8 @@ use first_boot::{Note, Report};
 use super::*;
 use crate::config::Mode;
 use crate::report::{
-    CertificateSource, CertificateState, Level, ListenerState, RoleState, RolesState, State, Status,
+    AddressesState, CertificateSource, CertificateState, Level, ListenerState, RoleState, RolesState, State,
+    Status,
 };
 
 fn status(level: Level, sentence: &str, advice: &str) -> Status {
@@ -38,6 +39,7 @@ fn status(level: Level, sentence: &str, advice: &str) -> Status {
             fingerprint: fingerprint(&vec![1, 2, 3].into()),
             renews: None,
         }],
+        addresses: AddressesState::default(),
         certifying: Default::default(),
         queue: Default::default(),
         learning: crate::report::LearningState::default(),

@@ -16,6 +16,7 @@ use spool::SpoolError;
 use store::{Change, Store, StoreError, Table};
 
 use super::own_mail::{OwnMail, put_into_queue};
+use super::webhooks::Webhooks;
 use crate::report::{Level, Live, Problem};
 
 const TABLE: Table = Table("alerts");
@@ -121,6 +122,7 @@ pub(super) struct Alerts {
     clock: Arc<dyn Clock>,
     /// `[log] alerts`, as the config has it now.
     to: tokio::sync::watch::Receiver<Vec<String>>,
+    webhooks: Arc<Webhooks>,
 }
 
 impl Alerts {
@@ -130,9 +132,9 @@ impl Alerts {
         live: Arc<dyn Live>,
         store: Store,
         clock: Arc<dyn Clock>,
-        to: tokio::sync::watch::Receiver<Vec<String>>,
+        (to, webhooks): (tokio::sync::watch::Receiver<Vec<String>>, Arc<Webhooks>),
     ) -> Self {
-        Self { relay: Arc::clone(relay), queue: Arc::clone(queue), live, store, clock, to }
+        Self { relay: Arc::clone(relay), queue: Arc::clone(queue), live, store, clock, to, webhooks }
     }
 
     /// Looks until the relay drains.
@@ -198,8 +200,29 @@ impl Alerts {
                 tracing::warn!(%to, "an address in [log] alerts can have no mail");
             }
         }
+        // Last: what could not be put into the queue is told again, and sites are to be called once.
+        if let Err(error) = self.webhooks.tell(&in_json(news, &hostname, now)).await {
+            tracing::warn!(%error, "a restart would lose what web sites are to be told of an alert");
+        }
         Ok(())
     }
+}
+
+/// Each piece of news as a web site is told of it: the worst first, then what is over.
+fn in_json(news: &News, hostname: &str, now: Duration) -> Vec<String> {
+    let date = |seconds| record::rfc3339_date(Duration::from_secs(seconds));
+    let told = |kind: &str, one: &Followed, until: Option<u64>| {
+        let Problem { key, level, sentence, advice } = &one.problem;
+        let (since, until) = (date(one.since), until.map(date));
+        let data = serde_json::json!({
+            "hostname": hostname, "key": key, "level": level, "sentence": sentence, "advice": advice, "since": since, "until": until,
+        });
+        serde_json::json!({ "type": kind, "timestamp": date(now.as_secs()), "data": data }).to_string()
+    };
+    let mut begun: Vec<_> = news.begun.iter().collect();
+    begun.sort_by_key(|one| std::cmp::Reverse(one.problem.level));
+    let begun = begun.into_iter().map(|one| told("alert.begun", one, None));
+    begun.chain(news.over.iter().map(|one| told("alert.over", one, Some(one.seen)))).collect()
 }
 
 /// The worst of it; how much more there is.
@@ -332,6 +355,13 @@ mod tests {
             begun: vec![followed("a", Level::Attention), followed("b", Level::Bad)],
             over: vec![followed("c", Level::Bad)],
         };
+        let told = in_json(&news, "mx.test", Duration::from_secs(1_795_288_865));
+        let told: Vec<serde_json::Value> =
+            told.iter().map(|one| serde_json::from_str(one).unwrap()).collect();
+        assert_eq!((&told[0]["type"], &told[0]["data"]["key"]), (&"alert.begun".into(), &"b".into()));
+        assert_eq!(told[0]["data"]["advice"], "Do it.");
+        assert_eq!((&told[2]["type"], &told[2]["data"]["key"]), (&"alert.over".into(), &"c".into()));
+        assert_eq!(told[2]["data"]["until"], record::rfc3339_date(Duration::from_secs(1_795_288_805)));
         assert_eq!(subject(&news, "mx.test"), "[mx.test] It is about b. (and 2 more)");
         let text = text(&news, "mx.test");
         assert!(text.starts_with("It is about b.\n    Do it.\n    since 2026-11-"), "{text}");

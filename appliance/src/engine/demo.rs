@@ -178,7 +178,7 @@ impl Show {
         let file = folder.path().join("postern.toml");
         let text = config_text(folder.path(), (options.smtp, options.admin), hidden_address, names_address);
         let config = config::parse(&text, &file)?;
-        let engine = Engine::start(&config, Roles::threads("demo"), Entry::Free)
+        let engine = Engine::start(&config, Roles::threads("demo"), Entry::Free, None)
             .await
             .map_err(DemoError::of_engine)?;
         let smtp = engine.listening().unwrap_or(options.smtp);

@@ -26,8 +26,12 @@ use super::outbound::{Means, Names, outbound, policy_hosts, sites};
 use super::publishing::Publishing;
 use super::received::Received;
 use super::remembering::Remembering;
+use super::repute::Repute;
 use super::senders::Senders;
+use super::sites::Sites;
 use super::tls_reports::TlsReports;
+use super::webhooks::Webhooks;
+use super::weekly::Weekly;
 use super::zones::Zones;
 use super::{open_spool, signing};
 use crate::config::{self, Config, Host, ServerAddress};
@@ -53,6 +57,9 @@ pub(super) struct Base {
     publishing: Arc<Publishing>,
     hosted: Arc<Hosted>,
     tls_reports: Arc<TlsReports>,
+    webhooks: Arc<Webhooks>,
+    repute: Arc<Repute>,
+    weekly: Arc<Weekly>,
     dmarc_reports: Arc<DmarcReports>,
     received: Arc<Received>,
     verifying: InnerVerification,
@@ -98,6 +105,9 @@ impl Base {
         let signing = signing::Present::new(keys);
         let letters = Arc::new(Letters::new(Arc::clone(&signing), Arc::clone(&clock)));
         let tls_reports = TlsReports::new(remembering.store(), Arc::clone(&clock), Arc::clone(&letters));
+        let repute = Repute::new(Arc::clone(&clock));
+        let weekly = Weekly::new(remembering.store(), Arc::clone(&clock), Arc::clone(&letters));
+        let webhooks = Webhooks::new(remembering.store(), Arc::clone(&clock));
         let dmarc_reports = DmarcReports::new(remembering.store(), Arc::clone(&clock), letters);
         let received = Received::new(remembering.store(), Arc::clone(&roles), Arc::clone(&clock));
         let zones = Zones::new(Arc::clone(&signing.keys));
@@ -119,6 +129,9 @@ impl Base {
             publishing,
             hosted,
             tls_reports,
+            webhooks,
+            repute,
+            weekly,
             dmarc_reports,
             received,
             signing,
@@ -143,6 +156,21 @@ impl Base {
     /// The keys that what leaves is signed with.
     pub(super) fn signing(&self) -> &Arc<signing::Present> {
         &self.signing
+    }
+
+    /// How the world sees where mail leaves from.
+    pub(super) fn repute(&self) -> &Arc<Repute> {
+        &self.repute
+    }
+
+    /// The domains' weeks.
+    pub(super) fn weekly(&self) -> &Arc<Weekly> {
+        &self.weekly
+    }
+
+    /// Who tells web sites of alerts.
+    pub(super) fn webhooks(&self) -> &Arc<Webhooks> {
+        &self.webhooks
     }
 
     /// What is to be reported of TLS with the world.
@@ -286,7 +314,11 @@ impl Base {
             clock: &self.clock,
         };
         let https = sites(config, &means, tls)?;
-        self.tls_reports.config_is(config, means.names.clone(), https);
+        let sites = Arc::new(Sites { names: means.names.clone(), https });
+        self.tls_reports.config_is(config, Arc::clone(&sites));
+        self.webhooks.config_is(config, sites);
+        self.repute.config_is(config, means.names.clone());
+        self.weekly.config_is(config);
         let outbound = outbound(config, means, tls, (&self.verifying, &self.called)).await?;
         let folder = self.state_dir.join("spool");
         let open = || open_spool(folder, self.spool_settings.clone(), Arc::clone(&self.clock));
@@ -314,7 +346,8 @@ impl Base {
 
     /// Whoever watches senders hears of all that is recorded, too.
     fn recorder(&self) -> Arc<dyn Recorder> {
-        Arc::new(Witness { recording: Arc::clone(&self.recording), court: Arc::clone(&self.court) })
+        let (recording, court) = (Arc::clone(&self.recording), Arc::clone(&self.court));
+        Arc::new(Witness { recording, court, weekly: Arc::clone(&self.weekly) })
     }
 
     /// `None` where judging is off.
@@ -377,10 +410,12 @@ fn own_addresses(config: &Config) -> OwnAddresses {
 struct Witness {
     recording: Arc<Recording>,
     court: Arc<tokio::sync::OnceCell<Arc<Court>>>,
+    weekly: Arc<Weekly>,
 }
 
 impl Recorder for Witness {
     fn record(&self, event: Event) {
+        self.weekly.hears_of(&event);
         if let Some(court) = self.court.get() {
             court.hears_of(&event);
         }

@@ -40,6 +40,7 @@ use blocked::{Blocked, NotBlocked};
 use daily::Daily;
 use kept::Kept;
 use learning::{Addresses, Clerk};
+pub(super) use lists::is_public;
 pub(crate) use peers::Peers;
 use pressure::UnderWay;
 use reports::Reports;

@@ -16,12 +16,14 @@ use super::certifying::Certifying;
 use super::judging::Court;
 use super::received::Received;
 use super::remembering::Remembering;
+use super::repute::Repute;
+use super::weekly::Weekly;
 use super::zones::Zones;
 use crate::report::{
-    ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateState, CertifyingState,
-    Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging, QueueState,
-    ReceivedReports, RecipientsState, RolesState, RollOrder, ScanOrder, Scanned, SenderState, ServerState,
-    StrainState, VerifyingState, Writing, ZoneQuestion, Zoning,
+    AddressesState, ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateState,
+    CertifyingState, Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging,
+    QueueState, ReceivedReports, RecipientsState, RolesState, RollOrder, ScanOrder, Scanned, SenderState,
+    ServerState, StrainState, VerifyingState, WeekReport, Writing, ZoneQuestion, Zoning,
 };
 use crate::roles::Roles;
 
@@ -38,6 +40,8 @@ pub(super) struct Present {
     remembering: Arc<Remembering>,
     received: Arc<Received>,
     zones: Arc<Zones>,
+    repute: Arc<Repute>,
+    weekly: Arc<Weekly>,
 }
 
 impl Present {
@@ -49,6 +53,7 @@ impl Present {
         roles: Arc<Roles>,
         (queue, clock): (Arc<Queue>, Arc<dyn Clock>),
         (court, remembering, received): (Arc<OnceCell<Arc<Court>>>, Arc<Remembering>, Arc<Received>),
+        (repute, weekly): (Arc<Repute>, Arc<Weekly>),
     ) -> Self {
         let listeners = Mutex::new(listeners);
         Self {
@@ -63,6 +68,8 @@ impl Present {
             remembering,
             received,
             zones,
+            repute,
+            weekly,
         }
     }
 
@@ -80,6 +87,17 @@ impl Live for Present {
     fn backends(&self) -> Vec<BackendState> {
         let routing = Arc::clone(&self.relay.serving().settings.routing);
         routing.backends().iter().map(|backend| backend_state(backend)).collect()
+    }
+
+    fn addresses(&self) -> AddressesState {
+        self.repute.state()
+    }
+
+    fn weeks(&self, domains: Vec<String>, week: Option<u64>) -> Asking<Vec<WeekReport>> {
+        let weekly = Arc::clone(&self.weekly);
+        Box::pin(async move {
+            weekly.weeks(domains, week).await.map_err(|error| NotJudging::Failed(error.to_string()))
+        })
     }
 
     fn certificates(&self) -> Vec<CertificateState> {

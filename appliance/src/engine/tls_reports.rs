@@ -3,13 +3,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use delivery::{Https, HttpsHost};
 use dns::DnsError;
 use evidence::wanted::Wanted;
-use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
-use http_body_util::Full;
-use hyper::Request;
-use hyper::body::Bytes;
 use record::{Clock, TlsSession, TlsTally};
 use relay::Relay;
 use sha2::{Digest as _, Sha256};
@@ -18,6 +13,7 @@ use url::Url;
 
 use super::letters::{Letter, Letters};
 use super::outbound::Names;
+use super::sites::Sites;
 use super::tally::{self, Tally};
 use crate::config::Config;
 use crate::tls_report::{DAY, Failure, Policy, Report, Tallied, of_session};
@@ -36,8 +32,6 @@ const FORGET: u64 = 4;
 const MAX_POLICY: usize = 16 * 1024;
 /// What stands for how a session failed where there are too many ways.
 const SOMEHOW: &[u8] = b"{\"result-type\":\"validation-failure\"}";
-/// Octets of an answer to a report that are read; what counts is the status.
-const MAX_ANSWER: usize = 64 * 1024;
 
 /// By which a policy is known within a domain's day.
 type Hash = [u8; 8];
@@ -65,9 +59,7 @@ struct Who {
     hostname: String,
     postmaster: String,
     sends: bool,
-    names: Names,
-    /// `None`: nobody is trusted who could prove a site.
-    https: Option<Https>,
+    sites: Arc<Sites>,
 }
 
 impl TlsReports {
@@ -78,13 +70,12 @@ impl TlsReports {
     }
 
     /// From now on these are the names, and this is how sites are asked.
-    pub(super) fn config_is(&self, config: &Config, names: Names, https: Option<Https>) {
+    pub(super) fn config_is(&self, config: &Config, sites: Arc<Sites>) {
         let who = Who {
             hostname: config.hostname.to_string(),
             postmaster: config.postmaster.as_str().to_owned(),
             sends: config.reports.tls,
-            names,
-            https,
+            sites,
         };
         *lock(&self.config) = Some(Arc::new(who));
     }
@@ -130,7 +121,7 @@ impl TlsReports {
         let Some(who) = lock(&self.config).clone() else { return Ok(()) };
         let today = tally::today(self.clock.now(), &who.hostname);
         for (day, domain) in self.tally.before(today).await? {
-            let wanted = match wanted(&who.names, &domain).await {
+            let wanted = match wanted(&who.sites.names, &domain).await {
                 Ok(wanted) => wanted,
                 Err(error) if today - day < FORGET => {
                     tracing::info!(%domain, %error, "whether a report on TLS is wanted cannot be found out yet");
@@ -175,7 +166,7 @@ impl TlsReports {
             lock(&self.taken).insert(part(""));
         }
         for site in wanted.sites.iter().filter(|site| is_open(site)) {
-            match post(who, site, report).await {
+            match post(&who.sites, site, report).await {
                 Ok(()) => {
                     tracing::info!(domain = report.domain, day = report.day, site, "a report on TLS is sent");
                     lock(&self.taken).insert(part(site));
@@ -258,27 +249,12 @@ async fn wanted(names: &Names, domain: &str) -> Result<Option<Wanted>, DnsError>
 }
 
 /// A site takes a report with a status of success (RFC 8460 §5.4).
-async fn post(who: &Who, site: &str, report: &Report<'_>) -> Result<(), String> {
-    let https = who.https.as_ref().ok_or("no authority is trusted that could prove it")?;
+async fn post(sites: &Sites, site: &str, report: &Report<'_>) -> Result<(), String> {
     let url = Url::parse(site).map_err(|error| error.to_string())?;
-    let name = url.host_str().unwrap_or_default().parse::<smtp::Domain>();
-    let name = name.map_err(|_| "it has no name")?;
-    let resolver = who.names.resolver().await.map_err(|error| error.to_string())?;
-    let addresses = resolver.addresses(&name).await.map_err(|error| error.to_string())?;
-    let addresses: Vec<_> = addresses.iter().map(|(address, _)| address).collect();
     let packed = report.compressed().map_err(|error| error.to_string())?;
-    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
-    let request = Request::post(target)
-        .header(HOST, name.as_str())
-        .header(USER_AGENT, "postern")
-        .header(CONTENT_TYPE, "application/tlsrpt+gzip")
-        .body(Full::new(Bytes::from(packed)))
-        .map_err(|error| error.to_string())?;
-    let host = HttpsHost { name: &name, addresses: &addresses, port: url.port().unwrap_or(443) };
-    let answer = https.ask(host, request, MAX_ANSWER).await.map_err(|error| error.to_string())?;
-    match answer.status.is_success() {
-        true => Ok(()),
-        false => Err(format!("status {}", answer.status.as_u16())),
+    match sites.post(&url, "application/tlsrpt+gzip", Vec::new(), packed).await? {
+        status if status.is_success() => Ok(()),
+        status => Err(format!("status {}", status.as_u16())),
     }
 }
 

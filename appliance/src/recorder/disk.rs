@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use record::{Afterwards, Clock, Session, Transaction};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smtp::{TraceId, TransactionId};
 use tokio::sync::watch;
@@ -42,7 +43,7 @@ pub(super) enum Traced {
 }
 
 /// An entry of the trace on disk.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TraceEntry {
     /// When it began, in seconds since 1970.
     at: u64,
@@ -51,7 +52,7 @@ pub struct TraceEntry {
 }
 
 /// What an entry of the trace tells.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TracedStory {
     /// A transaction.

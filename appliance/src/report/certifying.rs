@@ -2,10 +2,11 @@
 
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How ordering goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CertifyingState {
     /// The CA's directory; `None`: nothing is ordered.
     pub directory: Option<String>,
@@ -30,7 +31,7 @@ pub struct CertifyingState {
 }
 
 /// The key that serves, and the one that will.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyState {
     /// SHA-256 of the public key that serves, in hexadecimal, as TLSA records have it.
     pub current: String,
@@ -47,7 +48,7 @@ pub struct KeyState {
 }
 
 /// When the next key is to serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyOrder {
     /// As soon as its records have been seen long enough.
@@ -57,7 +58,7 @@ pub enum KeyOrder {
 }
 
 /// The account with the CA.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccountState {
     /// Since when its key serves, in seconds since 1970.
     pub key_since: u64,
@@ -68,7 +69,7 @@ pub struct AccountState {
 }
 
 /// Which key is to be changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "key", content = "when")]
 pub enum RollOrder {
     /// The one that serves mail.
@@ -78,7 +79,7 @@ pub enum RollOrder {
 }
 
 /// A certificate, or the want of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OrderState {
     /// What it is called: `mail`, or the policy host's name.
     pub id: String,
@@ -106,7 +107,7 @@ pub struct OrderState {
 }
 
 /// A name without a certificate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LeftOutState {
     /// The name.
     pub name: String,
@@ -115,7 +116,7 @@ pub struct LeftOutState {
 }
 
 /// A host whose mail is taken, and what of its keys is published.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TlsaState {
     /// The host.
     pub host: String,
@@ -130,7 +131,7 @@ pub struct TlsaState {
 }
 
 /// How published TLSA records go with the certificate that is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TlsaMatch {
     /// There are none, or they are not signed: nobody looks at them.
@@ -146,7 +147,7 @@ pub enum TlsaMatch {
 }
 
 /// A port of the public web server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WebState {
     /// Where, as bound.
     pub address: SocketAddr,

@@ -1,11 +1,12 @@
 //! How the classifier does, day by day, and who is blocked by a person's word.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::status::Count;
 
 /// What it has learnt, and how often it was right.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LearningState {
     /// Wanted messages that it has learnt, by weight.
     pub ham: f64,
@@ -18,7 +19,7 @@ pub struct LearningState {
 }
 
 /// One day.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LearningDay {
     /// Its beginning, in seconds since 1970.
     pub day: u64,
@@ -35,7 +36,7 @@ pub struct LearningDay {
 }
 
 /// Messages to which the classifier gave probabilities of ten percent's range.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReliabilityBin {
     /// From this percentage on.
     pub percent_from: usize,
@@ -46,7 +47,7 @@ pub struct ReliabilityBin {
 }
 
 /// A sender from whom a person wants nothing more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BlockedSender {
     /// An address or a domain, in lower case.
     pub entry: String,

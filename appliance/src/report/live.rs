@@ -4,9 +4,11 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use store::StoreError;
 
+use super::addresses::AddressesState;
 use super::certifying::{CertifyingState, RollOrder};
 use super::learning::{BlockedSender, LearningState};
 use super::queue::QueueState;
@@ -15,6 +17,7 @@ use super::reports::HeldReport;
 use super::scan::{LearnOrder, Lesson, NotJudging, ScanOrder, Scanned};
 use super::senders::SenderState;
 use super::zone::{NoZones, ZoneQuestion, ZoneReport};
+use crate::weekly::WeekReport;
 
 /// An answer that takes its time.
 pub type Asking<T> = Pin<Box<dyn Future<Output = Result<T, NotJudging>> + Send>>;
@@ -45,6 +48,12 @@ pub trait Live: Send + Sync + 'static {
     fn strains(&self) -> Vec<StrainState>;
     /// Whether no new sessions are taken because Postern is about to stop.
     fn draining(&self) -> bool;
+
+    /// How the world sees the addresses that mail leaves from.
+    fn addresses(&self) -> AddressesState;
+
+    /// The weeks of these domains, of all where none is named, that have this number since 1970; the present ones without.
+    fn weeks(&self, domains: Vec<String>, week: Option<u64>) -> Asking<Vec<WeekReport>>;
     /// The processes that Postern is made of.
     fn roles(&self) -> RolesState;
     /// Which servers' connections are taken on their way, in the config's order; empty in `front`.
@@ -100,7 +109,7 @@ pub trait Live: Send + Sync + 'static {
 pub type Writing<'a> = Pin<Box<dyn Future<Output = Result<u64, StoreError>> + Send + 'a>>;
 
 /// How far something is used up of which there can be too little.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StrainState {
     /// `memory`, `disk`, `files`, `sessions`, `in_flight` or `judge`.
     pub resource: String,
@@ -109,7 +118,7 @@ pub struct StrainState {
 }
 
 /// How far it is used up, as the page and the API write it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Strain {
     /// There is enough.
@@ -131,7 +140,7 @@ impl From<relay::Strain> for Strain {
 }
 
 /// A hidden server that left a far side after the handshake, again and again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VerifyingState {
     /// The server's address.
     pub server: IpAddr,
@@ -142,7 +151,7 @@ pub struct VerifyingState {
 }
 
 /// A server's address and port, and whether connections to it are taken (DECISIONS 20).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ArmingState {
     /// The backend's name.
     pub backend: String,
@@ -159,7 +168,7 @@ pub struct ArmingState {
 }
 
 /// The authority of the appliance's own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AuthorityState {
     /// Its certificate, to be given to hidden servers that verify.
     pub pem: String,
@@ -170,7 +179,7 @@ pub struct AuthorityState {
 }
 
 /// The processes that Postern is made of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RolesState {
     /// `separate processes`, or `threads` and why.
     pub words: String,
@@ -179,7 +188,7 @@ pub struct RolesState {
 }
 
 /// One of them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoleState {
     /// `guard`, `gate`, or `sift` and its place.
     pub role: String,
@@ -192,7 +201,7 @@ pub struct RoleState {
 }
 
 /// A listener for mail.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListenerState {
     /// Where, as bound.
     pub address: SocketAddr,
@@ -203,7 +212,7 @@ pub struct ListenerState {
 }
 
 /// A backend and its servers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BackendState {
     /// Its name in the config.
     pub name: String,
@@ -219,7 +228,7 @@ pub struct BackendState {
 }
 
 /// What is known of a backend's recipients.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecipientsState {
     /// Mailboxes that its servers accepted.
     pub accepted: usize,
@@ -268,7 +277,7 @@ impl BackendState {
 }
 
 /// One server of a backend.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerState {
     /// As the config names it.
     pub server: String,
@@ -283,7 +292,7 @@ pub struct ServerState {
 }
 
 /// Whether a server answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "state", rename_all = "lowercase")]
 pub enum Health {
     /// It has not been asked yet.
@@ -300,7 +309,7 @@ pub enum Health {
 }
 
 /// A certificate that is served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CertificateState {
     /// The names in it.
     pub names: Vec<String>,
@@ -317,7 +326,7 @@ pub struct CertificateState {
 }
 
 /// Where a certificate comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum CertificateSource {
     /// Made here: nobody outside trusts it.

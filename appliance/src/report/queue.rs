@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use delivery::Queue;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use smtp::Reply;
 use spool::{Count, EntryId, Folder, SpoolError, Summary};
@@ -13,7 +14,7 @@ const MAX_DOMAINS: usize = 50;
 const MAX_RECIPIENTS: usize = 100;
 
 /// The queue in numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueState {
     /// Messages that wait for their server.
     pub messages: usize,
@@ -52,7 +53,7 @@ pub struct QueueState {
 }
 
 /// A folder of the spool.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FolderCount {
     /// `queue`, `quarantine`, `reports`, `traps` or `expired`.
     pub folder: String,
@@ -63,7 +64,7 @@ pub struct FolderCount {
 }
 
 /// A destination as the queue sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueDestination {
     /// A backend's name, a relay, or a domain of the world.
     pub name: String,
@@ -78,7 +79,7 @@ pub struct QueueDestination {
 }
 
 /// What waits for one domain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueueDomain {
     /// The domain.
     pub domain: String,
@@ -99,7 +100,7 @@ pub const AGES: [&str; 6] =
     ["under 5 min", "5 min to 1 h", "1 h to 4 h", "4 h to 1 day", "1 to 2 days", "over 2 days"];
 
 /// One message.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueuedMessage {
     /// By which it is named to commands.
     pub id: String,
@@ -136,7 +137,7 @@ pub struct QueuedMessage {
 }
 
 /// A recipient that remains.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct QueuedRecipient {
     /// The address.
     pub address: String,

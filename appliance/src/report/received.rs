@@ -2,10 +2,11 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// All of it that is kept.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReceivedReports {
     /// By domain, in the order of their names; of those that were asked for.
     pub domains: Vec<DomainReports>,
@@ -14,7 +15,7 @@ pub struct ReceivedReports {
 }
 
 /// What is reported about one domain.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DomainReports {
     /// The domain.
     pub domain: String,
@@ -31,7 +32,7 @@ pub struct DomainReports {
 }
 
 /// How it went for one sender.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TlsSender {
     /// The domain that stands behind the reports, by DMARC or by its signature.
     pub sender: String,
@@ -54,7 +55,7 @@ pub struct TlsSender {
 }
 
 /// Sessions that failed in one way.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TlsTrouble {
     /// The word of RFC 8460 §4.3.
     pub result: String,
@@ -69,7 +70,7 @@ pub struct TlsTrouble {
 }
 
 /// Who hands over mail in a domain's name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MailSource {
     /// The address.
     pub source: IpAddr,
@@ -92,7 +93,7 @@ pub struct MailSource {
 }
 
 /// Who reports on mail.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MailReporter {
     /// The domain that stands behind the reports.
     pub sender: String,
@@ -107,7 +108,7 @@ pub struct MailReporter {
 }
 
 /// A message that was to be a report, and does not count.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SetAside {
     /// When, in seconds since 1970.
     pub at: u64,

@@ -1,9 +1,10 @@
 //! Reports of users that wait for a person.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A report that is held, since it contradicts many others or comes from who is seldom right.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HeldReport {
     /// What it is called here.
     pub id: String,

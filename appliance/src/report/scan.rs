@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 
 use judge::{Explanation, Judgement};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A message to be judged, and what its envelope would be.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScanOrder {
     /// The message, in base64.
@@ -29,7 +30,7 @@ pub struct ScanOrder {
 }
 
 /// What would be made of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Scanned {
     /// `pass`, `tag`, `quarantine`, `defer`, `reject` or `discard`: by the thresholds, whatever `action` lets it do.
     pub verdict: String,
@@ -45,7 +46,7 @@ pub struct Scanned {
 }
 
 /// One check.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckResult {
     /// Its name.
     pub name: String,
@@ -56,7 +57,7 @@ pub struct CheckResult {
 }
 
 /// The classifier's reasons.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Why {
     /// What each member of the classifier says.
     pub members: Vec<Share>,
@@ -69,7 +70,7 @@ pub struct Why {
 }
 
 /// Something and what it weighs, in log-odds.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Share {
     /// What.
     pub text: String,
@@ -78,7 +79,7 @@ pub struct Share {
 }
 
 /// Another verdict and what would have led to it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Otherwise {
     /// The other verdict.
     pub verdict: String,
@@ -124,7 +125,7 @@ impl From<Explanation> for Why {
 }
 
 /// A message to be learnt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LearnOrder {
     /// The message, in base64.
@@ -132,7 +133,7 @@ pub struct LearnOrder {
 }
 
 /// What came of a lesson.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Lesson {
     /// It was not known.
@@ -155,7 +156,7 @@ impl From<judge::Learnt> for Lesson {
 }
 
 /// The answer to [`LearnOrder`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Taught {
     /// What came of it.
     pub learnt: Lesson,

@@ -1,9 +1,10 @@
 //! Who sends from here, and what is known of them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A sender: a user who authenticates, or an address that mail from inside has in its envelope.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SenderState {
     /// The user's name or the address, in lower case.
     pub sender: String,

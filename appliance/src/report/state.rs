@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::addresses;
 use super::certifying::{CertifyingState, TlsaMatch};
 use super::live::{
     ArmingState, BackendState, CertificateSource, CertificateState, Health, ListenerState, Live, Strain,
@@ -17,7 +19,7 @@ use crate::config::duration_in_words;
 const SOON: Duration = Duration::from_secs(14 * 86_400);
 
 /// How things are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct State {
     /// How bad it is.
     pub level: Level,
@@ -28,7 +30,7 @@ pub struct State {
 }
 
 /// How bad it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Mail flows.
@@ -40,7 +42,7 @@ pub enum Level {
 }
 
 /// Something that somebody should look after.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
     /// What it is, and of what: the same for as long as it lasts.
     pub key: String,
@@ -72,6 +74,7 @@ impl Problem {
         problems.extend(disaster(&queue));
         problems.extend(passes_unread(&live.arming()));
         problems.extend(not_certified(&certifying));
+        problems.extend(addresses::problems(&live.addresses()));
         problems.extend(recipients_unknown(&backends));
         problems.extend(self_signed(&certificates));
         problems

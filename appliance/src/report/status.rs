@@ -1,7 +1,9 @@
 //! The numbers of the page.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::addresses::AddressesState;
 use super::certifying::CertifyingState;
 use super::learning::LearningState;
 use super::live::{
@@ -12,7 +14,7 @@ use super::queue::QueueState;
 use super::state::{Problem, State};
 
 /// Everything that the front of the page shows.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// The version of the program.
     pub version: String,
@@ -44,6 +46,9 @@ pub struct Status {
     pub backends: Vec<BackendState>,
     /// What serves as identity.
     pub certificates: Vec<CertificateState>,
+    /// How the world sees the addresses that mail leaves from.
+    #[serde(default)]
+    pub addresses: AddressesState,
     /// How ordering certificates goes.
     #[serde(default)]
     pub certifying: CertifyingState,
@@ -71,7 +76,7 @@ pub struct Status {
 }
 
 /// What happened in a span of time.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Period {
     /// How long it is, in seconds.
     pub seconds: u64,
@@ -93,7 +98,7 @@ pub struct Period {
 }
 
 /// Sums of one span.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Totals {
     /// Sessions that ended.
     pub sessions: u64,
@@ -122,7 +127,7 @@ impl Totals {
 }
 
 /// How often something was so.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Count {
     /// What.
     pub what: String,
@@ -131,7 +136,7 @@ pub struct Count {
 }
 
 /// How often a kind of TLS was spoken.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TlsCount {
     /// `TLSv1.2`, `TLSv1.3`, `plain` or `failed`.
     pub version: String,
@@ -144,7 +149,7 @@ pub struct TlsCount {
 }
 
 /// A network of clients, and how many of its sessions had no forward secrecy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NetworkCount {
     /// A /24, or a /48 of IPv6.
     pub network: String,
@@ -161,7 +166,7 @@ pub struct NetworkCount {
 }
 
 /// A server that could not be used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NotReached {
     /// When, in seconds since 1970.
     pub at: u64,

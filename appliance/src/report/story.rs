@@ -1,10 +1,11 @@
 //! One session or transaction as it is told: to people on the page and by `postern trace`, to programs as JSON.
 
 use record::{GroupOutcome, Leg, SessionEnd, Step, TlsOutcome, rfc3339_date};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionStory {
     /// Its identifier.
     pub id: String,
@@ -33,7 +34,7 @@ pub struct SessionStory {
 }
 
 /// A transaction.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TransactionStory {
     /// Its identifier.
     pub id: String,
@@ -78,7 +79,7 @@ pub struct TransactionStory {
 }
 
 /// Something that became of a message behind its transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AfterwardsStory {
     /// When (RFC 3339).
     pub at: String,
@@ -136,7 +137,7 @@ impl AfterwardsStory {
 }
 
 /// Why a message was judged as it was.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct OpinionStory {
     /// `inbound` or `outbound`.
     pub direction: String,
@@ -161,7 +162,7 @@ pub struct OpinionStory {
 }
 
 /// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CheckStory {
     /// Its name.
     pub name: String,
@@ -185,7 +186,7 @@ impl CheckStory {
 }
 
 /// A word or a sequence of words.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WordStory {
     /// As it stands in the message.
     pub text: String,
@@ -232,7 +233,7 @@ impl OpinionStory {
 }
 
 /// TLS on one leg.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TlsStory {
     /// `TLSv1.2`, `TLSv1.3`, `plain` or `failed`.
     pub version: String,
@@ -249,7 +250,7 @@ pub struct TlsStory {
 }
 
 /// A recipient and what the client was told of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RecipientStory {
     /// The address.
     pub address: String,
@@ -258,7 +259,7 @@ pub struct RecipientStory {
 }
 
 /// What became of one group's copy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GroupStory {
     /// `delivered`, `refused` or `spooled`.
     pub outcome: String,
@@ -271,7 +272,7 @@ pub struct GroupStory {
 }
 
 /// The connection to a server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LegStory {
     /// The backend's name.
     pub backend: String,

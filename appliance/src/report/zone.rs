@@ -1,16 +1,17 @@
 //! What is to be published in the DNS, and what is: `postern dns`, and the API's answer to it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The records of every domain, and of Postern's own name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ZoneReport {
     /// In the config's order; the one of Postern's own name, where it is asked for, last.
     pub zones: Vec<Zone>,
 }
 
 /// The records of one domain.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Zone {
     /// The domain; for the records of Postern's own name and addresses, that name.
     pub domain: String,
@@ -21,7 +22,7 @@ pub struct Zone {
 }
 
 /// One record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ZoneRecord {
     /// Its owner, without the root's dot.
     pub name: String,
@@ -37,7 +38,7 @@ pub struct ZoneRecord {
 }
 
 /// What the DNS has in place of a record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Found {
     /// How that compares.
     pub state: RecordState,
@@ -46,7 +47,7 @@ pub struct Found {
 }
 
 /// How what is published compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RecordState {
     /// It is there, or something that does as well.

@@ -1,6 +1,12 @@
-// Renews the parts of the page that are marked data-live. The page is complete without it.
+// Renews the parts of the page that are marked data-live: when something happens, and now and then. The page is complete without it.
 "use strict";
+// Without events.
 const EVERY = 5000;
+// With them, for what they do not tell.
+const SELDOM = 30000;
+// Whatever happens.
+const APART = 2000;
+let source, timer, renewed = Date.now();
 
 function busy() {
   const selection = window.getSelection();
@@ -11,6 +17,7 @@ function busy() {
 
 async function renew() {
   if (busy() || !document.querySelector("[data-live]")) return;
+  renewed = Date.now();
   try {
     const answer = await fetch(location.href, { cache: "no-store", headers: { "X-Postern-Renewal": "1", Accept: "text/html" } });
     // The session is over: the page to log in is shown instead.
@@ -28,7 +35,31 @@ async function renew() {
   }
 }
 
-setInterval(renew, EVERY);
+function soon() {
+  timer ??= setTimeout(() => { timer = undefined; renew(); }, Math.max(0, renewed + APART - Date.now()));
+}
+
+// A page that nobody looks at takes no place: a browser has six connections to one server.
+function listen() {
+  if (document.hidden) {
+    source?.close();
+    source = undefined;
+  } else if (!source || source.readyState === EventSource.CLOSED) {
+    source = new EventSource("/api/v1/events");
+    for (const kind of ["message", "afterwards", "more", "state"]) source.addEventListener(kind, soon);
+  }
+}
+
+if (document.querySelector("[data-live]")) {
+  listen();
+  document.addEventListener("visibilitychange", () => { listen(); soon(); });
+  setInterval(() => {
+    const hears = source?.readyState === EventSource.OPEN;
+    if (!hears || Date.now() - renewed > SELDOM) renew();
+  }, EVERY);
+  // Whoever found no place tries again.
+  setInterval(listen, SELDOM);
+}
 
 // What is to be copied has a button where there is a script; without one it can be selected.
 for (const field of document.querySelectorAll("[data-copy]")) {

@@ -164,7 +164,7 @@ pub(super) fn domains(
 }
 
 /// Whether somebody else can know anything of it.
-fn is_public(address: IpAddr) -> bool {
+pub(in crate::engine) fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => !(v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified()),
         IpAddr::V6(v6) => {
