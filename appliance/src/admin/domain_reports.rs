@@ -33,7 +33,7 @@ pub(super) async fn list(
 }
 
 pub(super) async fn page(State(desk): Office, RawQuery(query): RawQuery) -> Result<Response, No> {
-    let frame = Frame { hostname: desk.hostname().to_owned(), title: "Reports about the domains".to_owned() };
+    let frame = Frame { hostname: desk.hostname().to_owned(), title: "What others report".to_owned() };
     Ok(html(markup(&frame, &received(&desk, query.as_deref()).await?)))
 }
 

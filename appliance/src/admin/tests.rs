@@ -161,6 +161,10 @@ impl Live for FakeEngine {
         Box::pin(std::future::ready(answer))
     }
 
+    fn published(&self) -> crate::report::PublishedState {
+        crate::report::PublishedState::default()
+    }
+
     fn replace_dkim(&self, _: String) -> crate::report::Zoning {
         Box::pin(async { Err(NoZones::Refused("not this one".into())) })
     }
@@ -255,7 +259,7 @@ impl Live for FakeEngine {
             domain: "example.net".to_owned(),
             tls: vec![sender],
             sources: vec![source],
-            reporters: vec![MailReporter::default()],
+            reporters: vec![MailReporter { sender: "sender.example".to_owned(), ..MailReporter::default() }],
             messages: 5,
             passed: 0,
         };
