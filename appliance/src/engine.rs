@@ -205,8 +205,12 @@ impl Engine {
         let draining = Draining::start(config, &relay, Arc::clone(&clock), base.report_rate());
         let present = Arc::new(Present::new(
             Arc::clone(&relay),
-            (Arc::clone(&certifying), Arc::clone(base.zones())),
-            (Arc::clone(base.hosted()), Arc::clone(base.records())),
+            (
+                Arc::clone(&certifying),
+                Arc::clone(base.zones()),
+                Arc::clone(base.hosted()),
+                Arc::clone(base.records()),
+            ),
             states(&listeners),
             Arc::clone(&arming),
             Arc::clone(&roles),

@@ -93,7 +93,7 @@ impl Given {
         now: u64,
     ) -> (Option<StsPolicy>, Self) {
         let shown = match wanted {
-            Wanted::Moving => self.shown.or(is_shown.then_some(now)),
+            Wanted::Moving => self.shown.or_else(|| is_shown.then_some(now)),
             // Who takes it into his own hands begins anew when he lets go of it.
             Wanted::As(_) | Wanted::Nothing => None,
         };

@@ -142,7 +142,7 @@ mod tests {
             "&lt;b&gt; Mail",
             "3 of 10 sessions failed",
             "192.0.2.7",
-            "Nothing proves it",
+            "a service of yours that should sign",
             "an &lt;i&gt; reason",
         ] {
             assert!(page.contains(text), "{text}: {page}");

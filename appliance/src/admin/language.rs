@@ -124,8 +124,11 @@ pub(super) async fn choose(Path(tag): Path<String>, headers: HeaderMap) -> Respo
         return (StatusCode::NOT_FOUND, "the page speaks en, de, fr and it\n").into_response();
     };
     let cookie = format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age={KEPT}", language.tag());
-    let back =
-        headers.get(REFERER).and_then(|value| value.to_str().ok()).and_then(place).unwrap_or("/".into());
+    let back = headers
+        .get(REFERER)
+        .and_then(|value| value.to_str().ok())
+        .and_then(place)
+        .unwrap_or_else(|| "/".to_owned());
     (StatusCode::SEE_OTHER, [(SET_COOKIE, cookie), (LOCATION, back)]).into_response()
 }
 

@@ -253,7 +253,7 @@ impl Live for FakeEngine {
             quarantined: 0,
             rejected: 0,
             known_as: Vec::new(),
-            words: "Nothing proves it.".to_owned(),
+            words: "It sends as shop.example, and in the name of example.net without its proof: a service of yours that should sign for example.net, a forwarder, or nobody you know.".to_owned(),
         };
         let domain = DomainReports {
             domain: "example.net".to_owned(),

@@ -47,8 +47,7 @@ pub(super) struct Present {
 impl Present {
     pub(super) fn new(
         relay: Arc<Relay>,
-        (certifying, zones): (Arc<Certifying>, Arc<Zones>),
-        (hosted, records): (Arc<Hosted>, Arc<Records>),
+        (certifying, zones, hosted, records): (Arc<Certifying>, Arc<Zones>, Arc<Hosted>, Arc<Records>),
         listeners: Vec<ListenerState>,
         arming: Arc<Arming>,
         roles: Arc<Roles>,
