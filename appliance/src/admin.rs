@@ -19,6 +19,7 @@ mod events;
 mod form;
 mod guard;
 mod judging;
+mod language;
 mod learning;
 mod login;
 mod lookup;

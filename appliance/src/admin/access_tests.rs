@@ -121,10 +121,11 @@ pub(super) fn status(answer: &str) -> u16 {
 }
 
 /// Paths that need no login, and those that need one.
-const FOR_ANYBODY: [&str; 10] = [
+const FOR_ANYBODY: [&str; 11] = [
     "GET /api/v1/openapi.json",
     "GET /assets/postern.css",
     "GET /assets/postern.js",
+    "GET /language/{tag}",
     "GET /healthz",
     "GET /readyz",
     // From this machine.

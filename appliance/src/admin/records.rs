@@ -39,7 +39,7 @@ fn markup(frame: &Frame, report: &ZoneReport, verified: bool, addresses: &Addres
         "What `postern dns` prints",
         html! {
             p.back {
-                a href="/" { "Status" } " · " a href="/domain-reports" { "What others report" } " · " a href="/weekly" { "Weeks" }
+                a href="/" { "Status" } " · " a href="/domain-reports" { "What others report" }
                 @if !verified { " · " a href="/dns?verify=true" { "Compare all with what is published" } }
             }
             @if report.zones.is_empty() { (none("There is no domain.")) }

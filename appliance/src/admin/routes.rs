@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use serde_json::Value;
@@ -15,8 +15,8 @@ use super::desk::Desk;
 use super::guard::{self, Body, Guarded};
 use super::openapi::{About, Book, Described};
 use super::{
-    account, answers, audit, block, certificates, domain_reports, events, judging, login, lookup, messages,
-    quarantine, queue, records, reports, senders, settings, tokens, users, weekly, zone,
+    account, answers, audit, block, certificates, domain_reports, events, judging, language, login, lookup,
+    messages, quarantine, queue, records, reports, senders, settings, tokens, users, weekly, zone,
 };
 use crate::access::Needs;
 
@@ -149,6 +149,7 @@ pub(super) fn all(desk: &Arc<Desk>) -> (Router, Vec<Route>) {
     let _ = document.set(book.finish());
     let router = router
         .fallback(answers::nothing_here)
+        .layer(from_fn(language::speak))
         .layer(from_fn_with_state(Arc::clone(desk), guard::address))
         .with_state(Arc::clone(desk));
     (router, routes)
@@ -171,6 +172,7 @@ fn watching(table: Table) -> Table {
         .get("/transactions/{id}", Needs::See, answers::transaction_page)
         .get("/assets/postern.css", Needs::Nothing, answers::style)
         .get("/assets/postern.js", Needs::Nothing, answers::script)
+        .get("/language/{tag}", Needs::Nothing, language::choose)
         .tell(
             "/api/v1/status",
             Needs::SeeAll,

@@ -11,28 +11,28 @@ const SECRETS: [&str; 4] = ["alerts_key", "hmac", "password", "secret"];
 
 /// A section of the config: one entry of it, where there may be several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Section {
+pub(crate) struct Section {
     /// As in the file, such as `outbound.senders`; empty for the keys at its head.
-    pub name: String,
+    pub(crate) name: String,
     /// Which of several, from 1; 0 where there is only one.
-    pub number: usize,
+    pub(crate) number: usize,
     /// What it is about; may be empty.
-    pub meaning: String,
+    pub(crate) meaning: String,
     /// Its keys.
-    pub settings: Vec<Setting>,
+    pub(crate) settings: Vec<Setting>,
 }
 
 /// A key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// Its name.
-    pub key: String,
+    pub(crate) key: String,
     /// As the file has it; `null` where it does not have it. Secrets are not shown.
-    pub value: Option<String>,
+    pub(crate) value: Option<String>,
     /// The default, or an example, in the manual's words.
-    pub default: String,
+    pub(crate) default: String,
     /// What it means; empty where the name says it.
-    pub meaning: String,
+    pub(crate) meaning: String,
 }
 
 /// A key of the manual.
@@ -56,7 +56,7 @@ struct Chapter<'a> {
 /// # Errors
 ///
 /// The text is no TOML; the reason.
-pub fn settings(text: &str) -> Result<Vec<Section>, String> {
+pub(crate) fn settings(text: &str) -> Result<Vec<Section>, String> {
     let table: Table = text.parse().map_err(|error: toml::de::Error| error.message().to_owned())?;
     let mut sections = Vec::new();
     for chapter in chapters() {

@@ -361,6 +361,7 @@ pub(super) struct RawReports {
     pub(super) tls: Option<bool>,
     pub(super) dmarc: Option<bool>,
     pub(super) weekly: Option<bool>,
+    pub(super) trusted: Texts,
 }
 
 #[derive(Debug, Default, Deserialize)]

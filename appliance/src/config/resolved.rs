@@ -439,6 +439,8 @@ pub struct Reports {
     pub dmarc: bool,
     /// Whether each domain's postmaster is told of its week.
     pub weekly: bool,
+    /// Whose reports on TLS move a policy from `testing` to `enforce` (DECISIONS 27): large receivers that nobody can play.
+    pub trusted: Vec<Domain>,
 }
 
 impl Config {

@@ -13,17 +13,20 @@ use tokio::time::Instant;
 
 use super::arming::Arming;
 use super::certifying::Certifying;
+use super::hosted::Hosted;
 use super::judging::Court;
 use super::received::Received;
+use super::records::Records;
 use super::remembering::Remembering;
 use super::repute::Repute;
 use super::weekly::Weekly;
 use super::zones::Zones;
 use crate::report::{
     AddressesState, ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateState,
-    CertifyingState, Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging,
-    QueueState, ReceivedReports, RecipientsState, RolesState, RollOrder, ScanOrder, Scanned, SenderState,
-    ServerState, StrainState, VerifyingState, WeekReport, Writing, ZoneQuestion, Zoning,
+    CertifyingState, FailingPolicy, Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState,
+    Live, NotJudging, PublishedState, QueueState, ReceivedReports, RecipientsState, RolesState, RollOrder,
+    ScanOrder, Scanned, SenderState, ServerState, StrainState, VerifyingState, WeekReport, Writing,
+    ZoneQuestion, Zoning,
 };
 use crate::roles::Roles;
 
@@ -40,6 +43,8 @@ pub(super) struct Present {
     remembering: Arc<Remembering>,
     received: Arc<Received>,
     zones: Arc<Zones>,
+    hosted: Arc<Hosted>,
+    records: Arc<Records>,
     repute: Arc<Repute>,
     weekly: Arc<Weekly>,
 }
@@ -47,7 +52,7 @@ pub(super) struct Present {
 impl Present {
     pub(super) fn new(
         relay: Arc<Relay>,
-        (certifying, zones): (Arc<Certifying>, Arc<Zones>),
+        (certifying, zones, hosted, records): (Arc<Certifying>, Arc<Zones>, Arc<Hosted>, Arc<Records>),
         listeners: Vec<ListenerState>,
         arming: Arc<Arming>,
         roles: Arc<Roles>,
@@ -68,6 +73,8 @@ impl Present {
             remembering,
             received,
             zones,
+            hosted,
+            records,
             repute,
             weekly,
         }
@@ -237,6 +244,14 @@ impl Live for Present {
 
     fn zones(&self, question: ZoneQuestion) -> Zoning {
         Box::pin(Arc::clone(&self.zones).report(question))
+    }
+
+    fn published(&self) -> PublishedState {
+        let failing = self.hosted.failing().into_iter();
+        let failing = failing
+            .map(|(domain, reporter)| FailingPolicy { domain: domain.to_string(), reporter })
+            .collect();
+        PublishedState { wrong: self.records.wrong(), failing }
     }
 
     fn replace_dkim(&self, domain: String) -> Zoning {

@@ -7,6 +7,13 @@ const SELDOM = 30000;
 // Whatever happens.
 const APART = 2000;
 let source, timer, renewed = Date.now();
+const WORDS = {
+  en: ["Copy", "Copied", "Selected"],
+  de: ["Kopieren", "Kopiert", "Ausgewählt"],
+  fr: ["Copier", "Copié", "Sélectionné"],
+  it: ["Copia", "Copiato", "Selezionato"],
+};
+const [COPY, COPIED, SELECTED] = WORDS[document.documentElement.lang] || WORDS.en;
 
 function busy() {
   const selection = window.getSelection();
@@ -65,14 +72,14 @@ if (document.querySelector("[data-live]")) {
 for (const field of document.querySelectorAll("[data-copy]")) {
   const button = document.createElement("button");
   button.type = "button";
-  button.textContent = "Copy";
+  button.textContent = COPY;
   button.addEventListener("click", async () => {
     field.select();
     try {
       await navigator.clipboard.writeText(field.value);
-      button.textContent = "Copied";
+      button.textContent = COPIED;
     } catch {
-      button.textContent = "Selected";
+      button.textContent = SELECTED;
     }
   });
   field.after(" ", button);
