@@ -160,7 +160,7 @@ pub(super) fn all(desk: &Arc<Desk>) -> (Router, Vec<Route>) {
 fn described(table: Table, document: &Arc<OnceLock<Value>>) -> Table {
     let document = Arc::clone(document);
     let handler = move || {
-        let document = document.get().cloned().unwrap_or_default();
+        let document = document.get().and_then(Value::as_object).cloned().unwrap_or_default();
         std::future::ready(Json(document))
     };
     table.tell("/api/v1/openapi.json", Needs::Nothing, "This document.", handler)

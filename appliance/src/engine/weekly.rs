@@ -297,3 +297,51 @@ fn mail(who: &Who, to: &str, week: &WeekReport, now: Duration) -> Vec<u8> {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use record::SimulatedClock;
+
+    use super::super::signing;
+    use super::*;
+    use crate::recorder::samples;
+
+    #[tokio::test]
+    async fn each_domain_has_its_own_mail_in_its_week_and_nobody_elses() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SimulatedClock::starting_at(samples::BEGAN));
+        let settings = store::Settings::in_folder(folder.path().join("store"));
+        let store = Store::start(settings, Arc::clone(&clock)).unwrap();
+        let keys = crate::dkim::Keys::new(folder.path(), "postern", Arc::clone(&clock));
+        let letters = Arc::new(Letters::new(signing::Present::new(keys), Arc::clone(&clock)));
+        let weekly = Weekly::new(store, Arc::clone(&clock), letters);
+        let domains = ["example.net", "example.org"].map(str::to_owned).into();
+        let (hostname, postmaster) = ("mx.test".to_owned(), "postmaster@example.net".to_owned());
+        *lock(&weekly.who) = Some(Arc::new(Who { hostname, postmaster, domains, sends: false }));
+        let mut inbound = samples::judged(1);
+        inbound.direction = Direction::Inbound;
+        inbound.verdict = Verdict::Tag;
+        inbound.recipients.truncate(1);
+        inbound.recipients[0].address = "b@Example.NET".into();
+        weekly.hears_of(&Event::Transaction(Box::new(inbound.clone())));
+        inbound.recipients[0].address = "b@elsewhere.example".into();
+        weekly.hears_of(&Event::Transaction(Box::new(inbound.clone())));
+        // On its way out, by a server of the world that nothing proved.
+        inbound.direction = Direction::Outbound;
+        inbound.reverse_path = "ann@example.org".into();
+        if let Some(GroupOutcome::Delivered { leg, .. }) = inbound.groups.first_mut() {
+            leg.policy = "opportunistic".into();
+            leg.tls = TlsOutcome::Plain;
+        }
+        weekly.hears_of(&Event::Transaction(Box::new(inbound)));
+        let weeks = weekly.weeks(Vec::new(), None).await.unwrap();
+        let [net, org] = &weeks[..] else { panic!("{weeks:?}") };
+        assert_eq!((net.received.accepted, net.received.spam, net.sent.delivered), (1, 1, 0), "{net:?}");
+        assert_eq!(net.received.tls13 + net.received.tls12 + net.received.plain, 1, "{net:?}");
+        assert_eq!((org.received.accepted, org.sent.delivered, org.sent.plain), (0, 1, 1), "{org:?}");
+        assert_eq!(weekly.weeks(vec!["example.org".to_owned()], Some(3)).await.unwrap()[0].sent.delivered, 0);
+        let who = weekly.who().unwrap();
+        let mail = String::from_utf8(mail(&who, "postmaster@example.net", net, samples::BEGAN)).unwrap();
+        assert!(mail.contains("Subject: Mail of example.net from ") && mail.contains(".json"), "{mail}");
+    }
+}
