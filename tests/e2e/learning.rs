@@ -22,7 +22,7 @@ use crate::roles;
 const TAUGHT: usize = 40;
 /// On a busy machine.
 const SOON: Duration = Duration::from_secs(150);
-/// What a crash may lose of lessons (issue 6): it was learnt longer ago.
+/// Longer than what a crash may lose of lessons, which is two seconds of them.
 const DURABLE: Duration = Duration::from_secs(4);
 
 /// Who comes from here is inside, and may report; whoever else is a stranger. No name server is asked.
@@ -134,6 +134,36 @@ fn what_is_taught_by_command_counts_once_survives_a_kill_and_scan_says_so_with_a
     assert!(code == Some(1) && !said.contains("does not run"), "{said}");
     let missing = postern.ask(&["learn", "ham", "/nonexistent"]);
     assert!(missing.code == Some(3) && missing.output.contains("/nonexistent"), "{}", missing.output);
+}
+
+/// How many messages of spam it has learnt, as the page says.
+fn unwanted(postern: &Postern) -> usize {
+    let page = postern.get("/");
+    let (_, behind) = page.split_once("wanted and ").unwrap_or_default();
+    behind.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+#[test]
+fn a_kill_in_the_midst_of_learning_costs_the_last_two_seconds_of_it() {
+    needs!(POSTFIX);
+    let hidden = Postfix::start(&postfix::Options::default());
+    let mut postern = start(&hidden);
+    let mbox = postern.beside("spam.mbox");
+    let all: String =
+        (0..5_000).map(|number| format!("From a@b Mon Jan  5 10:00:00 2026\n{}\n", spam(number))).collect();
+    fs::write(&mbox, all).expect("a file");
+    let mut learning = postern.begin("learning", &["learn", "spam", &mbox.display().to_string()]);
+    let some = ports::wait_until(SOON, || Some(unwanted(&postern)).filter(|number| *number > 100));
+    let some = some.unwrap_or_else(|| panic!("{}", learning.output()));
+    let _ = ports::wait_until(Duration::from_secs(2), || None::<()>);
+    assert!(learning.ended().is_none(), "it is in the midst of it");
+    postern.kill();
+    learning.wait(SOON);
+    postern.start_again();
+    let left = unwanted(&postern);
+    assert!((some..5_000).contains(&left), "{left} of {some}: {}", postern.log());
+    let again = postern.ask_within(&["learn", "spam", &mbox.display().to_string()], SOON).output;
+    assert!(again.contains("5000 messages: ") && unwanted(&postern) == 5_000, "{again}");
 }
 
 /// The sift worker of a command.
