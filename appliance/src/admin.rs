@@ -17,6 +17,7 @@ mod door;
 mod form;
 mod guard;
 mod judging;
+mod language;
 mod learning;
 mod login;
 mod lookup;

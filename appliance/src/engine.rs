@@ -41,6 +41,7 @@ mod probing;
 mod publishing;
 mod queue;
 mod received;
+mod records;
 mod remembering;
 mod senders;
 mod set_aside;
@@ -204,7 +205,12 @@ impl Engine {
         let draining = Draining::start(config, &relay, Arc::clone(&clock), base.report_rate());
         let present = Arc::new(Present::new(
             Arc::clone(&relay),
-            (Arc::clone(&certifying), Arc::clone(base.zones())),
+            (
+                Arc::clone(&certifying),
+                Arc::clone(base.zones()),
+                Arc::clone(base.hosted()),
+                Arc::clone(base.records()),
+            ),
             states(&listeners),
             Arc::clone(&arming),
             Arc::clone(&roles),
@@ -246,6 +252,7 @@ impl Engine {
             Arc::clone(base.publishing()),
         ));
         tokio::spawn(Arc::clone(base.hosted()).keep(Arc::clone(&relay)));
+        tokio::spawn(Arc::clone(base.records()).keep(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(&arming).keep());
         tokio::spawn(Arc::clone(&certifying).keep());
         tokio::spawn(strain::keep_measuring(

@@ -1,6 +1,8 @@
 //! The MTA-STS policies of the domains here (RFC 8461), as they are hosted: which hosts take their mail, how strictly senders are
 //! to insist on it, and how a domain gets from one mode to another (DECISIONS 27).
 
+pub(crate) mod experience;
+
 use std::time::Duration;
 
 use route::{StsMode, StsPolicy};
@@ -18,18 +20,34 @@ const MEANT: Duration = Duration::from_secs(30 * 24 * 3600);
 /// The policy of a backend's domains while nothing is known but the config; `None` where there is none to host: in `gateway` and
 /// `bridge` the policy host, like the MX host, is the hidden server's own.
 pub(crate) fn hosted(config: &Config, backend: &Backend) -> Option<StsPolicy> {
-    let mode = wanted(config, backend)?;
+    let mode = match wanted(config, backend) {
+        Wanted::Nothing => return None,
+        Wanted::As(mode) => mode,
+        Wanted::Moving => StsMode::Testing,
+    };
     Some(policy(mode, std::slice::from_ref(&config.hostname)))
 }
 
-/// The mode that the config wants; `None` for no policy.
-pub(crate) fn wanted(config: &Config, backend: &Backend) -> Option<StsMode> {
+/// What the config wants of a domain's policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    /// No policy.
+    Nothing,
+    /// One in this mode.
+    As(StsMode),
+    /// `testing`, and `enforce` once reports have shown that nothing would be lost by it.
+    Moving,
+}
+
+/// What the config wants.
+pub(crate) fn wanted(config: &Config, backend: &Backend) -> Wanted {
     match backend.mta_sts {
-        _ if config.network.mode != Mode::Front => None,
-        HostedMode::Off => None,
-        HostedMode::Testing => Some(StsMode::Testing),
-        HostedMode::Enforce => Some(StsMode::Enforce),
-        HostedMode::None => Some(StsMode::None),
+        _ if config.network.mode != Mode::Front => Wanted::Nothing,
+        HostedMode::Auto => Wanted::Moving,
+        HostedMode::Off => Wanted::Nothing,
+        HostedMode::Testing => Wanted::As(StsMode::Testing),
+        HostedMode::Enforce => Wanted::As(StsMode::Enforce),
+        HostedMode::None => Wanted::As(StsMode::None),
     }
 }
 
@@ -58,6 +76,10 @@ pub(crate) struct Given {
     file: String,
     /// Until when some sender may hold a policy of mode `enforce`, in seconds since 1970.
     enforced_until: u64,
+    /// Since when it is enforced because reports have shown that it can be, in seconds since 1970. It does not go back by itself:
+    /// whoever stands in the way of reporters could have it so, and then read the mail.
+    #[serde(default)]
+    shown: Option<u64>,
 }
 
 impl Given {
@@ -65,20 +87,41 @@ impl Given {
     /// It is told to forget first, for as long as anybody may remember (§2.2, §8.3).
     pub(crate) fn next(
         &self,
-        wanted: Option<StsMode>,
+        wanted: Wanted,
+        is_shown: bool,
         hosts: &[Domain],
         now: u64,
     ) -> (Option<StsPolicy>, Self) {
-        let leaves = wanted.is_none() && now < self.enforced_until;
-        let policy = wanted.or_else(|| leaves.then_some(StsMode::None)).map(|mode| policy(mode, hosts));
+        let shown = match wanted {
+            Wanted::Moving => self.shown.or_else(|| is_shown.then_some(now)),
+            // Who takes it into his own hands begins anew when he lets go of it.
+            Wanted::As(_) | Wanted::Nothing => None,
+        };
+        let mode = match wanted {
+            Wanted::Nothing => (now < self.enforced_until).then_some(StsMode::None),
+            Wanted::As(mode) => Some(mode),
+            Wanted::Moving if shown.is_some() => Some(StsMode::Enforce),
+            Wanted::Moving => Some(StsMode::Testing),
+        };
+        let policy = mode.map(|mode| policy(mode, hosts));
         let file = policy.as_ref().map(ToString::to_string).unwrap_or_default();
         let needed = now + MEANT.as_secs();
-        let enforced_until = match wanted {
+        let enforced_until = match mode {
             // A day more than is needed, so that it is not written at each look.
             Some(StsMode::Enforce) if self.enforced_until < needed => needed + TRYING.as_secs(),
             _ => self.enforced_until,
         };
-        (policy, Self { file, enforced_until })
+        (policy, Self { file, enforced_until, shown })
+    }
+
+    /// Whether it waits for reports to move to `enforce`.
+    pub(crate) fn waits(&self, wanted: Wanted) -> bool {
+        wanted == Wanted::Moving && self.shown.is_none()
+    }
+
+    /// Since when it is enforced because reports have shown that it can be, in seconds since 1970.
+    pub(crate) fn shown(&self) -> Option<u64> {
+        self.shown
     }
 
     /// The policy that was given last, if it can still be read.
@@ -123,24 +166,50 @@ mod tests {
 
     #[test]
     fn a_domain_leaves_by_none_for_as_long_as_a_sender_may_remember() {
-        let (policy, given) = Given::default().next(Some(StsMode::Enforce), &hosts(), NOW);
+        let enforce = Wanted::As(StsMode::Enforce);
+        let (policy, given) = Given::default().next(enforce, false, &hosts(), NOW);
         assert_eq!(policy.map(|policy| policy.mode), Some(StsMode::Enforce));
-        let (policy, same) = given.next(Some(StsMode::Enforce), &hosts(), NOW + 3600);
+        let (policy, same) = given.next(enforce, false, &hosts(), NOW + 3600);
         assert!(policy.is_some() && same == given, "nothing is to be written");
-        let (policy, left) = same.next(None, &hosts(), NOW + DAY);
+        let (policy, left) = same.next(Wanted::Nothing, false, &hosts(), NOW + DAY);
         assert_eq!(policy.map(|policy| policy.mode), Some(StsMode::None));
-        let (policy, left) = left.next(None, &hosts(), NOW + 30 * DAY);
+        let (policy, left) = left.next(Wanted::Nothing, false, &hosts(), NOW + 30 * DAY);
         assert_eq!(policy.map(|policy| policy.mode), Some(StsMode::None));
-        let (policy, left) = left.next(None, &hosts(), NOW + 31 * DAY);
+        let (policy, left) = left.next(Wanted::Nothing, false, &hosts(), NOW + 31 * DAY);
         assert_eq!(policy, None);
         assert_eq!(left.policy(), None);
     }
 
     #[test]
     fn what_was_only_tried_goes_at_once() {
-        let (_, given) = Given::default().next(Some(StsMode::Testing), &hosts(), NOW);
+        let testing = Wanted::As(StsMode::Testing);
+        let (_, given) = Given::default().next(testing, false, &hosts(), NOW);
         assert_eq!(given.policy(), Some(policy(StsMode::Testing, &hosts())));
-        assert_eq!(given.next(None, &hosts(), NOW).0, None);
+        assert_eq!(given.next(Wanted::Nothing, false, &hosts(), NOW).0, None);
+    }
+
+    #[test]
+    fn what_reports_have_shown_is_enforced_until_a_person_says_otherwise() {
+        let mode = |policy: Option<StsPolicy>| policy.map(|policy| policy.mode);
+        let (first, given) = Given::default().next(Wanted::Moving, false, &hosts(), NOW);
+        assert_eq!(mode(first), Some(StsMode::Testing));
+        assert!(given.waits(Wanted::Moving) && !given.waits(Wanted::As(StsMode::Testing)));
+        let (moved, given) = given.next(Wanted::Moving, true, &hosts(), NOW + DAY);
+        assert_eq!((mode(moved), given.shown()), (Some(StsMode::Enforce), Some(NOW + DAY)));
+        // Reports that are gone, or bad ones, take nothing back.
+        let (stays, given) = given.next(Wanted::Moving, false, &hosts(), NOW + 40 * DAY);
+        assert_eq!((mode(stays), given.shown()), (Some(StsMode::Enforce), Some(NOW + DAY)));
+        let (tried, given) = given.next(Wanted::As(StsMode::Testing), false, &hosts(), NOW + 41 * DAY);
+        assert_eq!(mode(tried), Some(StsMode::Testing));
+        assert!(given.waits(Wanted::Moving), "it begins anew");
+        let (left, _) = given.next(Wanted::Nothing, false, &hosts(), NOW + 42 * DAY);
+        assert_eq!(mode(left), Some(StsMode::None), "some sender may still insist on what was enforced");
+    }
+
+    #[test]
+    fn what_was_given_before_modes_moved_is_read() {
+        let given: Given = serde_json::from_str(r#"{"file":"","enforced_until":7}"#).unwrap();
+        assert_eq!(given, Given { file: String::new(), enforced_until: 7, shown: None });
     }
 
     #[test]

@@ -41,4 +41,7 @@ pub use story::{
     AfterwardsStory, CheckStory, GroupStory, LegStory, OpinionStory, RecipientStory, SessionStory, TlsStory,
     TransactionStory, WordStory,
 };
-pub use zone::{Found, NoZones, RecordState, Zone, ZoneQuestion, ZoneRecord, ZoneReport};
+pub use zone::{
+    FailingPolicy, Found, NoZones, PublishedState, RecordState, WrongRecord, Zone, ZoneQuestion, ZoneRecord,
+    ZoneReport,
+};

@@ -17,12 +17,12 @@ use postern_tests::scratch::Scratch;
 use postern_tests::sink::Sink;
 use serde_json::Value;
 
-const SINK: &[Need] = &[Need::Program("smtp-sink")];
+pub(super) const SINK: &[Need] = &[Need::Program("smtp-sink")];
 /// Debian's postfix-mta-sts-resolver.
 const RESOLVER: &[Need] = &[Need::Program("mta-sts-query")];
 const LIMIT: Duration = Duration::from_secs(90);
 
-const BENCH: &str = "
+pub(super) const BENCH: &str = "
 @        MX 10 mx.postern.test.
 @        MX 20 backup
 backup   A  127.0.0.1
@@ -65,16 +65,21 @@ fn query(scratch: &Scratch, names: &NameServer, pebble: &Pebble, root: &Path) ->
     child::run(&python, LIMIT).output
 }
 
-fn start(names: &NameServer, pebble: &Pebble, sink: &Sink, mode: &str) -> Postern {
-    let more = format!(
-        "mta_sts = \"{mode}\"\n[resolver]\nservers = [\"{}\"]\ndnssec_trust_anchor = {:?}\n[dns_update]\nserver = \"{}\"\n\
+/// The resolver, and where records may be written.
+pub(super) fn settings(names: &NameServer) -> String {
+    format!(
+        "[resolver]\nservers = [\"{}\"]\ndnssec_trust_anchor = {:?}\n[dns_update]\nserver = \"{}\"\n\
          tsig = {{ name = \"{}\", secret = \"{}\" }}\n",
         names.address(),
         names.anchor(),
         names.address(),
         KEY.0,
         KEY.1
-    );
+    )
+}
+
+fn start(names: &NameServer, pebble: &Pebble, sink: &Sink, mode: &str) -> Postern {
+    let more = format!("mta_sts = \"{mode}\"\n{}", settings(names));
     let config = backend(&["bench.test"], sink.address(), &more);
     let acme = pebble.acme("http-01", "");
     Postern::start(&Options { config, acme, http: pebble.http(), ..Options::default() })
@@ -88,8 +93,8 @@ fn world() -> (NameServer, Pebble, Sink) {
     (names, Pebble::start(&pebble::Options::default()), Sink::start(&[]))
 }
 
-/// What is found of a domain's records of one kind: state and words.
-fn found(postern: &Postern, purpose: &str) -> Vec<(String, String)> {
+/// What is found of a domain's records of one kind: name and state.
+pub(super) fn found(postern: &Postern, purpose: &str) -> Vec<(String, String)> {
     let ended = postern.ask_within(&["--json", "dns", "bench.test", "--verify"], LIMIT);
     let report: Value = serde_json::from_str(&ended.output).unwrap_or_default();
     let records = report["zones"][0]["records"].as_array().cloned().unwrap_or_default();

@@ -14,6 +14,7 @@ mod evidence;
 mod forwarders;
 mod gateway;
 mod hosted;
+mod hosted_modes;
 mod hostile;
 mod injection;
 mod judging;

@@ -8,10 +8,11 @@ use std::time::Duration;
 use postern_tests::child;
 use postern_tests::nameserver::{KNOT, NameServer, Signing, Zone};
 use postern_tests::needs;
-use postern_tests::needs::POSTFIX;
+use postern_tests::needs::{Need, POSTFIX};
 use postern_tests::ports;
 use postern_tests::postern::{self, Options, Postern};
 use postern_tests::postfix::{self, Postfix};
+use postern_tests::scratch::Scratch;
 use record::Clock as _;
 
 /// On a busy machine.
@@ -189,6 +190,52 @@ fn reports_are_believed_of_who_sent_them_and_told_by_domain() {
     let page = postern.get("/domain-reports");
     assert!(page.contains("certificate-host-mismatch") && page.contains("192.0.2.77"), "{page}");
     assert_eq!(hidden.mailbox().read().len(), 1, "nothing else reaches the server");
+}
+
+/// What sys4's tlsrpt-reporter makes of a day's results and hands to its mail program, here curl: Postern's port, a folder of its own,
+/// the day, who reports, and to whom.
+const REPORTER: &str = r#"
+import json, sys
+from tlsrpt_reporter import tlsrpt
+port, folder, day, sender, recipient = sys.argv[1:]
+settings = {name: of["default"] for name, of in tlsrpt.options_reportd.items()}
+settings.update(
+    dbname=folder + "/reportd.sqlite", fetchers="true", organization_name="The Reporter", contact_info=sender, sender_address=sender,
+    sendmail_script=f"curl --silent --show-error smtp://127.0.0.1:{port} --mail-from {sender} --mail-rcpt {recipient} --upload-file -",
+)
+reportd = tlsrpt.TLSRPTReportd(tlsrpt.ConfigReportd(**settings))
+record = "v=TLSRPTv1; rua=mailto:" + recipient
+sts = json.dumps({"policy-type": 2, "policy-domain": "corp.test", "mx-host": ["mx.corp.test"], "policy-string": ["version: STSv1", "mode: testing"]})
+none = json.dumps({"policy-type": 9, "policy-domain": "corp.test"})
+expired = json.dumps({"c": 204, "n": "mx.corp.test", "r": "192.0.2.1", "s": "192.0.2.9"})
+data = {record: {
+    sts: {"cntrtotal": 12, "cntrfailure": 2, "failures": {expired: 2}},
+    none: {"cntrtotal": 3, "cntrfailure": 0, "failures": {}},
+}}
+reportd.con.execute("INSERT INTO reportdata(day, domain, data, fetcher, fetcherindex) VALUES(?,?,?,'true',1)", (day, "corp.test", json.dumps(data)))
+reportd.create_report_for(day, "corp.test")
+(report,) = reportd.con.execute("SELECT report FROM reports").fetchone()
+print(reportd.send_out_report(day, "corp.test", 1, 1, "mailto:" + recipient, report))
+"#;
+
+#[test]
+fn what_tlsrpt_reporter_sends_is_read() {
+    needs!(KNOT, &[Need::Cached("python/tlsrpt-reporter/bin/tlsrpt-reportd"), Need::Program("curl")]);
+    let names = names();
+    let postern = start(SocketAddr::from(([127, 0, 0, 1], 9)), &names);
+    let scratch = Scratch::new("reporter");
+    let yesterday = record::rfc3339_date(Duration::from_secs(now() - 86_400));
+    let mut python = Command::new(needs::cache().join("python/tlsrpt-reporter/bin/python"));
+    python.args(["-c", REPORTER, &postern.smtp().port().to_string()]).arg(scratch.join(""));
+    python.args([&yesterday[..10], "tls@sender.test", "reports@mx.postern.test"]);
+    let sent = child::run(&python, SOON);
+    assert!(sent.output.contains("SUCCEEDED"), "{}\n{}", sent.output, postern.log());
+    let told = told(&postern, |told| told["domains"][0]["tls"][0]["failed"] == 2);
+    let sender = &told["domains"][0]["tls"][0];
+    assert_eq!((sender["sender"].as_str(), sender["succeeded"].as_u64()), (Some("sender.test"), Some(13)));
+    assert_eq!(sender["organization"], "The Reporter");
+    assert_eq!(sender["failures"][0]["result"], "certificate-expired", "{told}");
+    assert_eq!(sender["failures"][0]["mx"], "mx.corp.test", "{told}");
 }
 
 #[test]

@@ -2,10 +2,12 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use postern_tests::certificate::Authority;
+use postern_tests::child;
 use postern_tests::gateway::{self, LIMIT, both_families, names, smtp, submit, without_dns};
 use postern_tests::lab::{LAB, Lab, WORLD};
 use postern_tests::mail::Mail;
@@ -13,6 +15,7 @@ use postern_tests::mailbox::Stored;
 use postern_tests::nameserver::{KNOT, NameServer, Signing, Zone};
 use postern_tests::needs;
 use postern_tests::needs::{Need, POSTFIX};
+use postern_tests::ports;
 use postern_tests::postern::{self, Options, Postern};
 use postern_tests::scratch::Scratch;
 use postern_tests::servers::{Kind, Server, Trust};
@@ -148,6 +151,69 @@ fn two_other_verifiers_accept_what_a_hidden_server_sends() {
         1,
     );
     assert_eq!(dkimpy(twice.as_bytes(), &records), ["False", "False"], "a second subject");
+}
+
+/// A key of somebody's own for `hidden.test`, of so many bits, under the selector `mail`; it serves from the next start.
+fn own_key(postern: &Postern, bits: u32) {
+    let folder = postern.state().join("dkim").join("hidden.test");
+    let file = folder.join("mail.pem");
+    let mut openssl = Command::new("openssl");
+    openssl
+        .args(["genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt"])
+        .arg(format!("rsa_keygen_bits:{bits}"));
+    let made = child::run(openssl.arg("-out").arg(&file), LIMIT);
+    assert!(made.success, "{}", made.output);
+    // One that stands beside others signs once its record is seen; alone it signs at once.
+    for other in std::fs::read_dir(&folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        if other != file {
+            std::fs::remove_file(other).expect("it was there");
+        }
+    }
+    let owner = std::fs::metadata(&folder).expect("a folder");
+    std::os::unix::fs::chown(&file, Some(owner.uid()), Some(owner.gid())).expect("it is root's");
+}
+
+/// Its record has more octets than two strings of a TXT record, and more than a UDP answer without EDNS.
+#[test]
+fn a_key_of_ones_own_of_4096_bits_signs_is_printed_and_is_found() {
+    needs!(LAB, KNOT, POSTFIX, VERIFIERS, &[Need::Program("openssl")]);
+    let lab = Lab::new();
+    without_dns(&lab);
+    let [v4, _] = both_families();
+    let hidden = "@ MX 10 mx\nmx A 192.0.2.2\n";
+    let (names, resolver) = names(&lab, &[v4, ("hidden.test", hidden.into())]);
+    let mut postern = gateway::start(&lab, &resolver);
+    own_key(&postern, 4096);
+    let postern = lab.postern.run(move || {
+        postern.restart(Signal::SIGTERM);
+        postern
+    });
+    let (world, _sender) = send_out(&lab, &Mail::new("ann@hidden.test", &["b@v4.test"], "a long key\n"));
+    let arrived = signed(&world);
+    assert_eq!(arrived.signed().0.len(), 1, "{}", postern.log());
+    let records = texts(&lab, &postern);
+    let record = records["mail._domainkey.hidden.test"].as_str().expect("a text");
+    assert!(record.len() > 700, "{record}");
+    assert_eq!(dkimpy(&arrived.content, &records), ["True"]);
+    let (good, said) = opendkim(&arrived.content, &records);
+    assert!(good, "{said}");
+    let config = postern.config().to_owned();
+    let ask = |arguments: &'static [&'static str]| {
+        let config = config.clone();
+        let asked = lab.postern.run(move || {
+            Command::new(postern::program()).arg("--config").arg(config).arg("dns").args(arguments).output()
+        });
+        String::from_utf8_lossy(&asked.expect("it runs").stdout).into_owned()
+    };
+    let missing = ask(&["hidden.test", "--verify"]);
+    assert!(missing.contains("The key is not published"), "{missing}");
+    let printed = ask(&["hidden.test"]);
+    let line = zone_of(&printed, "mail._domainkey.hidden.test");
+    assert_eq!(line.len(), 1, "{printed}");
+    names.change("hidden.test", &format!("{hidden}{}\n", line[0]));
+    // That there is none is remembered for as long as the zone says.
+    let is_found = || ask(&["hidden.test", "--verify"]).contains("The key is published").then_some(());
+    assert!(ports::wait_until(LIMIT, is_found).is_some(), "{}", ask(&["hidden.test", "--verify"]));
 }
 
 #[test]

@@ -116,9 +116,10 @@ pub(super) fn status(answer: &str) -> u16 {
 }
 
 /// Paths that need no login, and those that need one.
-const FOR_ANYBODY: [&str; 9] = [
+const FOR_ANYBODY: [&str; 10] = [
     "GET /assets/postern.css",
     "GET /assets/postern.js",
+    "GET /language/{tag}",
     "GET /healthz",
     "GET /readyz",
     // From this machine.

@@ -33,7 +33,7 @@ pub(super) async fn list(
 }
 
 pub(super) async fn page(State(desk): Office, RawQuery(query): RawQuery) -> Result<Response, No> {
-    let frame = Frame { hostname: desk.hostname().to_owned(), title: "Reports about the domains".to_owned() };
+    let frame = Frame { hostname: desk.hostname().to_owned(), title: "What others report".to_owned() };
     Ok(html(markup(&frame, &received(&desk, query.as_deref()).await?)))
 }
 
@@ -142,7 +142,7 @@ mod tests {
             "&lt;b&gt; Mail",
             "3 of 10 sessions failed",
             "192.0.2.7",
-            "Nothing proves it",
+            "a service of yours that should sign",
             "an &lt;i&gt; reason",
         ] {
             assert!(page.contains(text), "{text}: {page}");

@@ -6,7 +6,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::answers::html;
 use super::asker::{self, Who};
 use super::form;
-use super::{certificates, chart, learning, tables, waiting};
+use super::{certificates, chart, language, learning, tables, waiting};
 use crate::access::Needs;
 use crate::config::{duration_in_words, size_in_words};
 use crate::report::{Level, Period, Problem, SessionStory, State, Status, TransactionStory};
@@ -36,8 +36,37 @@ impl Frame {
                         a.mark href="/" { (mark()) span { "Postern" } }
                         div.who { span.host { (self.hostname) } (who()) }
                     }
+                    (places(&self.title))
                     main { (main) }
-                    footer { (foot) }
+                    footer { p { (foot) } (language::choice()) }
+                }
+            }
+        }
+    }
+}
+
+/// Where one can go from everywhere.
+const PLACES: [(&str, &str, Needs); 9] = [
+    ("/", "Status", Needs::See),
+    ("/messages", "Messages", Needs::See),
+    ("/queue", "Queue", Needs::See),
+    ("/quarantine", "Quarantine", Needs::See),
+    ("/senders", "Senders", Needs::See),
+    ("/reports", "Reports", Needs::See),
+    ("/block", "Blocked senders", Needs::SeeAll),
+    ("/dns", "DNS records", Needs::SeeAll),
+    ("/domain-reports", "What others report", Needs::SeeAll),
+];
+
+/// Those of them that whoever asks may see; nothing before the login.
+fn places(title: &str) -> Markup {
+    let Some(asker) = asker::asker() else { return html! {} };
+    let may = |needs| asker.rights.suffice(needs);
+    html! {
+        @if may(Needs::See) {
+            nav.places aria-label="Pages" {
+                @for (path, name, _) in PLACES.into_iter().filter(|(.., needs)| may(*needs)) {
+                    a href=(path) aria-current=[(name == title).then_some("page")] { (name) }
                 }
             }
         }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post};
 use tokio::sync::Semaphore;
 
 use super::desk::Desk;
 use super::guard::{self, Body, Guarded};
 use super::{
-    account, answers, audit, block, certificates, domain_reports, judging, login, lookup, messages,
+    account, answers, audit, block, certificates, domain_reports, judging, language, login, lookup, messages,
     quarantine, queue, records, reports, senders, tokens, users, zone,
 };
 use crate::access::Needs;
@@ -101,6 +101,7 @@ pub(super) fn all(desk: &Arc<Desk>) -> (Router, Vec<Route>) {
     let Table { router, routes, .. } = people(programs(mail(watching(table))));
     let router = router
         .fallback(answers::nothing_here)
+        .layer(from_fn(language::speak))
         .layer(from_fn_with_state(Arc::clone(desk), guard::address))
         .with_state(Arc::clone(desk));
     (router, routes)
@@ -112,6 +113,7 @@ fn watching(table: Table) -> Table {
         .get("/transactions/{id}", Needs::See, answers::transaction_page)
         .get("/assets/postern.css", Needs::Nothing, answers::style)
         .get("/assets/postern.js", Needs::Nothing, answers::script)
+        .get("/language/{tag}", Needs::Nothing, language::choose)
         .get("/api/v1/status", Needs::SeeAll, answers::status)
         .get("/messages", Needs::See, messages::page)
         .get("/api/v1/transactions", Needs::See, lookup::list)

@@ -161,6 +161,10 @@ impl Live for FakeEngine {
         Box::pin(std::future::ready(answer))
     }
 
+    fn published(&self) -> crate::report::PublishedState {
+        crate::report::PublishedState::default()
+    }
+
     fn replace_dkim(&self, _: String) -> crate::report::Zoning {
         Box::pin(async { Err(NoZones::Refused("not this one".into())) })
     }
@@ -249,13 +253,13 @@ impl Live for FakeEngine {
             quarantined: 0,
             rejected: 0,
             known_as: Vec::new(),
-            words: "Nothing proves it.".to_owned(),
+            words: "It sends as shop.example, and in the name of example.net without its proof: a service of yours that should sign for example.net, a forwarder, or nobody you know.".to_owned(),
         };
         let domain = DomainReports {
             domain: "example.net".to_owned(),
             tls: vec![sender],
             sources: vec![source],
-            reporters: vec![MailReporter::default()],
+            reporters: vec![MailReporter { sender: "sender.example".to_owned(), ..MailReporter::default() }],
             messages: 5,
             passed: 0,
         };

@@ -97,8 +97,10 @@ impl ClientAddress {
 pub enum HostedMode {
     /// No policy is hosted.
     Off,
-    /// They report, and deliver all the same.
+    /// Testing to begin with, and enforced by itself once others have reported for long enough that nothing would be lost by it.
     #[default]
+    Auto,
+    /// They report, and deliver all the same.
     Testing,
     /// They do not deliver otherwise.
     Enforce,

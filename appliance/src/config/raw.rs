@@ -360,6 +360,7 @@ pub(super) struct RawReports {
     pub(super) address: Text,
     pub(super) tls: Option<bool>,
     pub(super) dmarc: Option<bool>,
+    pub(super) trusted: Texts,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -437,6 +437,8 @@ pub struct Reports {
     pub tls: bool,
     /// Whether reports on DMARC are sent.
     pub dmarc: bool,
+    /// Whose reports on TLS move a policy from `testing` to `enforce` (DECISIONS 27): large receivers that nobody can play.
+    pub trusted: Vec<Domain>,
 }
 
 impl Config {

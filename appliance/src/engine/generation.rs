@@ -25,6 +25,7 @@ use super::letters::Letters;
 use super::outbound::{Means, Names, outbound, policy_hosts, sites};
 use super::publishing::Publishing;
 use super::received::Received;
+use super::records::Records;
 use super::remembering::Remembering;
 use super::senders::Senders;
 use super::tls_reports::TlsReports;
@@ -52,6 +53,8 @@ pub(super) struct Base {
     zones: Arc<Zones>,
     publishing: Arc<Publishing>,
     hosted: Arc<Hosted>,
+    /// What is published is looked at.
+    records: Arc<Records>,
     tls_reports: Arc<TlsReports>,
     dmarc_reports: Arc<DmarcReports>,
     received: Arc<Received>,
@@ -102,8 +105,14 @@ impl Base {
         let received = Received::new(remembering.store(), Arc::clone(&roles), Arc::clone(&clock));
         let zones = Zones::new(Arc::clone(&signing.keys));
         let publishing = Publishing::new(Arc::clone(&certifier), remembering.store());
-        let hosted =
-            Hosted::new(Arc::clone(&zones), Arc::clone(&publishing), remembering.store(), Arc::clone(&clock));
+        let hosted = Hosted::new(
+            Arc::clone(&zones),
+            Arc::clone(&publishing),
+            Arc::clone(&received),
+            remembering.store(),
+            Arc::clone(&clock),
+        );
+        let records = Records::new(Arc::clone(&zones), remembering.store(), Arc::clone(&clock));
         Ok(Self {
             recording,
             clock,
@@ -118,6 +127,7 @@ impl Base {
             zones,
             publishing,
             hosted,
+            records,
             tls_reports,
             dmarc_reports,
             received,
@@ -180,6 +190,11 @@ impl Base {
         &self.hosted
     }
 
+    /// What the daily look at published records finds.
+    pub(super) fn records(&self) -> &Arc<Records> {
+        &self.records
+    }
+
     /// What is known of servers and recipients.
     pub(super) fn remembering(&self) -> &Arc<Remembering> {
         &self.remembering
@@ -226,6 +241,7 @@ impl Base {
         let fetch = policy_hosts(config, Arc::clone(&self.clock)).map(|hosts| Arc::new(hosts) as _);
         self.zones.config_is(config, names.clone(), associations, fetch);
         self.hosted.config_is(config, names.clone());
+        self.records.config_is_another();
         self.dmarc_reports.config_is(config, names.clone());
         self.received.config_is(config, names.clone());
         let judge = self.judge(config, names.clone()).await?;

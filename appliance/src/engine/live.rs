@@ -13,15 +13,17 @@ use tokio::time::Instant;
 
 use super::arming::Arming;
 use super::certifying::Certifying;
+use super::hosted::Hosted;
 use super::judging::Court;
 use super::received::Received;
+use super::records::Records;
 use super::remembering::Remembering;
 use super::zones::Zones;
 use crate::report::{
     ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateState, CertifyingState,
-    Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging, QueueState,
-    ReceivedReports, RecipientsState, RolesState, RollOrder, ScanOrder, Scanned, SenderState, ServerState,
-    StrainState, VerifyingState, Writing, ZoneQuestion, Zoning,
+    FailingPolicy, Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging,
+    PublishedState, QueueState, ReceivedReports, RecipientsState, RolesState, RollOrder, ScanOrder, Scanned,
+    SenderState, ServerState, StrainState, VerifyingState, Writing, ZoneQuestion, Zoning,
 };
 use crate::roles::Roles;
 
@@ -38,12 +40,14 @@ pub(super) struct Present {
     remembering: Arc<Remembering>,
     received: Arc<Received>,
     zones: Arc<Zones>,
+    hosted: Arc<Hosted>,
+    records: Arc<Records>,
 }
 
 impl Present {
     pub(super) fn new(
         relay: Arc<Relay>,
-        (certifying, zones): (Arc<Certifying>, Arc<Zones>),
+        (certifying, zones, hosted, records): (Arc<Certifying>, Arc<Zones>, Arc<Hosted>, Arc<Records>),
         listeners: Vec<ListenerState>,
         arming: Arc<Arming>,
         roles: Arc<Roles>,
@@ -63,6 +67,8 @@ impl Present {
             remembering,
             received,
             zones,
+            hosted,
+            records,
         }
     }
 
@@ -219,6 +225,14 @@ impl Live for Present {
 
     fn zones(&self, question: ZoneQuestion) -> Zoning {
         Box::pin(Arc::clone(&self.zones).report(question))
+    }
+
+    fn published(&self) -> PublishedState {
+        let failing = self.hosted.failing().into_iter();
+        let failing = failing
+            .map(|(domain, reporter)| FailingPolicy { domain: domain.to_string(), reporter })
+            .collect();
+        PublishedState { wrong: self.records.wrong(), failing }
     }
 
     fn replace_dkim(&self, domain: String) -> Zoning {

@@ -37,6 +37,16 @@ impl Publishing {
         self.certifier.changes()
     }
 
+    /// Whether a record can be written at `owner`: its zone is at hand, and nobody else's text is in the way.
+    pub(super) async fn can_write(&self, owner: &Domain, excludes: impl Fn(&str) -> bool + Send) -> bool {
+        let Some(updater) = self.certifier.updater() else { return false };
+        let Ok(kept) = self.store.get(WRITTEN, owner.as_str().as_bytes()).await else { return false };
+        let kept = String::from_utf8_lossy(kept.as_deref().unwrap_or_default()).into_owned();
+        let is_own = |text: &str| kept.lines().any(|line| line == text);
+        let there = updater.texts(owner).await;
+        there.is_ok_and(|there| !there.iter().any(|one| excludes(&one.0) && !is_own(&one.0)))
+    }
+
     /// Brings what Postern has written at `owner` up to `text`; `None` takes it away. `is_it` says whether a text that is there does as
     /// well, `excludes` whether one forbids to write another beside it.
     pub(super) async fn write(

@@ -2,7 +2,8 @@
 //! came for the address that Postern itself publishes, or noted in passing if it came for a person. It is read by a sift worker.
 //!
 //! A report counts only if the domain in its `From` stands behind it, by DMARC or, where that domain has no policy, by its signature;
-//! what that domain says is then believed of itself alone: it is shown as what this sender reports, and nothing is done by it.
+//! what that domain says is then believed of itself alone: it is shown as what this sender reports, and nothing is done by it, but that
+//! those of large receivers may have an MTA-STS policy enforced ([`Experience`]).
 
 mod keeping;
 mod telling;
@@ -26,6 +27,7 @@ use tokio::time::Instant;
 use self::keeping::{Keeping, Kept};
 use super::outbound::Names;
 use crate::config::Config;
+use crate::mta_sts::experience::Experience;
 use crate::report::{ReceivedReports, SetAside};
 use crate::roles::Roles;
 
@@ -64,6 +66,8 @@ struct Present {
     address: String,
     /// Whose reports are read, in lower case.
     domains: Vec<String>,
+    /// Whose reports move policies, in lower case.
+    trusted: Vec<String>,
     names: Option<Names>,
     authenticator: OnceCell<Authenticator>,
 }
@@ -112,6 +116,7 @@ impl Received {
         let present = Present {
             address: config.reports.address.to_lowercase(),
             domains: domains.chain(own).map(|domain| domain.as_str().to_lowercase()).collect(),
+            trusted: config.reports.trusted.iter().map(|domain| domain.as_str().to_lowercase()).collect(),
             names: Some(names),
             authenticator: OnceCell::new(),
         };
@@ -316,6 +321,20 @@ impl Received {
                 set_aside.push_front(SetAside { at, transaction: transaction.to_string(), from, why });
             }
         }
+    }
+
+    /// What the large reporters have met at a domain's servers; the domain in lower case.
+    pub(super) async fn experience(&self, domain: &str) -> Result<Experience, StoreError> {
+        let trusted = lock(&self.present).trusted.clone();
+        let now = self.clock.now().as_secs();
+        let mut experience = Experience::default();
+        for Kept { sender, report, .. } in self.keeping.of(domain).await? {
+            let large = trusted.iter().find(|large| is_of(&sender, std::slice::from_ref(*large)));
+            if let (Some(large), Report::Tls(report)) = (large, &report) {
+                experience.add(large, report, now);
+            }
+        }
+        Ok(experience)
     }
 
     /// What is reported about these domains, or about all.

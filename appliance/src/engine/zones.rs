@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use route::{StsFetch, StsPolicy};
+use route::{StsFetch, StsMode, StsPolicy};
 use smtp::Domain;
 
 use super::outbound::Names;
@@ -18,6 +18,8 @@ pub(super) struct Zones {
     now: Mutex<Option<Now>>,
     /// The MTA-STS policies that are hosted, by domain in lower case; `None`: none is.
     policies: Mutex<HashMap<Domain, Option<StsPolicy>>>,
+    /// What there is to say of them, by domain in lower case.
+    notes: Mutex<HashMap<String, String>>,
 }
 
 /// What there is to publish of the present config, and who is asked what is.
@@ -32,7 +34,7 @@ struct Now {
 
 impl Zones {
     pub(super) fn new(keys: Arc<Keys>) -> Arc<Self> {
-        Arc::new(Self { keys, now: Mutex::default(), policies: Mutex::default() })
+        Arc::new(Self { keys, now: Mutex::default(), policies: Mutex::default(), notes: Mutex::default() })
     }
 
     /// From now on these are the domains, and these the certificates.
@@ -48,11 +50,31 @@ impl Zones {
     }
 
     /// The MTA-STS policy of a domain here, if one is hosted. Until it is known what is to be in it there is none: what a sender
-    /// fetches it keeps.
+    /// fetches it keeps. A domain that has gone from the config is told to forget, for as long as somebody may remember.
     pub(super) fn policy(&self, domain: &Domain) -> Option<String> {
         let known = lock(&self.now).as_ref().is_some_and(|now| now.facts.is_behind(domain.as_str()));
         let policies = lock(&self.policies);
-        policies.get(domain).filter(|_| known)?.as_ref().map(ToString::to_string)
+        let policy = policies.get(domain)?.as_ref();
+        policy.filter(|policy| known || policy.mode == StsMode::None).map(ToString::to_string)
+    }
+
+    /// Domains that are in the config no more and still have a policy to leave by.
+    pub(super) fn leaving(&self) -> Vec<Domain> {
+        let Some(now) = lock(&self.now).clone() else { return Vec::new() };
+        let policies = lock(&self.policies);
+        let leaves = |(domain, policy): &(&Domain, &Option<StsPolicy>)| {
+            policy.is_some() && !now.facts.is_behind(domain.as_str())
+        };
+        policies.iter().filter(leaves).map(|(domain, _)| domain.clone()).collect()
+    }
+
+    /// From now on there is this to say of the policy of a domain.
+    pub(super) fn note_is(&self, domain: &Domain, note: Option<String>) {
+        let mut notes = lock(&self.notes);
+        match note {
+            Some(note) => drop(notes.insert(domain.as_str().to_owned(), note)),
+            None => drop(notes.remove(domain.as_str())),
+        }
     }
 
     /// Whether it was found out what the policy of a domain is.
@@ -113,6 +135,9 @@ impl Zones {
         });
         let made = made.await.unwrap_or_else(|error| Err(error.to_string()));
         let mut report = made.map_err(NoZones::Failed)?;
+        for zone in &mut report.zones {
+            zone.notes.extend(lock(&self.notes).get(&zone.domain).cloned());
+        }
         if verify {
             let resolver = names.resolver().await.map_err(|error| NoZones::Failed(error.to_string()))?;
             let compared = compare::compare(&facts, (resolver, fetch.as_deref()), &mut report).await;

@@ -14,7 +14,7 @@ use super::received::ReceivedReports;
 use super::reports::HeldReport;
 use super::scan::{LearnOrder, Lesson, NotJudging, ScanOrder, Scanned};
 use super::senders::SenderState;
-use super::zone::{NoZones, ZoneQuestion, ZoneReport};
+use super::zone::{NoZones, PublishedState, ZoneQuestion, ZoneReport};
 
 /// An answer that takes its time.
 pub type Asking<T> = Pin<Box<dyn Future<Output = Result<T, NotJudging>> + Send>>;
@@ -87,6 +87,8 @@ pub trait Live: Send + Sync + 'static {
     fn received_reports(&self, domains: Vec<String>) -> Asking<ReceivedReports>;
     /// The DNS records of the domains here, and what is published in their place.
     fn zones(&self, question: ZoneQuestion) -> Zoning;
+    /// What the latest daily look found wrong in what is published.
+    fn published(&self) -> PublishedState;
     /// Makes new DKIM keys for a domain before their time; its records then.
     fn replace_dkim(&self, domain: String) -> Zoning;
     /// A person let this message out of the quarantine: whoever learns may learn from it.

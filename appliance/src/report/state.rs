@@ -11,6 +11,7 @@ use super::live::{
 };
 use super::queue::QueueState;
 use super::senders::SenderState;
+use super::zone::{FailingPolicy, PublishedState};
 use crate::config::duration_in_words;
 
 /// Below this somebody should look after a certificate.
@@ -72,6 +73,7 @@ impl Problem {
         problems.extend(disaster(&queue));
         problems.extend(passes_unread(&live.arming()));
         problems.extend(not_certified(&certifying));
+        problems.extend(not_published(live.published()));
         problems.extend(recipients_unknown(&backends));
         problems.extend(self_signed(&certificates));
         problems
@@ -329,6 +331,26 @@ fn not_certified(certifying: &CertifyingState) -> Vec<Problem> {
         )
     });
     failed.chain(left_out).collect()
+}
+
+/// What is published is not what is to be.
+fn not_published(PublishedState { wrong, failing }: PublishedState) -> impl Iterator<Item = Problem> {
+    let fails = failing.into_iter().map(|FailingPolicy { domain, reporter }| {
+        let sentence = format!(
+            "Some mail for {domain} does not come: {reporter} reports that TLS failed, and the MTA-STS policy is enforced."
+        );
+        let advice = format!(
+            "`postern reports received {domain}` says how it failed; until it is mended, `mta_sts = \"testing\"` in its [[backend]] \
+             lets such mail in."
+        );
+        new(format!("policy {domain}"), Level::Bad, sentence, advice)
+    });
+    let wrong = wrong.into_iter().map(|record| {
+        let sentence = format!("Mail flows, but {} {} is not as it should be.", record.kind, record.name);
+        let advice = format!("{} `postern dns {} --verify` tells more.", record.words, record.domain);
+        new(format!("record {} {}", record.kind, record.name), Level::Attention, sentence, advice)
+    });
+    fails.chain(wrong)
 }
 
 /// What the administrator wanted to pass unread is no matter of attention.

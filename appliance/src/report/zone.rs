@@ -59,6 +59,38 @@ pub enum RecordState {
     Unknown,
 }
 
+/// What the latest daily look found wrong in what the domains here publish.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedState {
+    /// Records that do not do, or were there and are not any more.
+    pub wrong: Vec<WrongRecord>,
+    /// Domains whose enforced policy keeps mail away.
+    pub failing: Vec<FailingPolicy>,
+}
+
+/// A record that does not do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrongRecord {
+    /// Whose it is.
+    pub domain: String,
+    /// Its owner, without the root's dot.
+    pub name: String,
+    /// As in [`ZoneRecord`].
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What is wrong, and what to do.
+    pub words: String,
+}
+
+/// A domain whose MTA-STS policy went to `enforce` by itself and now keeps mail away.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailingPolicy {
+    /// The domain.
+    pub domain: String,
+    /// Who reports failures.
+    pub reporter: String,
+}
+
 /// What is asked of [`Live::zones`](super::Live::zones).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ZoneQuestion {

@@ -1,6 +1,13 @@
 // Renews the parts of the page that are marked data-live. The page is complete without it.
 "use strict";
 const EVERY = 5000;
+const WORDS = {
+  en: ["Copy", "Copied", "Selected"],
+  de: ["Kopieren", "Kopiert", "Ausgewählt"],
+  fr: ["Copier", "Copié", "Sélectionné"],
+  it: ["Copia", "Copiato", "Selezionato"],
+};
+const [COPY, COPIED, SELECTED] = WORDS[document.documentElement.lang] || WORDS.en;
 
 function busy() {
   const selection = window.getSelection();
@@ -34,14 +41,14 @@ setInterval(renew, EVERY);
 for (const field of document.querySelectorAll("[data-copy]")) {
   const button = document.createElement("button");
   button.type = "button";
-  button.textContent = "Copy";
+  button.textContent = COPY;
   button.addEventListener("click", async () => {
     field.select();
     try {
       await navigator.clipboard.writeText(field.value);
-      button.textContent = "Copied";
+      button.textContent = COPIED;
     } catch {
-      button.textContent = "Selected";
+      button.textContent = SELECTED;
     }
   });
   field.after(" ", button);

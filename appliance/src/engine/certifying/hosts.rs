@@ -61,7 +61,8 @@ pub(super) async fn wanted(certifying: &Certifying) -> Wanted {
         candidates.entry(name.as_str().to_ascii_lowercase()).or_insert(purpose);
     };
     config.acme.names.iter().for_each(|name| add(name, Purpose::Named));
-    for domain in config.backends.iter().flat_map(|backend| &backend.domains) {
+    let leaving = certifying.zones.leaving();
+    for domain in config.backends.iter().flat_map(|backend| &backend.domains).chain(&leaving) {
         if let Ok(host) = format!("mta-sts.{domain}").parse() {
             add(&host, Purpose::Policy);
         }

@@ -159,6 +159,22 @@ impl Keeping {
         Ok(())
     }
 
+    /// Those about one domain.
+    pub(super) async fn of(&self, domain: &str) -> Result<Vec<Kept>, StoreError> {
+        let begins = [domain.as_bytes(), &[0]].concat();
+        let (mut of, mut after) = (Vec::new(), Box::from(&*begins));
+        loop {
+            let pairs = self.store.scan(REPORTS, Some(&after)).await?;
+            let Some((last, _)) = pairs.last() else { return Ok(of) };
+            after = last.clone();
+            let own = pairs.iter().filter(|(key, _)| key.starts_with(&begins));
+            of.extend(own.filter_map(|(_, value)| serde_json::from_slice(value).ok()));
+            if !after.starts_with(&begins) {
+                return Ok(of);
+            }
+        }
+    }
+
     /// Those about these domains, or all.
     pub(super) async fn all(&self, wanted: &[String]) -> Result<Vec<Kept>, StoreError> {
         let mut all = Vec::new();
