@@ -39,6 +39,7 @@ use crate::command::{CommandLine, DEFAULT_CONFIG, Exit};
 use crate::config;
 use crate::output;
 use crate::report::Status;
+use crate::roles::RoleError;
 
 /// Where `demo` and an unconfigured Postern have their page.
 const DEFAULT_ADMIN: &str = "127.0.0.1:8080";
@@ -104,6 +105,12 @@ fn tell<T: DeserializeOwned>(json: bool, answer: &Answer, words: impl FnOnce(T) 
 fn other_version(error: &serde_json::Error) -> Exit {
     output::diagnosis(&format!("the running Postern is of another version than this command: {error}"));
     Exit::Unreachable
+}
+
+/// A message that no worker could read.
+fn not_read(error: RoleError) -> Exit {
+    output::diagnosis(&error.to_string());
+    error.exit()
 }
 
 /// Since 1970.

@@ -4,6 +4,7 @@
 //! one task; what does not fit is dropped and counted, so that a flood costs details and never mail.
 
 mod certificate_metrics;
+mod crowd;
 mod disk;
 mod journal;
 mod memory;
@@ -20,6 +21,8 @@ use std::time::Duration;
 use crate::logging;
 use record::{Afterwards, Clock, Event, GroupOutcome, Recorder, Transaction};
 use tokio::sync::{broadcast, mpsc, watch};
+
+use crowd::Crowd;
 
 pub use disk::{Disk, TraceEntry, TracedStory};
 pub use memory::Memory;
@@ -101,6 +104,7 @@ impl Recording {
             metrics: Arc::clone(&metrics),
             listeners: listeners.clone(),
             clock: Arc::clone(&clock),
+            crowd: Crowd::default(),
             done,
         };
         let keeper = tokio::spawn(keeper.keep(events));
@@ -210,20 +214,34 @@ struct Keeper {
     metrics: Arc<Metrics>,
     listeners: broadcast::Sender<Happened>,
     clock: Arc<dyn Clock>,
+    /// Those who are refused before they name a recipient.
+    crowd: Crowd,
     /// How many events are kept.
     done: watch::Sender<u64>,
 }
 
 impl Keeper {
-    async fn keep(self, mut events: mpsc::Receiver<Event>) {
+    async fn keep(mut self, mut events: mpsc::Receiver<Event>) {
         let mut batch = Vec::new();
-        while events.recv_many(&mut batch, BATCH).await > 0 {
+        loop {
+            match self.crowd.owes(self.clock.now()) {
+                None => {
+                    events.recv_many(&mut batch, BATCH).await;
+                }
+                // It may be the end of a flood, behind which nothing comes for long.
+                Some(wait) => {
+                    let _ = tokio::time::timeout(wait, events.recv_many(&mut batch, BATCH)).await;
+                }
+            }
+            if batch.is_empty() && events.is_closed() {
+                break;
+            }
             logging::together(|| batch.iter().for_each(journal::write));
             if self.without_subjects.load(Ordering::Relaxed) {
                 batch.iter_mut().for_each(forget_subject);
             }
             let count = batch.len() as u64;
-            let traced = keep_all(&mut lock(&self.kept), &mut batch, self.clock.now());
+            let traced = keep_all(&mut lock(&self.kept), &mut self.crowd, &mut batch, self.clock.now());
             if self.listeners.receiver_count() > 0 {
                 // An error says that the last one has just gone.
                 traced.iter().filter_map(Happened::of).for_each(|one| drop(self.listeners.send(one)));
@@ -250,12 +268,17 @@ fn forget_subject(event: &mut Event) {
 }
 
 /// What of the batch goes to disk.
-fn keep_all(kept: &mut Kept, batch: &mut Vec<Event>, now: Duration) -> Vec<disk::Traced> {
+fn keep_all(kept: &mut Kept, crowd: &mut Crowd, batch: &mut Vec<Event>, now: Duration) -> Vec<disk::Traced> {
     let mut traced = Vec::with_capacity(batch.len());
+    for event in crowd.settle(now) {
+        traced.extend(kept.memory.add(event, now));
+    }
     for event in batch.drain(..) {
         kept.statistics.add(&event, now);
         kept.without_tls.add(&event, now);
-        traced.extend(kept.memory.add(event, now));
+        if let Some(event) = crowd.thin(event, now) {
+            traced.extend(kept.memory.add(event, now));
+        }
     }
     traced
 }

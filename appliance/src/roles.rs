@@ -16,6 +16,7 @@ mod bans;
 mod gate;
 mod inherited;
 mod link;
+mod reader;
 mod rules;
 mod state_folder;
 mod worker;
@@ -23,6 +24,7 @@ mod worker;
 pub use account::Account;
 pub use error::RoleError;
 pub use link::Roles;
+pub use reader::Reader;
 
 use crate::command::{CommandLine, Exit, Role, Run};
 use crate::{engine, output};

@@ -51,10 +51,15 @@ fn start(hidden: &Postfix, dns: &NameServer, judge: &str) -> Postern {
 
 /// Sends as this client; what was said.
 fn send(postern: &Postern, client: &str, body: &str) -> String {
+    send_as(postern, client, "source.test", body)
+}
+
+/// Sends as this client, which calls itself so.
+fn send_as(postern: &Postern, client: &str, helo: &str, body: &str) -> String {
     let family = if client.contains(':') { "TCP6" } else { "TCP4" };
     let proxy = format!("{family} {client} {client} 4711 25");
     let mut swaks = Command::new("swaks");
-    swaks.args(["--server", &postern.smtp().to_string(), "--proxy", &proxy, "--helo", "source.test"]);
+    swaks.args(["--server", &postern.smtp().to_string(), "--proxy", &proxy, "--helo", helo]);
     swaks.args(["--from", "a@source.test", "--to", "b@bench.test", "--body", body, "--timeout", "60"]);
     child::run(&swaks, LIMIT).output
 }
@@ -80,11 +85,52 @@ fn who_is_listed_is_refused_before_data_with_the_lists_own_words() {
     let output = send(&postern, "192.0.2.7", "Cheap watches");
     assert!(output.contains("Known for spam, see https://bad.example/q/192.0.2.7 ("), "{output}");
     assert!(postern.log().contains("its mail is refused"), "{}", postern.log());
+    refused_clients_are_in_the_trace_and_counted(&postern, &output);
     let output = send(&postern, "192.0.2.9", "Dinner at eight?");
     assert!(output.contains("250 2."), "{output}");
+    let output = send_as(&postern, "198.51.100.9", "MX.postern.test", "Dinner at eight?");
+    assert!(output.contains("550 5.7.1 mail from who poses as mx.postern.test is not wanted"), "{output}");
+    let told = story(&postern, &output);
+    assert!(told.contains("helo: calls itself as this Postern is called (reject)"), "{told}");
     let allowed = start(&hidden, &dns, &format!("action = \"enforce\"\nallow = [\"192.0.2.7\"]\n{list}"));
     let output = send(&allowed, "192.0.2.7", "Dinner at eight?");
     assert!(!output.contains("550 "), "{output}");
+}
+
+/// Three were refused so far, two of them from one network.
+fn refused_clients_are_in_the_trace_and_counted(postern: &Postern, output: &str) {
+    let told = story(postern, output);
+    assert!(told.contains(": refused"), "{told}");
+    assert!(told.contains("client 192.0.2.7:") && told.contains("from <a@source.test>"), "{told}");
+    let why = "dnsbl:bad.example: 192.0.2.7 listed as 127.0.0.4 (reject)";
+    assert!(told.contains(why) && told.contains("the client was told: 550 5.7.1"), "{told}");
+    let list =
+        postern.ask(&["trace", "--verdict", "reject", "--outcome", "refused", "--ip", "192.0.2.7"]).output;
+    assert_eq!(list.lines().filter(|line| line.contains("refused <a@source.test>")).count(), 2, "{list}");
+    let page = postern.get("/messages?verdict=reject");
+    assert!(page.contains("192.0.2.7") || page.contains("a@source.test"), "{page}");
+    let metrics = postern.get("/metrics");
+    let messages = "postern_messages_total{protocol=\"smtp\",verdict=\"reject\",outcome=\"refused\"} 3";
+    assert!(metrics.contains(messages), "{metrics}");
+    assert!(
+        metrics.contains("postern_verdicts_total{verdict=\"reject\",direction=\"inbound\"} 3"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("postern_checks_total{check=\"dnsbl:bad.example\",speaks=\"against\"} 3"),
+        "{metrics}"
+    );
+    // More of one network than have entries of their own: they are counted, and those before stay.
+    for _ in 0..6 {
+        send(postern, "192.0.2.7", "Cheap watches");
+    }
+    let list = postern.ask(&["trace", "--ip", "192.0.2.7"]).output;
+    assert_eq!(list.lines().count(), 5, "{list}");
+    let metrics = postern.get("/metrics");
+    assert!(
+        metrics.contains("postern_verdicts_total{verdict=\"reject\",direction=\"inbound\"} 9"),
+        "{metrics}"
+    );
 }
 
 #[test]

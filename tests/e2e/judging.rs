@@ -56,6 +56,7 @@ fn spam_is_refused_in_the_session_with_the_trace_in_the_reply_and_the_trace_says
     let id = told_id(&output);
     let story = postern.ask(&["trace", "--id", &id]).output;
     assert!(story.contains("judged inbound: reject") && story.contains("gtube: found"), "{output}\n{story}");
+    assert!(story.contains("pass without gtube (found)"), "what would have changed it: {story}");
     let (mail, accepted, output) = send(&postern, "Dinner at eight?\n");
     assert!(accepted, "{output}");
     let stored = hidden.mailbox().wait_for_message(mail.message_id());

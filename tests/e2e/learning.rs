@@ -9,17 +9,20 @@ use std::time::Duration;
 use postern_tests::child;
 use postern_tests::clients::{Client, How, deliver};
 use postern_tests::mail::Mail;
+use postern_tests::nameserver::{KNOT, NameServer, Signing, Zone};
 use postern_tests::needs;
 use postern_tests::needs::{Need, POSTFIX};
 use postern_tests::ports;
 use postern_tests::postern::{Options, Postern, trace_id};
 use postern_tests::postfix::{self, Postfix};
 
+use crate::roles;
+
 /// Messages of each class that are taught before anything is expected.
 const TAUGHT: usize = 40;
 /// On a busy machine.
 const SOON: Duration = Duration::from_secs(150);
-/// What a crash may lose of lessons (issue 6): it was learnt longer ago.
+/// Longer than what a crash may lose of lessons, which is two seconds of them.
 const DURABLE: Duration = Duration::from_secs(4);
 
 /// Who comes from here is inside, and may report; whoever else is a stranger. No name server is asked.
@@ -131,6 +134,127 @@ fn what_is_taught_by_command_counts_once_survives_a_kill_and_scan_says_so_with_a
     assert!(code == Some(1) && !said.contains("does not run"), "{said}");
     let missing = postern.ask(&["learn", "ham", "/nonexistent"]);
     assert!(missing.code == Some(3) && missing.output.contains("/nonexistent"), "{}", missing.output);
+}
+
+/// How many messages of spam it has learnt, as the page says.
+fn unwanted(postern: &Postern) -> usize {
+    let page = postern.get("/");
+    let (_, behind) = page.split_once("wanted and ").unwrap_or_default();
+    behind.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or_default()
+}
+
+#[test]
+fn a_kill_in_the_midst_of_learning_costs_the_last_two_seconds_of_it() {
+    needs!(POSTFIX);
+    let hidden = Postfix::start(&postfix::Options::default());
+    let mut postern = start(&hidden);
+    let mbox = postern.beside("spam.mbox");
+    let all: String =
+        (0..5_000).map(|number| format!("From a@b Mon Jan  5 10:00:00 2026\n{}\n", spam(number))).collect();
+    fs::write(&mbox, all).expect("a file");
+    let mut learning = postern.begin("learning", &["learn", "spam", &mbox.display().to_string()]);
+    let some = ports::wait_until(SOON, || Some(unwanted(&postern)).filter(|number| *number > 100));
+    let some = some.unwrap_or_else(|| panic!("{}", learning.output()));
+    let _ = ports::wait_until(Duration::from_secs(2), || None::<()>);
+    assert!(learning.ended().is_none(), "it is in the midst of it");
+    // Without a running Postern it would go on by itself.
+    learning.signal(nix::sys::signal::Signal::SIGKILL);
+    postern.kill();
+    postern.start_again();
+    let left = unwanted(&postern);
+    assert!((some..5_000).contains(&left), "{left} of {some}: {}", postern.log());
+    let again = postern.ask_within(&["learn", "spam", &mbox.display().to_string()], SOON).output;
+    assert!(again.contains("5000 messages: ") && unwanted(&postern) == 5_000, "{again}");
+}
+
+/// The sift worker of a command.
+fn worker_of(command: u32, other_than: u32) -> Option<u32> {
+    let children = fs::read_to_string(format!("/proc/{command}/task/{command}/children")).ok()?;
+    let mut children = children.split_whitespace().filter_map(|pid| pid.parse().ok());
+    children.find(|pid| *pid != other_than && roles::status(*pid)["Seccomp"] == "2")
+}
+
+#[test]
+fn without_a_running_postern_a_worker_without_rights_reads_what_is_scanned_and_taught() {
+    needs!(POSTFIX);
+    let hidden = Postfix::start(&postfix::Options::default());
+    let mut postern = start(&hidden);
+    let (folder, _) = corpus(&postern);
+    postern.stop();
+    let taught = postern.ask(&["learn", "spam", &folder.display().to_string()]).output;
+    assert!(taught.contains("does not run") && taught.contains(&format!("{TAUGHT} new")), "{taught}");
+    let (file, waits) = (postern.beside("first.eml"), postern.beside("waits.eml"));
+    fs::write(&file, ham(1)).expect("a file");
+    nix::unistd::mkfifo(&waits, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let names = [&file, &waits, &waits].map(|file| file.display().to_string());
+    let words: Vec<&str> = ["scan"].into_iter().chain(names.iter().map(String::as_str)).collect();
+    let mut scan = postern.begin("scan", &words);
+    let command = scan.pid().expect("it waits for the second file");
+    let worker = ports::wait_until(SOON, || worker_of(command, 0)).expect("a worker of its own");
+    let status = roles::status(worker);
+    assert_eq!((status["NoNewPrivs"].as_str(), status["Threads"].as_str()), ("1", "1"));
+    assert_eq!(roles::number(&status, "CapEff"), 0);
+    assert!(status["Uid"].split_whitespace().all(|id| id != "0"), "{}", status["Uid"]);
+    // One that is ended is replaced, and its message is judged.
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(worker).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("a process that lives");
+    fs::write(&waits, spam(1)).expect("who reads");
+    let another = ports::wait_until(SOON, || worker_of(command, worker));
+    assert!(another.is_some(), "{}", scan.output());
+    fs::write(&waits, spam(2)).expect("who reads");
+    let ended = scan.wait(SOON);
+    assert_eq!(ended.and_then(|ended| ended.code()), Some(0), "{}", scan.output());
+    assert_eq!(scan.output().matches("spam probability").count(), 3, "{}", scan.output());
+}
+
+#[test]
+fn an_answer_to_what_somebody_here_has_written_is_learnt_as_wanted() {
+    needs!(POSTFIX, KNOT);
+    let spf = "@ TXT \"v=spf1 ip4:127.0.0.1 -all\"\n";
+    let zone = |name| Zone { name, signing: Signing::Unsigned, records: spf };
+    let (hidden, dns) = (
+        Postfix::start(&postfix::Options::default()),
+        NameServer::start(&[zone("partner.test"), zone("reader.test")]),
+    );
+    let config = format!(
+        "[[backend]]\nname = \"hidden\"\ndomains = [\"bench.test\", \"partner.test\"]\nservers = [\"{}\"]\n\
+         [outbound]\nnetworks = [\"{INSIDE}/32\"]\n[resolver]\nservers = [\"{}\"]\ndnssec_trust_anchor = \"{}\"\n",
+        hidden.address(),
+        dns.address(),
+        dns.anchor().display(),
+    );
+    let postern =
+        Postern::start(&Options { config, judge: "action = \"tag\"\n".into(), ..Default::default() });
+    let send = |client: &str, from: &str, to: &str, fields: &str| {
+        let words =
+            format!("From: {from}\nTo: {to}\nSubject: Offer\n{fields}\n\nAs we have talked about, {from}.\n");
+        let script = "import smtplib, sys\nport, client, sender, to, words = sys.argv[1:]\n\
+                      smtplib.SMTP('127.0.0.1', int(port), source_address=(client, 0)).sendmail(sender, [to], words)";
+        let mut python = Command::new("python3");
+        python.args(["-c", script, &postern.smtp().port().to_string(), client, from, to, &words]);
+        let ended = child::run(&python, SOON);
+        assert!(ended.success, "{}", ended.output);
+    };
+    let learnt = |count: usize| {
+        let page = || postern.get("/").contains(&format!("Learnt: {count} wanted")).then_some(());
+        assert!(ports::wait_until(SOON, page).is_some(), "{count}: {}", postern.get("/"));
+    };
+    send(INSIDE, "ann@bench.test", "bob@partner.test", "Message-ID: <1@bench.test>");
+    learnt(1);
+    // Who only read it somewhere is not whom it was for.
+    send(
+        "127.0.0.1",
+        "eve@reader.test",
+        "ann@bench.test",
+        "Message-ID: <2@reader.test>\nIn-Reply-To: <1@bench.test>",
+    );
+    send(
+        "127.0.0.1",
+        "bob@partner.test",
+        "ann@bench.test",
+        "Message-ID: <3@partner.test>\nIn-Reply-To: <1@bench.test>",
+    );
+    learnt(2);
 }
 
 #[test]

@@ -319,6 +319,11 @@ impl Postern {
         self.ask_within(arguments, Duration::from_secs(20))
     }
 
+    /// Begins another command of the program with this one's config; its output goes beside that.
+    pub fn begin(&self, name: &str, arguments: &[&str]) -> Child {
+        Child::spawn(name, &command(&self.config, arguments), &self.scratch.join(&format!("output-{name}")))
+    }
+
     /// The same for a command that takes its time.
     pub fn ask_within(&self, arguments: &[&str], limit: Duration) -> Ended {
         child::run(&command(&self.config, arguments), limit)

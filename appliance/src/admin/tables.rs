@@ -150,6 +150,7 @@ fn transaction_row(story: &TransactionStory) -> Markup {
             td {
                 span.outcome.(outcome_class(&story.outcome)) { (story.outcome) }
                 @if story.opinion.is_some() { span.note { " " (story.verdict) } }
+                @if story.alike > 0 { br; span.note { (story.and_others()) } }
             }
         }
     }

@@ -14,6 +14,7 @@ pub(super) fn transaction(frame: &Frame, story: &TransactionStory) -> Markup {
             span.level { (story.outcome) }
             h1 { "Transaction " span.id { (story.id) } }
             @if !story.reply.is_empty() { p { "The client was told: " q.words { (story.reply) } } }
+            @if story.alike > 0 { p.note { (story.and_others()) } }
         }
         @if story.has_beginning() { (session(story)) }
         @else {
@@ -90,6 +91,12 @@ fn opinion(opinion: &OpinionStory, verdict: &str) -> Markup {
                     }
                 }
             }
+            @if !opinion.otherwise.is_empty() {
+                h3 { "What would have changed it" }
+                ul.plain {
+                    @for other in &opinion.otherwise { li.words { strong { (other.verdict) } " " (other.because) } }
+                }
+            }
             @if !opinion.words.is_empty() {
                 h3 { "What weighed most in its text" }
                 p.words {
@@ -139,7 +146,7 @@ pub(super) fn unknown(frame: &Frame, id: &str) -> Markup {
         section.state.unknown {
             span.level { "not found" }
             h1 { "No transaction " span.id.words { (id) } }
-            p { "The trace holds the last 10,000 transactions since Postern was started. Older ones are in the log." }
+            p { "It is older than the trace, or was one of a flood of clients that were refused, of which the trace tells some and counts the others. The log may have it." }
         }
     })
 }

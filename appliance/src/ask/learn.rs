@@ -18,6 +18,7 @@ use crate::command::{CommandLine, Exit, Learn, LearnClass};
 use crate::config;
 use crate::output;
 use crate::report::{LearnOrder, Lesson, Taught};
+use crate::roles::Reader;
 
 /// Folders within folders; a Maildir in a home has some three.
 const MAX_DEPTH: usize = 16;
@@ -36,8 +37,15 @@ struct Outcome {
 /// Who learns.
 enum Pupil {
     Running(Running),
-    /// The lock is held as long as the model is taught.
-    Model(Box<Model>, #[allow(dead_code, reason = "held, not read")] backup::StateLock),
+    Alone(Box<Alone>),
+}
+
+/// The model of a Postern that does not run.
+struct Alone {
+    model: Model,
+    reader: Reader,
+    #[allow(dead_code, reason = "held as long as the model is taught, not read")]
+    lock: backup::StateLock,
 }
 
 /// `postern learn`
@@ -91,12 +99,12 @@ struct Teacher<'a> {
 impl Teacher<'_> {
     async fn teach(&mut self, message: &[u8]) -> Result<(), Exit> {
         let lesson = loop {
-            match &self.pupil {
-                Pupil::Running(running) => match self.ask(running, message).await? {
+            match &mut self.pupil {
+                Pupil::Running(running) => match ask(running, self.class, message).await? {
                     Some(lesson) => break lesson,
                     None => self.pupil = self.put_away()?,
                 },
-                Pupil::Model(model, _) => break teach(model, self.class, message)?,
+                Pupil::Alone(alone) => break alone.teach(self.class, message).await?,
             }
         };
         let outcome = &mut self.outcome;
@@ -113,29 +121,6 @@ impl Teacher<'_> {
         Ok(())
     }
 
-    /// Asks the running Postern; `None` if there is none.
-    async fn ask(&self, running: &Running, message: &[u8]) -> Result<Option<Lesson>, Exit> {
-        let order = LearnOrder { message: STANDARD.encode(message) };
-        let order = serde_json::to_value(&order).map_err(|error| other_version(&error))?;
-        let class = match self.class {
-            LearnClass::Spam => "spam",
-            LearnClass::Ham => "ham",
-        };
-        match client::post(running, &format!("/api/v1/learn/{class}"), &order).await {
-            Ok(answer) if answer.status == 200 => {
-                let taught: Taught =
-                    serde_json::from_slice(&answer.body).map_err(|error| other_version(&error))?;
-                Ok(Some(taught.learnt))
-            }
-            Ok(answer) => Err(super::tell(false, &answer, |_: Taught| Vec::new())),
-            Err(AskError::Unreachable { .. }) => Ok(None),
-            Err(error) => {
-                output::diagnosis(&error.to_string());
-                Err(Exit::Unreachable)
-            }
-        }
-    }
-
     /// The model of a Postern that does not run.
     fn put_away(&self) -> Result<Pupil, Exit> {
         let wrong = |why: String| {
@@ -150,16 +135,17 @@ impl Teacher<'_> {
             output::diagnosis(&format!("{}: {error}", folder.display()));
             Exit::Unreachable
         })?;
+        let reader = Reader::new(&config.state_dir).map_err(super::not_read)?;
         output::diagnosis("Postern does not run: its model is taught where it lies.");
-        Ok(Pupil::Model(Box::new(model), lock))
+        Ok(Pupil::Alone(Box::new(Alone { model, reader, lock })))
     }
 
     fn end(self) -> Result<Outcome, Exit> {
         if self.shown {
             let _ = writeln!(io::stderr().lock(), "\r{} messages", self.outcome.messages);
         }
-        if let Pupil::Model(model, _) = &self.pupil {
-            let now = super::now();
+        if let Pupil::Alone(alone) = &self.pupil {
+            let (model, now) = (&alone.model, super::now());
             let written = model.tick(now).and_then(|()| model.snapshot(now));
             written.map_err(|error| {
                 output::diagnosis(&error.to_string());
@@ -170,20 +156,45 @@ impl Teacher<'_> {
     }
 }
 
-fn teach(model: &Model, class: LearnClass, message: &[u8]) -> Result<Lesson, Exit> {
-    let content = sift::read(message, &sift::Bounds::default());
-    let features = Features::of(&content, &Transport::default());
+/// Asks the running Postern; `None` if there is none.
+async fn ask(running: &Running, class: LearnClass, message: &[u8]) -> Result<Option<Lesson>, Exit> {
+    let order = LearnOrder { message: STANDARD.encode(message) };
+    let order = serde_json::to_value(&order).map_err(|error| other_version(&error))?;
     let class = match class {
-        LearnClass::Spam => Class::Spam,
-        LearnClass::Ham => Class::Ham,
+        LearnClass::Spam => "spam",
+        LearnClass::Ham => "ham",
     };
-    let (source, whom) = (Source::Administrator, Whom::default());
-    let lesson = judge::Lesson { features: &features, class, source, weight: 1.0, whom, now: super::now() };
-    let learnt = model.learn(&lesson).map_err(|error| {
-        output::diagnosis(&error.to_string());
-        Exit::Unreachable
-    })?;
-    Ok(learnt.into())
+    match client::post(running, &format!("/api/v1/learn/{class}"), &order).await {
+        Ok(answer) if answer.status == 200 => {
+            let taught: Taught =
+                serde_json::from_slice(&answer.body).map_err(|error| other_version(&error))?;
+            Ok(Some(taught.learnt))
+        }
+        Ok(answer) => Err(super::tell(false, &answer, |_: Taught| Vec::new())),
+        Err(AskError::Unreachable { .. }) => Ok(None),
+        Err(error) => {
+            output::diagnosis(&error.to_string());
+            Err(Exit::Unreachable)
+        }
+    }
+}
+
+impl Alone {
+    async fn teach(&mut self, class: LearnClass, message: &[u8]) -> Result<Lesson, Exit> {
+        let content = self.reader.read(message).await.map_err(super::not_read)?;
+        let features = Features::of(&content, &Transport::default());
+        let class = match class {
+            LearnClass::Spam => Class::Spam,
+            LearnClass::Ham => Class::Ham,
+        };
+        let (source, whom, now) = (Source::Administrator, Whom::default(), super::now());
+        let lesson = judge::Lesson { features: &features, class, source, weight: 1.0, whom, now };
+        let learnt = self.model.learn(&lesson).map_err(|error| {
+            output::diagnosis(&error.to_string());
+            Exit::Unreachable
+        })?;
+        Ok(learnt.into())
+    }
 }
 
 /// The files below a path, in the order of their names; what begins with a dot is no message, but for the folders of a Maildir.

@@ -2,7 +2,7 @@
 
 use std::io::Read as _;
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +18,7 @@ use crate::config;
 use crate::engine::Peers;
 use crate::output;
 use crate::report::{ScanOrder, Scanned, Share};
+use crate::roles::Reader;
 
 /// Octets of a message that are read: what is larger is judged by its beginning, as in a session.
 const MAX_MESSAGE: u64 = 8 << 20;
@@ -39,6 +40,7 @@ enum Judge {
 /// What there is without a running Postern.
 struct Alone {
     model: Model,
+    reader: Reader,
     thresholds: Thresholds,
     allow: Peers,
     block: Peers,
@@ -72,13 +74,13 @@ async fn scan_all(line: &CommandLine, options: &Scan) -> Result<Vec<Told>, Exit>
     for file in &options.files {
         let message = read(file)?;
         let scanned = loop {
-            match &judge {
+            match &mut judge {
                 Judge::Running(running) => match ask(running, &message, options).await {
                     Ok(scanned) => break scanned,
                     Err(Asked::NobodyThere) => judge = put_away(line)?,
                     Err(Asked::Said(exit)) => return Err(exit),
                 },
-                Judge::Alone(alone) => break alone.judge(&message, options)?,
+                Judge::Alone(alone) => break alone.judge(&message, options).await?,
             }
         };
         told.push(Told { file: file.display().to_string(), scanned });
@@ -134,7 +136,9 @@ async fn ask(running: &Running, message: &[u8], options: &Scan) -> Result<Scanne
 fn put_away(line: &CommandLine) -> Result<Judge, Exit> {
     let file = line.config_file();
     let nobody = Peers::default;
-    let (folder, thresholds, allow, block) = if line.config.is_none() && !Path::new(DEFAULT_CONFIG).exists() {
+    let (state_dir, thresholds, allow, block) = if line.config.is_none()
+        && !Path::new(DEFAULT_CONFIG).exists()
+    {
         (None, Thresholds::default(), nobody(), nobody())
     } else {
         let config = config::load(&file).map_err(|error| {
@@ -144,20 +148,23 @@ fn put_away(line: &CommandLine) -> Result<Judge, Exit> {
         let judge = &config.judge;
         let thresholds = Thresholds { tag: judge.tag, quarantine: judge.quarantine, reject: judge.reject };
         let (allow, block) = (Peers::new(&judge.allow), Peers::new(&judge.block));
-        (Some(config.state_dir.join("model")), thresholds, allow, block)
+        (Some(config.state_dir), thresholds, allow, block)
     };
-    let model = open(folder)?;
+    let model = open(state_dir.as_deref())?;
+    let reader = Reader::new(&state_dir.unwrap_or_default()).map_err(super::not_read)?;
     let learned = model.learned();
     output::diagnosis(&format!(
         "Postern does not run: judged by its model alone ({:.0} ham and {:.0} spam learnt). Neither the DNS nor its lists nor a \
          scanner was asked, nor who was blocked from the quarantine; an allowed sender is one by its network alone.",
         learned.ham, learned.spam
     ));
-    Ok(Judge::Alone(Box::new(Alone { model, thresholds, allow, block })))
+    Ok(Judge::Alone(Box::new(Alone { model, reader, thresholds, allow, block })))
 }
 
-fn open(folder: Option<PathBuf>) -> Result<Model, Exit> {
-    let Some(folder) = folder else { return Ok(Model::in_memory(Settings::default())) };
+fn open(state_dir: Option<&Path>) -> Result<Model, Exit> {
+    let Some(folder) = state_dir.map(|folder| folder.join("model")) else {
+        return Ok(Model::in_memory(Settings::default()));
+    };
     Model::consult(&folder, Settings::default(), super::now()).map_err(|error| {
         output::diagnosis(&format!("{}: {error}", folder.display()));
         Exit::Unreachable
@@ -165,8 +172,8 @@ fn open(folder: Option<PathBuf>) -> Result<Model, Exit> {
 }
 
 impl Alone {
-    fn judge(&self, message: &[u8], options: &Scan) -> Result<Scanned, Exit> {
-        let content = sift::read(message, &sift::Bounds::default());
+    async fn judge(&mut self, message: &[u8], options: &Scan) -> Result<Scanned, Exit> {
+        let content = self.reader.read(message).await.map_err(super::not_read)?;
         let transport = Transport {
             helo: &options.helo,
             reverse_path: &options.from,

@@ -189,7 +189,12 @@ fn one_line(story: &TransactionStory) -> String {
     // Without a last reply, what the first recipient got says most.
     let to_recipient = || story.recipients.first().map_or("", |recipient| recipient.reply.as_str());
     let reply = if story.reply.is_empty() { to_recipient() } else { &story.reply };
-    format!("{} {} {} <{}> -> {to}{more} {size}: {reply}", story.began, story.id, story.outcome, story.from)
+    let others = match story.alike {
+        0 => String::new(),
+        _ => format!(" [{}]", story.and_others()),
+    };
+    let TransactionStory { began, id, outcome, from, .. } = story;
+    format!("{began} {id} {outcome} <{from}> -> {to}{more} {size}: {reply}{others}")
 }
 
 /// A session in a few lines.
@@ -239,6 +244,9 @@ fn session_of(story: &TransactionStory) -> Vec<String> {
     if !story.reply.is_empty() {
         lines.push(format!("  the client was told: {}", story.reply));
     }
+    if story.alike > 0 {
+        lines.push(format!("  {}", story.and_others()));
+    }
     lines
 }
 
@@ -252,6 +260,8 @@ fn opinion(opinion: &OpinionStory, verdict: &str) -> Vec<String> {
             opinion.words.iter().map(|word| format!("{:?} {:+.2}", word.text, word.weight)).collect();
         lines.push(format!("    words: {}", words.join(", ")));
     }
+    let others = opinion.otherwise.iter();
+    lines.extend(others.map(|other| format!("    {} {}", other.verdict, other.because)));
     if !opinion.trouble.is_empty() {
         lines.push(format!("    failed: {}", opinion.trouble));
     }

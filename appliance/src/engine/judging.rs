@@ -5,6 +5,7 @@
 
 mod accounts;
 mod acquaintance;
+mod answers;
 mod attachments;
 mod blocked;
 mod case_body;
@@ -20,6 +21,7 @@ mod pressure;
 mod reports;
 mod scanning;
 mod sitting;
+mod told;
 mod viruses;
 
 use std::path::Path;

@@ -194,8 +194,14 @@ fn opinion_bytes(opinion: &record::Opinion) -> usize {
     let checks =
         opinion.checks.iter().map(|check| size_of_val(check) + check.name.len() + check.result.len());
     let words = opinion.words.iter().map(|word| size_of_val(word) + word.0.len());
+    let otherwise = opinion.otherwise.iter().map(|other| size_of_val(other) + other.1.len());
     let named = opinion.subject.len() + opinion.message_id.len();
-    size_of_val(opinion) + opinion.trouble.len() + named + checks.sum::<usize>() + words.sum::<usize>()
+    size_of_val(opinion)
+        + opinion.trouble.len()
+        + named
+        + checks.sum::<usize>()
+        + words.sum::<usize>()
+        + otherwise.sum::<usize>()
 }
 
 fn tls_bytes(outcome: &TlsOutcome) -> usize {

@@ -279,7 +279,10 @@ impl Metrics {
         if let Some(opinion) = &transaction.opinion {
             let (verdict, direction) = (transaction.verdict.name(), opinion.direction.name());
             self.verdicts.get_or_create(&VerdictLabels { verdict, direction }).inc();
-            self.judging.observe(opinion.took.as_secs_f64());
+            // Who is refused at MAIL was looked up before the greeting, once for all its messages.
+            if !transaction.ended_at_mail() {
+                self.judging.observe(opinion.took.as_secs_f64());
+            }
             for check in &opinion.checks {
                 let labels = CheckLabels { check: check.name.to_string(), speaks: check.speaks() };
                 self.checks.get_or_create(&labels).inc();

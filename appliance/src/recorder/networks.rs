@@ -68,7 +68,7 @@ impl WithoutTls {
 }
 
 /// The /24 or /48 around an address, as its first address and as text.
-fn network(address: IpAddr) -> (IpAddr, String) {
+pub(super) fn network(address: IpAddr) -> (IpAddr, String) {
     match address.to_canonical() {
         IpAddr::V4(address) => {
             let [a, b, c, _] = address.octets();

@@ -61,6 +61,7 @@ pub(crate) fn transaction(number: u32) -> Transaction {
         opinion: None,
         reply: Some(reply(250, "queued as 4XyZ")),
         groups: vec![GroupOutcome::Delivered { leg, reply: reply(250, "queued as 4XyZ") }],
+        alike: 0,
     }
 }
 
@@ -72,6 +73,7 @@ pub(crate) fn judged(number: u32) -> Transaction {
         probability: Some(0.875),
         checks: Vec::new(),
         words: vec![("rechnung offen".into(), 1.5)],
+        otherwise: vec![(Verdict::Pass, "with 0.56 less in log-odds".into())],
         subject: format!("Rechnung Nr. {number}").into(),
         message_id: format!("<{number}.one@mail.sender.example>").into(),
         trouble: "".into(),
@@ -95,6 +97,7 @@ pub(crate) fn session(tls: TlsOutcome) -> Session {
         tls,
         authenticated: false,
         transactions: 1,
+        unwelcome: false,
         bytes: (11_200, 900),
         end: SessionEnd::Quit,
     }

@@ -187,7 +187,8 @@ impl Bucket {
             self.verdicts.add(transaction.verdict.name(), 1);
         }
         let recipients = transaction.recipients.iter().filter_map(|recipient| recipient.reply.as_ref());
-        let at_the_end = transaction.reply.as_ref().filter(|_| transaction.size > 0);
+        let alone = transaction.size > 0 || transaction.ended_at_mail();
+        let at_the_end = transaction.reply.as_ref().filter(|_| alone);
         for reply in recipients.chain(at_the_end).filter(|reply| !reply.code().is_positive()) {
             self.refusals.add(Refused::Reply(reply.code().get(), reply.enhanced()), 1);
         }

@@ -4,6 +4,8 @@ use record::{GroupOutcome, Leg, SessionEnd, Step, TlsOutcome, rfc3339_date};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Otherwise;
+
 /// A session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionStory {
@@ -73,6 +75,9 @@ pub struct TransactionStory {
     pub reply: String,
     /// What each server did.
     pub groups: Vec<GroupStory>,
+    /// How many more were refused at MAIL as this one was, in the same minute, and are told of by this one alone.
+    #[serde(default)]
+    pub alike: u32,
     /// What became of it afterwards, in order; the last two hundred.
     #[serde(default)]
     pub afterwards: Vec<AfterwardsStory>,
@@ -149,6 +154,9 @@ pub struct OpinionStory {
     pub checks: Vec<CheckStory>,
     /// What weighed most in its text.
     pub words: Vec<WordStory>,
+    /// What would have changed the verdict.
+    #[serde(default)]
+    pub otherwise: Vec<Otherwise>,
     /// The message's subject; empty where it has none, or was not read.
     #[serde(default)]
     pub subject: String,
@@ -203,12 +211,17 @@ impl From<&record::Opinion> for OpinionStory {
             demand: check.demand.map(|demand| demand.name().to_owned()),
         };
         let word = |(text, weight): &(Box<str>, f64)| WordStory { text: text.to_string(), weight: *weight };
+        let other = |(verdict, because): &(record::Verdict, Box<str>)| Otherwise {
+            verdict: verdict.name().to_owned(),
+            because: because.to_string(),
+        };
         Self {
             direction: opinion.direction.name().to_owned(),
             carried_out: opinion.carried_out.name().to_owned(),
             spam_probability: opinion.probability,
             checks: opinion.checks.iter().map(check).collect(),
             words: opinion.words.iter().map(word).collect(),
+            otherwise: opinion.otherwise.iter().map(other).collect(),
             subject: opinion.subject.to_string(),
             message_id: opinion.message_id.to_string(),
             trouble: opinion.trouble.to_string(),
@@ -344,7 +357,16 @@ impl TransactionStory {
             outcome: "spooled".to_owned(),
             reply: String::new(),
             groups: Vec::new(),
+            alike: 0,
             afterwards: Vec::new(),
+        }
+    }
+
+    /// That it stands for others, too; empty if it does not.
+    pub fn and_others(&self) -> String {
+        match self.alike {
+            0 => String::new(),
+            others => format!("and {others} more like it within the minute"),
         }
     }
 
@@ -375,6 +397,7 @@ impl From<&record::Transaction> for TransactionStory {
             outcome: crate::recorder::outcome(transaction).name().to_owned(),
             reply: transaction.reply.as_ref().map(ToString::to_string).unwrap_or_default(),
             groups: transaction.groups.iter().map(GroupStory::from).collect(),
+            alike: transaction.alike,
             afterwards: Vec::new(),
         }
     }

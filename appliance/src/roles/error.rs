@@ -36,6 +36,9 @@ pub enum RoleError {
         "`postern run --rules` is root\nStart it as the user that its processes are to have, or without `--rules`."
     )]
     OwnUserIsRoot,
+    /// No worker reads a message.
+    #[error(transparent)]
+    Reader(#[from] sift::SiftError),
     /// The runtime, signals or a process cannot be had.
     #[error("cannot start {what}: {error}")]
     Start {

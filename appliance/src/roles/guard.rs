@@ -6,8 +6,8 @@ pub mod ban_desk;
 pub mod kernel;
 
 pub(super) mod never;
-mod places;
-mod process;
+pub(super) mod places;
+pub(super) mod process;
 mod sockets;
 
 use std::ffi::OsString;

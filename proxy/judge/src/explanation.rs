@@ -52,12 +52,11 @@ pub struct Otherwise {
 pub fn otherwise(judgement: &Judgement, thresholds: &Thresholds) -> Vec<Otherwise> {
     let mut found: Vec<Otherwise> = Vec::new();
     for (place, check) in judgement.checks.iter().enumerate() {
-        let mut rest = judgement.checks.clone();
-        rest.remove(place);
-        let without = crate::verdict::judge(None, &rest, thresholds);
-        if without.verdict != judgement.verdict {
+        let rest = judgement.checks.iter().enumerate().filter(|(other, _)| *other != place);
+        let verdict = crate::verdict::weigh(rest.map(|(_, check)| check), thresholds).0;
+        if verdict != judgement.verdict {
             let because = format!("without {} ({})", check.name, check.result);
-            found.push(Otherwise { verdict: without.verdict, because });
+            found.push(Otherwise { verdict, because });
         }
     }
     let bounds = [thresholds.tag, thresholds.quarantine, thresholds.reject].map(log_odds);

@@ -45,7 +45,7 @@ mod why;
 mod words;
 
 pub use error::JudgeError;
-pub use explanation::{Clue, Explanation, MemberSays, Otherwise};
+pub use explanation::{Clue, Explanation, MemberSays, Otherwise, otherwise};
 pub use features::{Client, Digest, Features, Transport};
 pub use lesson::{Class, Learnt, Lesson, Source, Whom};
 pub use model::{Learned, Model, Recovered, Score, Settings};

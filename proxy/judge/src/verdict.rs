@@ -135,10 +135,18 @@ pub fn judge(score: Option<&Score>, checks: &[Check], thresholds: &Thresholds) -
     for check in &mut all {
         check.weight = check.share();
     }
-    let log_odds = all.iter().map(|check| check.weight).sum();
-    let probability = probability(log_odds);
-    let verdict = demanded(all.iter().filter_map(|check| check.demand), thresholds.verdict(probability));
-    Judgement { verdict, probability, log_odds, checks: all }
+    let (verdict, log_odds) = weigh(all.iter(), thresholds);
+    Judgement { verdict, probability: probability(log_odds), log_odds, checks: all }
+}
+
+/// What checks, with weights as they count, come to, and their log-odds together.
+pub(crate) fn weigh<'a>(
+    checks: impl Iterator<Item = &'a Check> + Clone,
+    thresholds: &Thresholds,
+) -> (Verdict, f64) {
+    let log_odds = checks.clone().map(|check| check.weight).sum();
+    let verdict = thresholds.verdict(probability(log_odds));
+    (demanded(checks.filter_map(|check| check.demand), verdict), log_odds)
 }
 
 /// The probability that log-odds stand for.

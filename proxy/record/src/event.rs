@@ -65,6 +65,8 @@ pub struct Session {
     pub authenticated: bool,
     /// Transactions begun.
     pub transactions: u32,
+    /// Whether no mail was wanted from the client, whatever it had said.
+    pub unwelcome: bool,
     /// Octets read from the client and written to it.
     pub bytes: (u64, u64),
     /// How it ended.
@@ -173,6 +175,16 @@ pub struct Transaction {
     pub reply: Option<Reply>,
     /// What each server did with it.
     pub groups: Vec<GroupOutcome>,
+    /// How many more were refused at MAIL as this one was, and are told of by this one alone: a recorder that keeps some of a
+    /// flood sets it.
+    pub alike: u32,
+}
+
+impl Transaction {
+    /// Whether it was over with MAIL: its client was refused for what it is, and has named no recipient.
+    pub fn ended_at_mail(&self) -> bool {
+        self.recipients_named == 0 && self.reply.is_some()
+    }
 }
 
 /// What became of a message that is kept on disk, or of its sender, once its transaction was over.

@@ -18,7 +18,9 @@ pub use event::{
 };
 pub use tls::{FarProof, TlsFacts, TlsOutcome, TlsVersion};
 pub use tls_session::{PublishedPolicy, TlsFailure, TlsSession, TlsTally};
-pub use verdict::{Check, Direction, MAX_CHECKS, MAX_NAMED, MAX_WORDS, Opinion, Verdict, named};
+pub use verdict::{
+    Check, Direction, MAX_CHECKS, MAX_NAMED, MAX_OTHERWISE, MAX_WORDS, Opinion, Verdict, named,
+};
 
 /// Takes events. Called from the data path: must never block and never fail.
 pub trait Recorder: Send + Sync + 'static {

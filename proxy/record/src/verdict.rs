@@ -69,6 +69,8 @@ impl Verdict {
 
 /// The most checks that one opinion names.
 pub const MAX_CHECKS: usize = 48;
+/// The most things that would have changed a verdict, as one opinion names them.
+pub const MAX_OTHERWISE: usize = 8;
 /// The most words that one opinion names.
 pub const MAX_WORDS: usize = 24;
 
@@ -94,6 +96,8 @@ pub struct Opinion {
     pub checks: Vec<Check>,
     /// What weighed most in its text, in log-odds, spam positive; at most [`MAX_WORDS`].
     pub words: Vec<(Box<str>, f64)>,
+    /// Other verdicts, and what would have led there; at most [`MAX_OTHERWISE`].
+    pub otherwise: Vec<(Verdict, Box<str>)>,
     /// Its `Subject`, decoded, by which people look for it; empty where it has none or was not read. At most [`MAX_NAMED`]
     /// characters.
     pub subject: Box<str>,

@@ -70,7 +70,25 @@ impl HeldBody {
 pub type Judged = Pin<Box<dyn Future<Output = Judgement> + Send>>;
 
 /// What [`Judge::at_the_door`] returns.
-pub type AtTheDoor = Pin<Box<dyn Future<Output = Option<No>> + Send>>;
+pub type AtTheDoor = Pin<Box<dyn Future<Output = Option<Box<Unwelcome>>> + Send>>;
+
+/// A client from which no mail is wanted.
+#[derive(Clone, Debug)]
+pub struct Unwelcome {
+    /// What its MAIL is answered with.
+    pub no: No,
+    /// Why.
+    pub opinion: Opinion,
+    /// Where it is wanted otherwise: the name that it must not call itself.
+    pub only_as: Option<Box<str>>,
+}
+
+impl Unwelcome {
+    /// Whether no mail is wanted from a client that calls itself so.
+    pub fn applies_to(&self, helo: &str) -> bool {
+        self.only_as.as_deref().is_none_or(|name| helo.trim_end_matches('.').eq_ignore_ascii_case(name))
+    }
+}
 
 /// Judges mail (law 8: what fails in it is answered by a judgement, too).
 pub trait Judge: Send + Sync + 'static {
@@ -80,8 +98,8 @@ pub trait Judge: Send + Sync + 'static {
     /// user may send, where [`Judging::submissions`] says so. Who has no opinion answers [`Judgement::unjudged`].
     fn judge(&self, case: Case, deadline: Instant) -> Judged;
 
-    /// What a client from the world is told instead of having its mail taken, for where it comes from; by `deadline`, while it
-    /// waits for the greeting. Most judges have nothing to say before they see mail.
+    /// What a client from the world is told instead of having its mail taken, for where it comes from or what it will call itself;
+    /// by `deadline`, while it waits for the greeting. Most judges have nothing to say before they see mail.
     fn at_the_door(&self, _client: IpAddr, _deadline: Instant) -> AtTheDoor {
         Box::pin(std::future::ready(None))
     }
@@ -124,6 +142,7 @@ impl Judgement {
             probability: None,
             checks: Vec::new(),
             words: Vec::new(),
+            otherwise: Vec::new(),
             subject: "".into(),
             message_id: "".into(),
             trouble: trouble.into(),

@@ -33,6 +33,7 @@ pub use drive::{Driver, Intercepting, drive};
 pub use inner_verification::{InnerVerification, OnInnerVerification, Verdict, Verifying};
 pub use judging::{
     AtTheDoor, Case, Fate, HeldBody, Judge, Judged, Judgement, Judging, Mark, OnFailure, Own, OwnAddresses,
+    Unwelcome,
 };
 pub use kept::Kept;
 pub use reporting::{HandedOn, Relayed, Reporting};

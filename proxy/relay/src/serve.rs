@@ -281,8 +281,9 @@ impl Relay {
             Some(judge) => judge.at_the_door(address, Instant::now() + DOOR).await,
             None => None,
         };
-        if let Some(no) = &unwelcome {
-            tracing::info!(session = %id, client = %address, reason = %no.reply(id).words(), "its mail is refused");
+        if let Some(unwelcome) = unwelcome.as_ref().filter(|unwelcome| unwelcome.only_as.is_none()) {
+            let reason = unwelcome.no.reply(id);
+            tracing::info!(session = %id, client = %address, reason = %reason.words(), "its mail is refused");
         }
         let beginning = Beginning {
             id,
@@ -321,6 +322,7 @@ impl Relay {
             tls: TlsOutcome::Plain,
             authenticated: false,
             transactions: 0,
+            unwelcome: false,
             bytes: (0, out.len() as u64),
             end,
         })));

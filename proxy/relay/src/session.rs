@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::budget::Budget;
 use crate::inner_verification::Verdict;
-use crate::judging::Judgement;
+use crate::judging::{Judgement, Unwelcome};
 use crate::settings::Settings;
 
 mod authentication;
@@ -116,8 +116,8 @@ struct Common {
     budget: Arc<Budget>,
     protocol: Protocol,
     arrival: Arrival,
-    /// What MAIL is answered with, if nobody wants mail from the client.
-    unwelcome: Option<No>,
+    /// What MAIL is answered with, if nobody wants mail from the client, and why.
+    unwelcome: Option<Box<Unwelcome>>,
     /// On the way out: what was met there.
     far_side: FarSide,
     client: Client,
@@ -311,6 +311,7 @@ impl Session {
             tls: common.tls.clone(),
             authenticated: common.authenticated,
             transactions: common.transactions,
+            unwelcome: common.is_unwelcome(),
             bytes,
             end,
         }

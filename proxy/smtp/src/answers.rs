@@ -150,6 +150,8 @@ pub enum No {
     LacksExtension(Extension),
     /// The client's address is on a list; what that says.
     Listed(Box<str>),
+    /// The client calls itself by this server's own name.
+    Impostor(Box<str>),
     /// The same message for the same recipient for the third time.
     Loop,
     /// The administrator's list does not have the recipient.
@@ -261,6 +263,7 @@ impl No {
             Self::InjectedBeforeTls => "injected_before_tls",
             Self::LacksExtension(_) => "lacks_extension",
             Self::Listed(_) => "listed",
+            Self::Impostor(_) => "impostor",
             Self::Loop => "loop",
             Self::NoSuchRecipient => "no_such_recipient",
             Self::RecipientUnproved(..) => "recipient_unproved",
@@ -350,6 +353,9 @@ impl No {
                 (554, (5, 5, 0), "bytes in clear behind STARTTLS; the session ends".into())
             }
             Self::LacksExtension(extension) => return lacks(*extension),
+            Self::Impostor(name) => {
+                (550, (5, 7, 1), format!("mail from who poses as {} is not wanted", shortened(name)).into())
+            }
             Self::Listed(why) => {
                 (550, (5, 7, 1), format!("mail from this address is not wanted: {}", shortened(why)).into())
             }
@@ -506,6 +512,7 @@ mod tests {
             No::LacksExtension(Extension::SmtpUtf8),
             No::LacksExtension(Extension::RequireTls),
             No::LacksExtension(Extension::EightBitMime),
+            No::Impostor("x".repeat(1000).into()),
             No::Listed("x".repeat(1000).into()),
             No::Loop,
             No::NoSuchRecipient,

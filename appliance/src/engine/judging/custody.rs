@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::accounts::{Conduct, Sent};
 use super::sitting::{Found, Rules};
+use super::told::told;
 
 impl Rules {
     /// A user hands a message in. Its content is judged on its way out; whether the user may send is known already.
@@ -29,8 +30,9 @@ impl Rules {
                 direction: case.direction,
                 carried_out: Verdict::Quarantine,
                 probability: None,
-                checks: vec![super::sitting::told(&check)],
+                checks: vec![told(&check)],
                 words: Vec::new(),
+                otherwise: Vec::new(),
                 subject: "".into(),
                 message_id: "".into(),
                 trouble: "".into(),

@@ -10,6 +10,7 @@ use smtp::{TraceId, TransactionId};
 use store::{Change, Store, StoreError, Table};
 use tokio::sync::mpsc;
 
+use super::answers::{self, Answer};
 use super::daily::Daily;
 use super::teach;
 
@@ -51,8 +52,10 @@ pub(super) enum AtOnce {
     Trap,
     /// It holds a virus.
     Virus,
-    /// It was sent by one of the site's own.
-    Outgoing,
+    /// It was sent by one of the site's own, to these domains.
+    Outgoing(Vec<String>),
+    /// It looks like an answer to what was sent; if it is none, it is as its own.
+    Answer(Answer, Score),
     /// What the model thinks of it, if that helps.
     Own(Score),
 }
@@ -148,17 +151,31 @@ async fn take(store: &Store, (model, daily): (&Arc<Model>, &Arc<Daily>), judged:
         }
         other => other,
     };
+    let stored = match (&lesson, stored) {
+        (AtOnce::Outgoing(asked), Ok(())) => answers::note(store, &message_id, asked, now).await,
+        (_, other) => other,
+    };
     if let Err(error) = stored {
         tracing::error!(%error, "a judged message is not kept for reports");
     }
+    let is_answer = match &lesson {
+        AtOnce::Answer(answer, _) => answers::is_asked_for(store, answer).await.unwrap_or_else(|error| {
+            tracing::error!(%error, "what went out cannot be read");
+            false
+        }),
+        _ => false,
+    };
     let (model, daily) = (Arc::clone(model), Arc::clone(daily));
     let learnt = tokio::task::spawn_blocking(move || {
         let (class, source) = match &lesson {
             AtOnce::Nothing => return Ok(()),
-            AtOnce::Own(score) => return model.teach_itself(&features, score, now).map(drop),
+            AtOnce::Answer(..) if is_answer => (Class::Ham, Source::Answer),
+            AtOnce::Own(score) | AtOnce::Answer(_, score) => {
+                return model.teach_itself(&features, score, now).map(drop);
+            }
             AtOnce::Trap => (Class::Spam, Source::Trap),
             AtOnce::Virus => (Class::Spam, Source::Virus),
-            AtOnce::Outgoing => (Class::Ham, Source::Outgoing),
+            AtOnce::Outgoing(_) => (Class::Ham, Source::Outgoing),
         };
         let whom = Whom::default();
         let lesson = Lesson { features: &features, class, source, weight: 1.0, whom, now };
@@ -185,7 +202,10 @@ async fn count(store: &Store) -> u64 {
 async fn forget(store: &Store, now: Duration, surplus: u64) -> u64 {
     let forgotten = forget_messages(store, now, surplus).await;
     let forgotten = match forgotten {
-        Ok((number, oldest)) => forget_ids(store, oldest).await.map(|()| number),
+        Ok((number, oldest)) => match forget_ids(store, BY_MESSAGE_ID, oldest).await {
+            Ok(()) => forget_ids(store, answers::SENT, oldest).await.map(|()| number),
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
     forgotten.unwrap_or_else(|error| {
@@ -221,16 +241,16 @@ async fn forget_messages(store: &Store, now: Duration, surplus: u64) -> Result<(
 }
 
 /// The identifiers of messages that are kept no more.
-async fn forget_ids(store: &Store, oldest: Duration) -> Result<(), StoreError> {
+async fn forget_ids(store: &Store, table: Table, oldest: Duration) -> Result<(), StoreError> {
     let mut after = None::<Box<[u8]>>;
     loop {
-        let pairs = store.scan(BY_MESSAGE_ID, after.as_deref()).await?;
+        let pairs = store.scan(table, after.as_deref()).await?;
         after = pairs.last().map(|(key, _)| key.clone());
         if after.is_none() {
             return Ok(());
         }
         let old = pairs.into_iter().filter(|(_, value)| time_of(value) < oldest);
-        store.apply(BY_MESSAGE_ID, old.map(|(key, _)| Change::Remove(key)).collect()).await?;
+        store.apply(table, old.map(|(key, _)| Change::Remove(key)).collect()).await?;
     }
 }
 

@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use evidence::EvidenceError;
 use evidence::lists::{About, Entry, List, Listing, Weights};
-use judge::Check;
+use judge::{Check, Verdict};
+use record::{Direction, Opinion};
+use relay::{Judgement, OnFailure, Unwelcome};
 use sift::Content;
 use smtp::{Domain, No, ReversePath};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
+use super::told::told;
 use crate::config::DnsList;
 use crate::engine::outbound::Names;
 
@@ -78,8 +81,9 @@ impl Lists {
         said
     }
 
-    /// Why the client is turned away, by the word of the first list that refuses and has it.
-    pub(super) async fn turn_away(&self, client: IpAddr, deadline: Instant) -> Option<No> {
+    /// Why the client is turned away, by the word of the first list that refuses and has it, and what that list holds.
+    pub(super) async fn turn_away(&self, client: IpAddr, deadline: Instant) -> Option<Unwelcome> {
+        let began = Instant::now();
         let refusing = self.lists.iter().enumerate();
         let refusing = refusing.filter(|(_, one)| one.refuses && one.list.about() == About::Addresses);
         let questions: Vec<_> = refusing.map(|(at, _)| (at, Entry::Address(client))).collect();
@@ -87,15 +91,23 @@ impl Lists {
             return None;
         }
         let answers = self.answers(questions, deadline).await;
-        let (at, entry) = answers.into_iter().find_map(|(at, entry, answer)| {
-            let listing = answer.ok()??;
-            (listing.weight > 0.0).then_some((at, entry))
+        let refused = answers.iter().find(|(.., answer)| {
+            answer.as_ref().is_ok_and(|found| found.as_ref().is_some_and(|listing| listing.weight > 0.0))
         })?;
-        let list = &self.lists.get(at)?.list;
+        let (at, entry, _) = refused;
+        let list = &self.lists.get(*at)?.list;
+        let mut check = check(list, std::iter::once(refused))?;
+        check.demand = Some(Verdict::Reject);
         let resolver = timeout_at(deadline, self.names.resolver()).await.ok()?.ok()?;
-        let reason = list.reason(resolver, &entry, deadline).await;
+        let reason = list.reason(resolver, entry, deadline).await;
         let reason = reason.as_deref().unwrap_or("it gives no reason");
-        Some(No::Listed(format!("{client} is on the list {}: {reason}", list.zone()).into()))
+        let no = No::Listed(format!("{client} is on the list {}: {reason}", list.zone()).into());
+        let opinion = Opinion {
+            checks: vec![told(&check)],
+            carried_out: record::Verdict::Reject,
+            ..Judgement::failed(OnFailure::Pass, Direction::Inbound, "", began.elapsed()).opinion
+        };
+        Some(Unwelcome { no, opinion, only_as: None })
     }
 
     /// All at once.

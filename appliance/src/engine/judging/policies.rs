@@ -10,7 +10,8 @@ use smtp::No;
 
 use super::accounts::Conduct;
 use super::custody::TAKEN_OVER;
-use super::sitting::{Found, told};
+use super::sitting::Found;
+use super::told::told;
 use crate::config::{self, Action, Judge};
 
 /// Rules that are named in the trace of one message.

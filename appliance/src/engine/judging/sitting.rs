@@ -8,7 +8,9 @@ use evidence::{Authenticator, Sender};
 use judge::pretence::{self, Known};
 use judge::{Check, Client, Features, Score, Thresholds, Transport, Whom};
 use record::{Direction, MAX_CHECKS, MAX_WORDS, Opinion, Protocol, Verdict};
-use relay::{AtTheDoor, Case, Fate, Judged as Judging, Judgement, Mark, OnFailure, Own, OwnAddresses};
+use relay::{
+    AtTheDoor, Case, Fate, Judged as Judging, Judgement, Mark, OnFailure, Own, OwnAddresses, Unwelcome,
+};
 use sha2::{Digest as _, Sha256};
 use sift::{Body, Content};
 use smtp::{ForwardPath, No, ReversePath, TransactionId};
@@ -25,8 +27,9 @@ use super::lists::{self, Lists, Said};
 use super::peers::Peers;
 use super::policies::Policies;
 use super::reports::kind;
+use super::told::{otherwise, shortened, told, verdict_of};
 use super::viruses::{self, Viruses};
-use super::{Court, attachments};
+use super::{Court, answers, attachments};
 use crate::config::{self, Action, Config};
 use crate::engine::dmarc_reports::{DmarcReports, Seen};
 use crate::engine::outbound::Names;
@@ -38,8 +41,6 @@ const LARGE_AT_ONCE: usize = 8;
 const ASKING: Duration = Duration::from_secs(6);
 /// Kept for the verdict itself, of the budget: what is not known by then counts as failed.
 const RESERVE: Duration = Duration::from_millis(500);
-/// Octets of a word, and of a check's result, that are told.
-const MAX_TOLD: usize = 80;
 /// Sure enough to look up why: words are told of what is not plainly ham.
 const WORTH_EXPLAINING: f64 = 0.3;
 
@@ -180,7 +181,8 @@ impl relay::Judge for Sitting {
             if rules.action != Action::Enforce || rules.allow.has_network_of(client) {
                 return None;
             }
-            rules.lists.turn_away(client, deadline).await
+            let listed = rules.lists.turn_away(client, deadline).await;
+            listed.or_else(|| rules.impostor()).map(Box::new)
         })
     }
 
@@ -191,6 +193,19 @@ impl relay::Judge for Sitting {
 }
 
 impl Rules {
+    /// Nobody out there has this Postern's name: who says so wants to be let in by filters that ask for nothing else.
+    fn impostor(&self) -> Option<Unwelcome> {
+        let check =
+            Check::demanding("helo", "calls itself as this Postern is called", judge::Verdict::Reject);
+        let opinion = Opinion {
+            checks: vec![told(&check)],
+            carried_out: Verdict::Reject,
+            ..Judgement::unjudged(Direction::Inbound).opinion
+        };
+        let (no, only_as) = (No::Impostor(self.hostname.clone()), Some(self.hostname.clone()));
+        Some(Unwelcome { no, opinion, only_as })
+    }
+
     async fn judge(&self, case: Case, deadline: Instant) -> Judgement {
         let began = Instant::now();
         let _turn = self.court.under_way.begin(began, deadline);
@@ -207,6 +222,7 @@ impl Rules {
             probability: scored.as_ref().map(|_| weighed.probability),
             checks: weighed.checks.iter().take(MAX_CHECKS).map(told).collect(),
             words,
+            otherwise: otherwise(&weighed, &self.thresholds),
             subject: found
                 .content
                 .as_ref()
@@ -533,9 +549,15 @@ impl Rules {
         let lesson = match (case.trapped, case.direction, judgement.verdict) {
             (true, ..) => AtOnce::Trap,
             _ if found.virus.as_ref().is_some_and(viruses::is_certain) => AtOnce::Virus,
-            (_, Direction::Outbound, Verdict::Pass) => AtOnce::Outgoing,
+            (_, Direction::Outbound, Verdict::Pass) => AtOnce::Outgoing(answers::asked(case)),
             (_, Direction::Outbound, _) => AtOnce::Nothing,
-            (_, Direction::Inbound, _) => AtOnce::Own(score),
+            (_, Direction::Inbound, verdict) => {
+                let content = found.content.as_ref();
+                match content.and_then(|content| answers::answer(content, found.findings.as_ref(), verdict)) {
+                    Some(answer) => AtOnce::Answer(answer, score),
+                    None => AtOnce::Own(score),
+                }
+            }
         };
         let kind = found.content.as_ref().map(kind).unwrap_or_default();
         let message_id = found.content.map(|content| content.message_id).unwrap_or_default();
@@ -567,29 +589,4 @@ pub(super) fn whom(case: &Case) -> (String, String) {
         (true, _) => (domain, String::new()),
         (false, _) => Default::default(),
     }
-}
-
-pub(super) fn verdict_of(verdict: judge::Verdict) -> Verdict {
-    match verdict {
-        judge::Verdict::Pass => Verdict::Pass,
-        judge::Verdict::Tag => Verdict::Tag,
-        judge::Verdict::Quarantine => Verdict::Quarantine,
-        judge::Verdict::Reject => Verdict::Reject,
-        judge::Verdict::Defer => Verdict::Defer,
-        judge::Verdict::Discard => Verdict::Discard,
-    }
-}
-
-pub(super) fn told(check: &Check) -> record::Check {
-    let demand = check.demand.map(verdict_of);
-    record::Check {
-        name: shortened(&check.name),
-        result: shortened(&check.result),
-        weight: check.weight,
-        demand,
-    }
-}
-
-fn shortened(text: &str) -> Box<str> {
-    text.get(..text.floor_char_boundary(MAX_TOLD)).unwrap_or_default().into()
 }

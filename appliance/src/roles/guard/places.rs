@@ -12,7 +12,7 @@ use crate::roles::account::Account;
 use crate::roles::message::Order;
 
 /// The command by which workers are started.
-const WORD: &str = "sift-worker";
+pub(in crate::roles) const WORKER_WORD: &str = "sift-worker";
 
 pub(super) struct Places(Vec<Place>);
 
@@ -89,8 +89,9 @@ impl Places {
 
 impl Place {
     fn fill(&mut self, slot: u32, now: Instant, account: &Account, gate: &Socket) -> io::Result<()> {
-        let started = packet::pair()
-            .and_then(|(near, far)| Ok((near, Process::start(&[OsString::from(WORD)], account, far, true)?)));
+        let started = packet::pair().and_then(|(near, far)| {
+            Ok((near, Process::start(&[OsString::from(WORKER_WORD)], account, far, true)?))
+        });
         match started {
             Ok((near, process)) => {
                 let order = Order::Worker { slot, pid: process.pid(), restarts: self.restarts };

@@ -19,7 +19,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(30);
 const SOUND: Duration = Duration::from_secs(60);
 
 /// A process that was started. It is ended when this is dropped.
-pub(super) struct Process {
+pub(in crate::roles) struct Process {
     child: Child,
     handle: OwnedFd,
     since: Instant,
@@ -28,7 +28,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts this program's `words`; the role is told who it is to be.
-    pub(super) fn start(
+    pub(in crate::roles) fn start(
         words: &[OsString],
         account: &Account,
         socket: OwnedFd,
@@ -61,12 +61,12 @@ impl Process {
         }
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    pub(in crate::roles) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// By which others may signal it.
-    pub(super) fn handle(&self) -> &OwnedFd {
+    pub(in crate::roles) fn handle(&self) -> &OwnedFd {
         &self.handle
     }
 
@@ -76,7 +76,7 @@ impl Process {
     }
 
     /// How it ended, if it has.
-    pub(super) fn ended(&mut self) -> Option<ExitStatus> {
+    pub(in crate::roles) fn ended(&mut self) -> Option<ExitStatus> {
         if self.ended.is_none() {
             self.ended = self.child.try_wait().ok().flatten();
         }
@@ -98,7 +98,7 @@ impl Drop for Process {
 }
 
 /// How it ended, in words.
-pub(super) fn end_in_words(status: ExitStatus) -> String {
+pub(in crate::roles) fn end_in_words(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {
         (Some(code), _) => format!("exit status {code}"),
         (None, Some(nix::libc::SIGSYS)) => "a system call that it may not make".to_owned(),

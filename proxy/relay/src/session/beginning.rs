@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use record::Protocol;
 use route::Backend;
-use smtp::{No, TraceId};
+use smtp::TraceId;
 
 use crate::budget::Budget;
+use crate::judging::Unwelcome;
 use crate::settings::Settings;
 
 /// How a client came here.
@@ -41,8 +42,8 @@ pub struct Beginning {
     pub destination: SocketAddr,
     /// How it came here.
     pub arrival: Arrival,
-    /// What its MAIL is answered with, if nobody wants mail from there.
-    pub unwelcome: Option<No>,
+    /// What its MAIL is answered with, if nobody wants mail from there, and why.
+    pub unwelcome: Option<Box<Unwelcome>>,
     /// The time since 1970.
     pub wall: Duration,
     /// The share of messages in flight is taken from here.

@@ -7,12 +7,16 @@ use record::{Abuse, SessionEnd, TlsFacts, TlsOutcome};
 use route::{Banner, offer_of};
 use smtp::command::CommandError;
 use smtp::content::ChunkDecoder;
+use smtp::receiver::{Open, Ready};
 use smtp::{Answer, Capabilities, Command, Extension, Mail, No, Rcpt};
 use tokio::time::Duration;
 
+use super::carried::Carried;
 use super::content::{Discarding, Receipt};
 use super::envelope::Naming;
+use super::story::Story;
 use super::{Action, Arrival, Common, Phase, Session};
+use crate::judging::Unwelcome;
 
 /// Commands without effect (NOOP, RSET, VRFY …) between two that lead somewhere: an honest client needs a handful.
 const IDLE_COMMANDS: u32 = 100;
@@ -225,6 +229,10 @@ impl Session {
             return self.refuse(&No::BadSequence("RCPT, DATA or RSET"));
         };
         self.common.transactions += 1;
+        if let Some(unwelcome) = self.common.unwelcome.clone().filter(|_| self.common.is_unwelcome()) {
+            let ready = self.common.turn_down(ready.begin(mail), *unwelcome);
+            return Self { phase: Phase::Idle(ready), ..self };
+        }
         self.common.idle_commands = 0;
         let naming = Naming::begin(ready.begin(mail), &mut self.common);
         Self { phase: Phase::Naming(Box::new(naming)), ..self }
@@ -295,6 +303,26 @@ impl Session {
 }
 
 impl Common {
+    pub(super) fn is_unwelcome(&self) -> bool {
+        self.unwelcome.as_ref().is_some_and(|unwelcome| unwelcome.applies_to(&self.client.helo))
+    }
+
+    /// MAIL of a client from which none is wanted: a transaction that is over as it begins, and told like any other.
+    fn turn_down(&mut self, open: Open, unwelcome: Unwelcome) -> Ready {
+        let Unwelcome { no, opinion, .. } = unwelcome;
+        let reply = no.reply(open.id());
+        self.say(&reply);
+        self.errors += 1;
+        let story = Story {
+            verdict: opinion.carried_out,
+            opinion: Some(Box::new(opinion)),
+            reply: Some(reply),
+            ..Story::without_content(open.id(), open.envelope(), &Carried::new(self.now))
+        };
+        self.record_transaction(&story);
+        open.reset()
+    }
+
     /// What can be offered in a reply to EHLO now (DECISIONS 2).
     fn make_offer(&self) -> Capabilities {
         let settings = &self.settings;
@@ -342,9 +370,6 @@ impl Common {
         }
         if plain && !self.is_outbound() && self.settings.inbound_plain == crate::InboundPlain::Refuse {
             return Some(No::TlsRequired);
-        }
-        if self.unwelcome.is_some() {
-            return self.unwelcome.clone();
         }
         let used = [
             (mail.body == Some(BodyType::BinaryMime), Extension::BinaryMime),

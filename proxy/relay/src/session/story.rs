@@ -78,6 +78,7 @@ impl Common {
             opinion: story.opinion.clone(),
             reply: story.reply.clone(),
             groups: story.groups.clone(),
+            alike: 0,
         };
         self.act(Action::Record(Event::Transaction(Box::new(transaction))));
     }

@@ -178,7 +178,7 @@ impl Play {
             protocol: Protocol::Smtp,
             client: ([192, 0, 2, 1], 40_000).into(),
             destination: ([192, 0, 2, 2], 25).into(),
-            unwelcome: None,
+            unwelcome: stage.unwelcome,
             wall: WALL,
             budget: Arc::clone(&budget),
         };

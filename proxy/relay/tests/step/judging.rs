@@ -250,3 +250,36 @@ fn a_trap_beside_others_is_told_to_the_judge_and_kept_with_what_is_held() {
     assert_eq!(folders, expected);
     play.end();
 }
+
+/// The reply to MAIL, and the transactions that were told of, with their replies.
+fn turned_away(only_as: Option<&str>, helo: &str) -> (Vec<String>, Vec<String>) {
+    let opinion = Judgement::failed(OnFailure::Pass, Direction::Inbound, "", Duration::ZERO).opinion;
+    let opinion = record::Opinion { carried_out: Verdict::Reject, ..opinion };
+    let no = No::Listed("it is on a list".into());
+    let unwelcome = relay::Unwelcome { no, opinion, only_as: only_as.map(Into::into) };
+    let stage = Stage { unwelcome: Some(Box::new(unwelcome)), ..Stage::default() };
+    let mut play = Play::on(stage, Box::new(|_, _| Opening::agreeable()), Choices::Plain);
+    play.client(format!(
+        "EHLO {helo}\r\nMAIL FROM:<a@x.example>\r\nRCPT TO:<a@one.example>\r\nMAIL FROM:<>\r\n"
+    ));
+    let told = play.events.iter().filter_map(|event| match event {
+        Event::Transaction(one) if one.ended_at_mail() => {
+            assert_eq!((one.verdict, one.opinion.is_some()), (Verdict::Reject, true));
+            Some(format!("{} <{}>", one.id.number, one.reverse_path))
+        }
+        _ => None,
+    });
+    let told = told.collect();
+    (play.replies().iter().skip(2).map(|reply| reply.chars().take(9).collect()).collect(), told)
+}
+
+#[test]
+fn who_is_not_wanted_is_told_so_at_mail_and_each_mail_is_a_transaction() {
+    let (replies, told) = turned_away(None, "client.example");
+    assert_eq!(replies, ["550 5.7.1", "503 5.5.1", "550 5.7.1"]);
+    assert_eq!(told, ["1 <a@x.example>", "2 <>"]);
+    let (replies, told) = turned_away(Some("mx.postern.example"), "MX.Postern.Example.");
+    assert_eq!((replies[0].as_str(), told.len()), ("550 5.7.1", 2));
+    let (replies, told) = turned_away(Some("mx.postern.example"), "mail.mx.postern.example");
+    assert_eq!((replies[0].as_str(), told.len()), ("250 2.1.0", 0));
+}

@@ -19,6 +19,7 @@ pub(crate) struct Stage {
     /// What follows where it does not.
     pub(crate) on_failure: OnFailure,
     pub(crate) own: OwnAddresses,
+    pub(crate) unwelcome: Option<Box<relay::Unwelcome>>,
 }
 
 impl Default for Stage {
@@ -34,6 +35,7 @@ impl Default for Stage {
             judge: None,
             on_failure: OnFailure::Pass,
             own: OwnAddresses::default(),
+            unwelcome: None,
         }
     }
 }
