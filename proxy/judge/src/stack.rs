@@ -170,8 +170,8 @@ const LATEST: usize = 5_000;
 const ENOUGH: usize = 200;
 /// Ham that is taken to have been seen before, none of it lost: one newsletter is not to cost a tenth of the spam.
 const BENIGN: usize = 1_000;
-/// No more than this is taken off.
-const MOST: f32 = 6.0;
+/// No more than this is taken off: spam that somebody calls ham by mistake would take all other spam with it.
+const MOST: f32 = 1.5;
 
 impl LatestHam {
     pub(crate) fn add(&mut self, score: f32) {
