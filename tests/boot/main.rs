@@ -68,11 +68,16 @@ fn first_line(address: SocketAddr, patience: Duration) -> Option<String> {
 
 /// Insists that a port answers nothing at all, neither a line nor a TLS alert.
 fn closed(address: SocketAddr) {
+    assert!(!answers(address), "{address} answers");
+}
+
+/// Whether a port says anything, be it a line or a TLS alert.
+fn answers(address: SocketAddr) -> bool {
     use std::io::{Read as _, Write as _};
-    let Ok(mut stream) = std::net::TcpStream::connect_timeout(&address, CLOSED) else { return };
+    let Ok(mut stream) = std::net::TcpStream::connect_timeout(&address, CLOSED) else { return false };
     stream.set_read_timeout(Some(CLOSED)).expect("a timeout");
     // A server that waits for its client to speak first is open, too.
     let _ = stream.write_all(b"GET / HTTP/1.0\r\n\r\n");
     let mut answer = [0];
-    assert!(!matches!(stream.read(&mut answer), Ok(1..)), "{address} answers");
+    matches!(stream.read(&mut answer), Ok(1..))
 }

@@ -7,6 +7,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use postern_tests::child::Child;
 use postern_tests::lab::{Host, LAB};
 use postern_tests::machine::{BOOT_LIMIT, Firmware, HARDWARE, MACHINE, Medium, Network, Setup, disk};
@@ -19,7 +21,6 @@ use tokio::sync::oneshot;
 use self::service::{Behaviour, Reply, Request, Service};
 use crate::{CONFIG, WORKS, first_line};
 
-#[allow(dead_code, reason = "of the six those are booted that differ in how the machine gets its address")]
 #[path = "../../appliance/first-boot/tests/whole/imitations.rs"]
 mod imitations;
 #[allow(dead_code, reason = "here they answer as they should")]
@@ -133,7 +134,7 @@ fn with(reply: Reply, body: String) -> Reply {
 #[test]
 fn ec2_gives_the_settings() {
     needs!(MACHINE, LAB, DHCP);
-    is_configured("ec2", "manufacturer=Amazon EC2,product=t3.micro", true, ec2, LEASED);
+    is_configured("ec2", "type=1,manufacturer=Amazon EC2,product=t3.micro", true, ec2, LEASED);
 }
 
 fn ec2(request: &Request) -> Reply {
@@ -145,7 +146,7 @@ fn ec2(request: &Request) -> Reply {
 #[test]
 fn openstack_gives_settings_and_network() {
     needs!(MACHINE, LAB, DHCP);
-    let system = "manufacturer=OpenStack Foundation,product=OpenStack Nova";
+    let system = "type=1,manufacturer=OpenStack Foundation,product=OpenStack Nova";
     is_configured("openstack", system, true, openstack, NAMED);
 }
 
@@ -176,7 +177,13 @@ fn openstack(request: &Request) -> Reply {
 #[test]
 fn digital_ocean_gives_settings_and_network_without_dhcp() {
     needs!(MACHINE, LAB);
-    is_configured("digital-ocean", "manufacturer=DigitalOcean,product=Droplet", false, digital_ocean, NAMED);
+    is_configured(
+        "digital-ocean",
+        "type=1,manufacturer=DigitalOcean,product=Droplet",
+        false,
+        digital_ocean,
+        NAMED,
+    );
 }
 
 fn digital_ocean(request: &Request) -> Reply {
@@ -192,6 +199,55 @@ fn digital_ocean(request: &Request) -> Reply {
                 HARDWARE[0]
             ),
         ),
+        _ => reply,
+    }
+}
+
+/// The settings in base64, which the service says of them.
+#[test]
+fn gcp_gives_the_settings() {
+    needs!(MACHINE, LAB, DHCP);
+    is_configured("gcp", "type=1,manufacturer=Google,product=Google Compute Engine", true, gcp, LEASED);
+}
+
+fn gcp(request: &Request) -> Reply {
+    let reply = imitations::gcp(request);
+    let is_settings = request.path.ends_with("/attributes/user-data");
+    if is_settings { with(reply, BASE64.encode(CONFIG)) } else { reply }
+}
+
+/// Known by the tag of its chassis; the settings in base64 within the one document.
+#[test]
+fn azure_gives_the_settings() {
+    needs!(MACHINE, LAB, DHCP);
+    let system = "type=3,manufacturer=Microsoft Corporation,asset=7783-7084-3265-9085-8269-3286-77";
+    is_configured("azure", system, true, azure, LEASED);
+}
+
+fn azure(request: &Request) -> Reply {
+    let data = BASE64.encode(CONFIG);
+    let body = format!(
+        r#"{{"compute": {{"vmId": "02aab8a4-74ef-476e-8182-f6d2ba4166a6", "name": "vm", "osProfile": {{"computerName": "mx1"}},
+            "userData": "{data}"}}, "network": {{"interface": []}}}}"#
+    );
+    with(imitations::azure(request), body)
+}
+
+/// The network as version 1 of cloud-init's, with DHCP for IPv4.
+#[test]
+fn hetzner_gives_settings_and_network() {
+    needs!(MACHINE, LAB, DHCP);
+    is_configured("hetzner", "type=1,manufacturer=Hetzner,product=vServer", true, hetzner, LEASED);
+}
+
+fn hetzner(request: &Request) -> Reply {
+    let reply = imitations::hetzner(request);
+    match request.path.as_str() {
+        "/hetzner/v1/metadata" => {
+            let body = reply.body.replace("96:00:00:08:19:da", HARDWARE[0]);
+            with(reply, body)
+        }
+        "/hetzner/v1/userdata" => with(reply, CONFIG.to_owned()),
         _ => reply,
     }
 }
