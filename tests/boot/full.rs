@@ -10,7 +10,7 @@ use postern_tests::needs;
 use postern_tests::ports;
 use postern_tests::scratch::Scratch;
 
-use crate::{CONFIG, META_DATA, WORKS, closed, greeting, made, partition};
+use crate::{CONFIG, META_DATA, WORKS, closed, copy_of_the_image, disk_on, greeting, made, partition};
 
 #[test]
 fn iso_on_stick_with_uefi() {
@@ -26,10 +26,7 @@ fn iso_on_stick_with_uefi() {
 fn a_changed_root_does_not_serve() {
     needs!(MACHINE);
     let scratch = Scratch::new("changed");
-    let raw = scratch.join("disk.raw");
-    let mut copy = Command::new("cp");
-    copy.arg("--sparse=always").arg(made("raw")).arg(&raw);
-    assert!(copy.status().expect("cp").success());
+    let raw = copy_of_the_image(&scratch);
     let root = partition(&raw, 3);
     let file = OpenOptions::new().read(true).write(true).open(&raw).expect("the disk");
     // In EROFS's superblock (at 1,024), which every mount reads.
@@ -37,10 +34,7 @@ fn a_changed_root_does_not_serve() {
     file.read_exact_at(&mut octet, at).expect("an octet");
     file.write_all_at(&[octet[0] ^ 1], at).expect("an octet");
     drop(file);
-    let disk = scratch.join("disk.qcow2");
-    let mut command = Command::new("qemu-img");
-    command.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(&raw).arg(&disk).arg("3G");
-    assert!(command.status().expect("qemu-img").success());
+    let disk = disk_on(&scratch, &raw);
     let smtp = ports::free();
     let mut machine = Machine::start(&scratch, Firmware::Bios, &Medium::Disk(disk), None, &[(smtp, 25)]);
     machine.expect_end();

@@ -8,6 +8,7 @@ mod each_run;
 mod full;
 mod gateway;
 mod metadata;
+mod one_shot;
 mod secure_boot;
 mod tpm;
 mod two_disks;
@@ -16,10 +17,13 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
+use postern_tests::child;
 use postern_tests::machine::{BOOT_LIMIT, Machine, image};
 use postern_tests::ports;
+use postern_tests::scratch::Scratch;
 
 /// A config that needs nothing of its surroundings; its server is never asked here.
 const CONFIG: &str = r#"hostname = "mx1.example.net"
@@ -45,6 +49,36 @@ fn partition(disk: &Path, number: u64) -> u64 {
     // The table begins in the third sector.
     file.read_exact_at(&mut entry, 2 * 512 + (number - 1) * 128).expect("the partition table");
     u64::from_le_bytes(entry[32..40].try_into().expect("eight octets")) * 512
+}
+
+/// A copy of the disk image that may be changed.
+fn copy_of_the_image(scratch: &Scratch) -> PathBuf {
+    let raw = scratch.join("disk.raw");
+    run("cp", &["--sparse=always", &text(&made("raw")), &text(&raw)]);
+    raw
+}
+
+/// The disk of a machine, on top of a changed copy.
+fn disk_on(scratch: &Scratch, raw: &Path) -> PathBuf {
+    let disk = scratch.join("disk.qcow2");
+    run("qemu-img", &["create", "-q", "-f", "qcow2", "-F", "raw", "-b", &text(raw), &text(&disk), "3G"]);
+    disk
+}
+
+/// The system partition of a disk image, as mtools have it.
+fn esp(raw: &Path) -> String {
+    format!("{}@@{}", text(raw), partition(raw, 2))
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    let mut command = Command::new(program);
+    command.args(arguments);
+    let ended = child::run(&command, Duration::from_secs(120));
+    assert!(ended.success, "{program} {arguments:?}: {}", ended.output);
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// Waits for a greeting on the port for mail.

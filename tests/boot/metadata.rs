@@ -1,7 +1,7 @@
 //! The image in a cloud: firmware that names it, no seed volume, and on the network an imitation of that cloud's metadata
 //! service, the same that the crate `first-boot` is tested with.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
@@ -36,6 +36,10 @@ const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 const LEASED: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 7);
 /// The address that the service's documents name, where they name one.
 const NAMED: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 77);
+/// The cloud's router for IPv6, which announces its network, and the address that the machine makes itself in it, out of its hardware's
+/// (RFC 4862).
+const ROUTER_6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 1);
+const MADE_ITSELF: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0x5054, 0xff, 0xfe00, 1);
 /// Where all of these services are.
 const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 
@@ -51,6 +55,7 @@ impl Cloud {
         let host = Host::new("cloud");
         host.ip(&format!("tuntap add {TAP} mode tap"));
         host.ip(&format!("address add {ROUTER}/24 dev {TAP}"));
+        host.ip(&format!("address add {ROUTER_6}/64 dev {TAP} nodad"));
         // On the link, too, for machines that have nothing but an address of RFC 3927.
         host.ip(&format!("address add {}/16 dev {TAP}", SERVICE.ip()));
         host.ip(&format!("link set {TAP} up"));
@@ -70,6 +75,7 @@ fn dhcp(scratch: &Scratch) -> Command {
     command.arg(format!("--dhcp-leasefile={}", scratch.join("leases").display()));
     command.arg(format!("--dhcp-range={LEASED},{LEASED},255.255.255.0,1h"));
     command.arg(format!("--dhcp-option=option:router,{ROUTER}"));
+    command.args(["--enable-ra", &format!("--dhcp-range={ROUTER_6},ra-only,64,1h")]);
     command
 }
 
@@ -113,12 +119,16 @@ fn is_configured(
         };
         (setup.start(&scratch), scratch)
     });
-    let left = BOOT_LIMIT.saturating_sub(machine.age());
-    let said = ports::wait_until(left, || {
-        thread::sleep(Duration::from_secs(1));
-        cloud.host.run(move || first_line(SocketAddr::new(address.into(), 25), Duration::from_secs(10)))
-    });
-    assert!(said.is_some_and(|line| line.starts_with("220 mx1.example.net")), "{}", machine.serial());
+    let by_itself = has_dhcp.then_some(IpAddr::from(MADE_ITSELF));
+    for address in [IpAddr::from(address)].into_iter().chain(by_itself) {
+        let left = BOOT_LIMIT.saturating_sub(machine.age());
+        let said = ports::wait_until(left, || {
+            thread::sleep(Duration::from_secs(1));
+            cloud.host.run(move || first_line(SocketAddr::new(address, 25), Duration::from_secs(10)))
+        });
+        let greets = said.is_some_and(|line| line.starts_with("220 mx1.example.net"));
+        assert!(greets, "{address}:\n{}", machine.serial());
+    }
     machine.expect(&[WORKS, "mx1.example.net", &address.to_string()]);
     let serial = machine.serial();
     assert!(!serial.contains("[FAILED]"), "{serial}");
