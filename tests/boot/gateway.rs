@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postern_tests::certificate::Authority;
 use postern_tests::gateway::{smtp, submit, without_dns};
-use postern_tests::lab::{Addresses, HIDDEN, INSIDE, LAB, Lab, OUTSIDE, WORLD};
+use postern_tests::lab::{HIDDEN, INSIDE, LAB, Lab, OUTSIDE, WORLD};
 use postern_tests::machine::{
     BOOT_LIMIT, Firmware, HARDWARE, MACHINE, Machine, Medium, Network, Setup, disk, seed,
 };
@@ -22,22 +22,13 @@ use crate::{META_DATA, WORKS, first_line};
 const LIMIT: Duration = Duration::from_secs(200);
 const TAPS: [&str; 2] = ["tap-outside", "tap-inside"];
 
-/// The inside comes tagged, as by a switch's trunk.
-const VLAN: u16 = 20;
-
-/// Puts the appliance in the place of the lab's own gateway: a bridge joins each of its two cables to a tap device, the inside's within
-/// a VLAN.
+/// Puts the appliance in the place of the lab's own gateway: a bridge joins each of its two cables to a tap device.
 fn plug_in(lab: &Lab) {
-    let [outside, inside] = TAPS;
-    for tap in TAPS {
-        lab.postern.ip(&format!("tuntap add {tap} mode tap"));
-        lab.postern.ip(&format!("link set {tap} up"));
-    }
-    lab.postern.ip(&format!("link add link {inside} name tagged type vlan id {VLAN}"));
-    for (cable, end) in [("outside", outside), ("inside", "tagged")] {
+    for (cable, tap) in ["outside", "inside"].into_iter().zip(TAPS) {
         lab.postern.ip(&format!("address flush dev {cable}"));
         lab.postern.ip(&format!("link add bridge-{cable} type bridge"));
-        for device in [cable, end] {
+        lab.postern.ip(&format!("tuntap add {tap} mode tap"));
+        for device in [cable, tap] {
             lab.postern.ip(&format!("link set {device} master bridge-{cable}"));
             lab.postern.ip(&format!("link set {device} up"));
         }
@@ -47,15 +38,15 @@ fn plug_in(lab: &Lab) {
 
 /// Its addresses are those that the lab's gateway had.
 fn network_config() -> String {
-    let [outside, trunk] = HARDWARE;
-    let addresses = |of: Addresses| format!("addresses: [{}/24, \"{}/64\"]", of.v4, of.v6);
-    format!(
-        "version: 2\nethernets:\n  outside:\n    match: {{macaddress: \"{outside}\"}}\n    set-name: outside\n    {}\n  \
-         trunk:\n    match: {{macaddress: \"{trunk}\"}}\n    set-name: trunk\n\
-         vlans:\n  inside:\n    id: {VLAN}\n    link: trunk\n    {}\n",
-        addresses(OUTSIDE),
-        addresses(INSIDE),
-    )
+    let mut text = "version: 2\nethernets:\n".to_owned();
+    for ((name, own), hardware) in [("outside", OUTSIDE), ("inside", INSIDE)].into_iter().zip(HARDWARE) {
+        text.push_str(&format!(
+            "  {name}:\n    match: {{macaddress: \"{hardware}\"}}\n    set-name: {name}\n    \
+             addresses: [{}/24, \"{}/64\"]\n",
+            own.v4, own.v6
+        ));
+    }
+    text
 }
 
 fn config() -> String {
