@@ -213,19 +213,13 @@ impl Engine {
         let arming = Arming::new(config, generation.names, Arc::clone(&relay), Arc::clone(&roles));
         let draining = Draining::start(config, &relay, Arc::clone(&clock), base.report_rate());
         let present = Arc::new(Present::new(
+            &base,
             Arc::clone(&relay),
-            (
-                Arc::clone(&certifying),
-                Arc::clone(base.zones()),
-                Arc::clone(base.hosted()),
-                Arc::clone(base.records()),
-            ),
+            Arc::clone(&certifying),
             states(&listeners),
             Arc::clone(&arming),
             Arc::clone(&roles),
             (Arc::clone(&draining.queue), clock),
-            (Arc::clone(base.court()), Arc::clone(base.remembering()), Arc::clone(base.received())),
-            (Arc::clone(base.repute()), Arc::clone(base.weekly())),
         ));
         roles.attend(&relay);
         tokio::spawn(Arc::clone(base.received()).work(Arc::clone(&relay)));

@@ -272,7 +272,7 @@ mod tests {
             &self.text
         }
 
-        async fn to_the_end(mut self) -> String {
+        async fn until_its_end(mut self) -> String {
             let mut rest = Vec::new();
             self.stream.read_to_end(&mut rest).await.unwrap();
             self.text + &String::from_utf8_lossy(&rest)
@@ -312,7 +312,7 @@ mod tests {
         assert!(!heard.contains(&first) && !heard.contains("event: state"), "{heard}");
         // Without a session nobody listens.
         access.remove_user(&"dom".parse().unwrap()).await.unwrap();
-        own.to_the_end().await;
+        own.until_its_end().await;
         let refused = Heard::by(address, &dom).await.until("log in first").await.to_owned();
         assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
     }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::arming::Arming;
 use super::certifying::Certifying;
+use super::generation::Base;
 use super::hosted::Hosted;
 use super::judging::Court;
 use super::received::Received;
@@ -51,14 +52,13 @@ pub(super) struct Present {
 
 impl Present {
     pub(super) fn new(
+        base: &Base,
         relay: Arc<Relay>,
-        (certifying, zones, hosted, records): (Arc<Certifying>, Arc<Zones>, Arc<Hosted>, Arc<Records>),
+        certifying: Arc<Certifying>,
         listeners: Vec<ListenerState>,
         arming: Arc<Arming>,
         roles: Arc<Roles>,
         (queue, clock): (Arc<Queue>, Arc<dyn Clock>),
-        (court, remembering, received): (Arc<OnceCell<Arc<Court>>>, Arc<Remembering>, Arc<Received>),
-        (repute, weekly): (Arc<Repute>, Arc<Weekly>),
     ) -> Self {
         let listeners = Mutex::new(listeners);
         Self {
@@ -69,14 +69,14 @@ impl Present {
             roles,
             queue,
             clock,
-            court,
-            remembering,
-            received,
-            zones,
-            hosted,
-            records,
-            repute,
-            weekly,
+            court: Arc::clone(base.court()),
+            remembering: Arc::clone(base.remembering()),
+            received: Arc::clone(base.received()),
+            zones: Arc::clone(base.zones()),
+            hosted: Arc::clone(base.hosted()),
+            records: Arc::clone(base.records()),
+            repute: Arc::clone(base.repute()),
+            weekly: Arc::clone(base.weekly()),
         }
     }
 
