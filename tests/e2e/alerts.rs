@@ -232,7 +232,8 @@ fn an_address_that_mail_leaves_from_is_told_of_with_a_wrong_name_and_on_a_block_
     let names = NameServer::start(&[
         zone("postern.test", "mx A 192.0.2.8\n"),
         zone("2.0.192.in-addr.arpa", "7 PTR host7.isp.test.\n8 PTR mx.postern.test.\n"),
-        zone("bl.test", "7.2.0.192 A 127.0.0.2\n7.2.0.192 TXT \"spam was seen\"\n"),
+        // As every list it has an entry by which it shows that it is one.
+        zone("bl.test", "2.0.0.127 A 127.0.0.2\n7.2.0.192 A 127.0.0.2\n7.2.0.192 TXT \"spam was seen\"\n"),
     ]);
     let config = format!(
         "{}[log]\nalerts = [\"ann@office.test\"]\n[outbound]\naddresses = [\"192.0.2.7\", \"192.0.2.8\"]\n\
