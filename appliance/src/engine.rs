@@ -166,6 +166,8 @@ struct Engine {
     certifying: Arc<Certifying>,
     roles: Arc<Roles>,
     draining: Draining,
+    /// Whether an alert is being told.
+    telling: alerts::Telling,
     /// Where alerts go.
     alert: watch::Sender<Vec<String>>,
 }
@@ -252,6 +254,7 @@ impl Engine {
         tokio::spawn(Arc::clone(base.repute()).keep(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(base.weekly()).keep(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(base.webhooks()).keep(Arc::clone(&relay)));
+        let telling = alerts.telling();
         tokio::spawn(alerts.keep());
         tokio::spawn(signing::keep_keys(
             Arc::clone(&relay),
@@ -300,6 +303,7 @@ impl Engine {
             certifying,
             roles,
             draining,
+            telling,
             alert,
         })
     }
@@ -368,6 +372,7 @@ impl Engine {
         self.base.tls_reports().write().await;
         self.base.weekly().write().await;
         self.base.dmarc_reports().write().await;
+        self.telling.is_over().await;
         self.base.remembering().finish(&self.relay).await;
         if left > 0 {
             tracing::warn!(sessions = left, "closed before they were done");

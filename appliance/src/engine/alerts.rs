@@ -29,6 +29,8 @@ const PATIENCE_WHEN_BAD: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
 /// For so long nothing is seen of it before it is over: what comes and goes is one piece of news.
 const CALM: Duration = Duration::from_secs(5 * 60);
+/// How long an end waits for what is being told.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// Problems that are followed at a time; the worst first.
 const MOST: usize = 200;
 /// Octets that the store is believed to have of them.
@@ -123,6 +125,18 @@ pub(super) struct Alerts {
     /// `[log] alerts`, as the config has it now.
     to: tokio::sync::watch::Receiver<Vec<String>>,
     webhooks: Arc<Webhooks>,
+    telling: Telling,
+}
+
+/// Held from the first that is told of a piece of news until it is kept that it was: whoever ends Postern waits for that.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Telling(Arc<tokio::sync::Mutex<()>>);
+
+impl Telling {
+    /// Waits until nothing is being told, for a time: a disk that does not answer holds nobody up.
+    pub(super) async fn is_over(&self) {
+        let _ = tokio::time::timeout(LAST_WORDS, self.0.lock()).await;
+    }
 }
 
 impl Alerts {
@@ -134,7 +148,13 @@ impl Alerts {
         clock: Arc<dyn Clock>,
         (to, webhooks): (tokio::sync::watch::Receiver<Vec<String>>, Arc<Webhooks>),
     ) -> Self {
-        Self { relay: Arc::clone(relay), queue: Arc::clone(queue), live, store, clock, to, webhooks }
+        let (relay, queue, telling) = (Arc::clone(relay), Arc::clone(queue), Telling::default());
+        Self { relay, queue, live, store, clock, to, webhooks, telling }
+    }
+
+    /// Whether something is being told.
+    pub(super) fn telling(&self) -> Telling {
+        self.telling.clone()
     }
 
     /// Looks until the relay drains.
@@ -142,6 +162,10 @@ impl Alerts {
         let mut watch = self.remembered().await;
         while !self.relay.is_draining() {
             tokio::time::sleep(LOOK).await;
+            let _telling = self.telling.0.lock().await;
+            if self.relay.is_draining() {
+                return;
+            }
             let now = self.clock.now();
             let news = watch.look(Problem::all(&*self.live, now), now.as_secs());
             if news.is_none() {
