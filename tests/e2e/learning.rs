@@ -195,7 +195,10 @@ fn without_a_running_postern_a_worker_without_rights_reads_what_is_scanned_and_t
     assert_eq!((status["NoNewPrivs"].as_str(), status["Threads"].as_str()), ("1", "1"));
     assert_eq!(roles::number(&status, "CapEff"), 0);
     assert!(status["Uid"].split_whitespace().all(|id| id != "0"), "{}", status["Uid"]);
-    // One that is ended is replaced, and its message is judged.
+    // It has done with the first message: one that reads is not to be ended.
+    let first = || (scan.output().matches("spam probability").count() == 1).then_some(());
+    assert!(ports::wait_until(SOON, first).is_some(), "{}", scan.output());
+    // One that is ended is replaced, and the next message is judged.
     let pid = nix::unistd::Pid::from_raw(i32::try_from(worker).expect("a pid"));
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("a process that lives");
     fs::write(&waits, spam(1)).expect("who reads");
