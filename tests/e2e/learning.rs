@@ -2,6 +2,8 @@
 //! sent.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -195,13 +197,16 @@ fn without_a_running_postern_a_worker_without_rights_reads_what_is_scanned_and_t
     assert_eq!((status["NoNewPrivs"].as_str(), status["Threads"].as_str()), ("1", "1"));
     assert_eq!(roles::number(&status, "CapEff"), 0);
     assert!(status["Uid"].split_whitespace().all(|id| id != "0"), "{}", status["Uid"]);
-    // It has done with the first message: one that reads is not to be ended.
-    let first = || (scan.output().matches("spam probability").count() == 1).then_some(());
-    assert!(ports::wait_until(SOON, first).is_some(), "{}", scan.output());
+    // Only when the first message is done with does anybody open the pipe to read: before, nobody can write into it.
+    let mut open = fs::OpenOptions::new();
+    open.write(true).custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits());
+    let pipe = ports::wait_until(SOON, || open.open(&waits).ok());
+    let mut pipe = pipe.unwrap_or_else(|| panic!("{}", scan.output()));
     // One that is ended is replaced, and the next message is judged.
     let pid = nix::unistd::Pid::from_raw(i32::try_from(worker).expect("a pid"));
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("a process that lives");
-    fs::write(&waits, spam(1)).expect("who reads");
+    pipe.write_all(spam(1).as_bytes()).expect("who reads");
+    drop(pipe);
     let another = ports::wait_until(SOON, || worker_of(command, worker));
     assert!(another.is_some(), "{}", scan.output());
     fs::write(&waits, spam(2)).expect("who reads");

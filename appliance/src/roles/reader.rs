@@ -51,12 +51,12 @@ impl Reader {
     ///
     /// # Errors
     ///
-    /// No worker can be had, or this message has ended it.
+    /// No worker can be had, or this message has ended two.
     pub async fn read(&mut self, message: &[u8]) -> Result<Content, RoleError> {
         let body = Body::from_bytes(message).map_err(SiftError::Io)?;
         match self.try_read(&body).await {
-            // It was at its end of processor time, and gone just as it was asked.
-            Err(RoleError::Reader(SiftError::Busy)) => self.try_read(&body).await,
+            // It was at its end of processor time or ended by somebody, just as it was asked; if it was the message, the next one ends, too.
+            Err(RoleError::Reader(SiftError::Busy | SiftError::Failed(_))) => self.try_read(&body).await,
             read => read,
         }
     }
