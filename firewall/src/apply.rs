@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
+use crate::TABLE;
 use crate::error::FirewallError;
 use crate::listing::Listing;
 use crate::routes::{self, Piece};
@@ -18,7 +19,6 @@ use crate::state::Earlier;
 use crate::sysctl::{self, Sysctl};
 use crate::system::System;
 use crate::table::Table;
-use crate::{CLOSED, TABLE};
 
 /// A rule set that is in place.
 #[derive(Debug)]
@@ -54,7 +54,6 @@ impl RuleSet {
 
     fn put_in_place(&self, change: &mut Change<'_>) -> Result<(), FirewallError> {
         let sysctls = self.sysctls();
-        let was_as_delivered = change.earlier.entries().is_empty();
         change.give_up(&sysctls)?;
         let (opening, other): (Vec<_>, Vec<_>) =
             sysctls.iter().partition(|sysctl| sysctl::opens_the_way(&sysctl.path));
@@ -62,37 +61,33 @@ impl RuleSet {
         if self.diverts() {
             routes::pieces().into_iter().try_for_each(|piece| change.route(piece, true))?;
         }
-        let there_were_rules = self.load(change)?;
-        // Routes come with rules and kernel settings, and are the last but one to go: without both there are none.
-        if !self.diverts() && (there_were_rules || !was_as_delivered) {
+        self.load(change)?;
+        if !self.diverts() {
             routes::pieces().into_iter().rev().try_for_each(|piece| change.route(piece, false))?;
         }
         opening.into_iter().try_for_each(|sysctl| change.set(sysctl))?;
         self.verify(change.system)
     }
 
-    /// Loads the rules: with a flowtable, or without one if the kernel has none. Says whether there were rules before.
-    fn load(&self, change: &mut Change<'_>) -> Result<bool, FirewallError> {
+    /// Loads the rules: with a flowtable, or without one if the kernel has none.
+    fn load(&self, change: &mut Change<'_>) -> Result<(), FirewallError> {
         let there = match loaded(change.system.nft(&["-j", "list", "table", "inet", TABLE], "")) {
-            Err(FirewallError::NotLoaded) => None,
-            listing => Some(Listing::read(&listing?)?),
+            Err(FirewallError::NotLoaded) => Listing::default(),
+            listing => Listing::read(&listing?)?,
         };
-        let there_were_rules = there.is_some();
-        let there = there.unwrap_or_default();
         let text = |table: &Table| {
             format!("{}{}", there.without_other_flowtables(table.flowtable.as_ref()), self.text(table))
         };
         if let Some(fast) = self.fast_table() {
-            match change.load(&text(&fast), there_were_rules) {
+            match change.load(&text(&fast)) {
                 Err(FirewallError::KernelLacks { said } | FirewallError::Refused { said, .. }) => {
                     // What else may be wrong is wrong without it, too.
                     tracing::debug!(said, "the kernel does not take a flowtable");
                 }
-                loaded => return loaded.map(|()| there_were_rules),
+                loaded => return loaded,
             }
         }
-        change.load(&text(&self.table()), there_were_rules)?;
-        Ok(there_were_rules)
+        change.load(&text(&self.table()))
     }
 
     /// Whether this rule set is in place, for who did not put it there.
@@ -207,16 +202,6 @@ pub fn remove(system: &System) -> Result<(), FirewallError> {
     Ok(())
 }
 
-/// Takes away [`CLOSED`](crate::CLOSED), if it is there.
-///
-/// # Errors
-///
-/// The kernel refuses.
-pub fn open(system: &System) -> Result<(), FirewallError> {
-    // Made first so that it can be deleted in any case.
-    system.nft(&["-f", "-"], &format!("table inet {CLOSED} {{ }}\ndelete table inet {CLOSED}\n")).map(drop)
-}
-
 /// Puts back the kernel settings that are chosen, the last first.
 fn put_back(
     earlier: &mut Earlier,
@@ -319,9 +304,11 @@ impl Change<'_> {
         Ok(())
     }
 
-    fn load(&mut self, text: &str, there_were_rules: bool) -> Result<(), FirewallError> {
-        let list = || self.system.nft(&["list", "table", "inet", TABLE], "");
-        let before = there_were_rules.then(list).transpose()?;
+    fn load(&mut self, text: &str) -> Result<(), FirewallError> {
+        let before = match loaded(self.system.nft(&["list", "table", "inet", TABLE], "")) {
+            Err(FirewallError::NotLoaded) => None,
+            listing => Some(listing?),
+        };
         self.system.nft(&["-f", "-"], text)?;
         self.done.push(Done::Table(before));
         Ok(())

@@ -6,10 +6,9 @@ use std::time::Duration;
 use crate::network::{Kind, Mac, Network, Pattern};
 use crate::note::Note;
 
-/// How often the kernel is asked whether an interface has its new name, and for how long in all: udev answers in milliseconds, but not
-/// on a host with twenty times the work that it has processors for. Without its names a gateway takes no mail until the next start.
+/// How often the kernel is asked whether an interface has its new name, and for how long in all.
 const LOOK: Duration = Duration::from_millis(50);
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Interfaces that are looked at.
 const MAX_LINKS: usize = 256;
 
