@@ -236,6 +236,8 @@ impl Surroundings for Certifying {
     }
 
     async fn published(&self, certifier: &Certifier) -> acme::roll::Seen {
+        // Records are compared with what is shown, which is not to be what was shown before the certificate came.
+        self.publish();
         tlsa::published(self, certifier).await
     }
 }
