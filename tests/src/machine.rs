@@ -1,6 +1,7 @@
 //! A virtual machine that boots the image: QEMU with software emulation, always. A KVM device that is there may not work,
 //! and nothing here needs it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
@@ -117,7 +118,7 @@ pub struct Setup<'a> {
     pub network: Network,
     /// Its TPM.
     pub tpm: Option<&'a Tpm>,
-    /// What its firmware says of it (SMBIOS type 1), as QEMU's option has it: `manufacturer=...,product=...`.
+    /// What its firmware says of it (SMBIOS), as QEMU's option has it: `type=1,manufacturer=...,product=...`.
     pub system: Option<&'a str>,
 }
 
@@ -156,19 +157,36 @@ pub fn disk(scratch: &Scratch, name: &str) -> PathBuf {
 
 /// A NoCloud seed: a FAT volume labelled CIDATA with these files.
 pub fn seed(scratch: &Scratch, files: &[(&str, &str)]) -> PathBuf {
+    volume(scratch, "CIDATA", files)
+}
+
+/// A FAT volume with this label and these files; `/` in their names makes folders.
+pub fn volume(scratch: &Scratch, label: &str, files: &[(&str, &str)]) -> PathBuf {
     let volume = scratch.join("seed.img");
     fs::File::create(&volume).and_then(|file| file.set_len(2 << 20)).expect("a file");
     let mut format = Command::new("mkfs.vfat");
-    format.args(["-n", "CIDATA"]).arg(&volume);
+    format.args(["-n", label]).arg(&volume);
     succeeds(&format);
+    for folder in folders(files) {
+        let mut make = Command::new("mmd");
+        make.arg("-i").arg(&volume).arg(format!("::{folder}"));
+        succeeds(&make);
+    }
     for (name, content) in files {
-        let file = scratch.join(name);
+        let file = scratch.join("content");
         fs::write(&file, content).expect("a file");
         let mut copy = Command::new("mcopy");
         copy.arg("-i").arg(&volume).arg(&file).arg(format!("::{name}"));
         succeeds(&copy);
     }
     volume
+}
+
+/// The folders that these files lie in, each after the one that it is in.
+fn folders(files: &[(&str, &str)]) -> BTreeSet<String> {
+    let ends =
+        |name: &str| name.match_indices('/').map(|(end, _)| name[..end].to_owned()).collect::<Vec<_>>();
+    files.iter().flat_map(|(name, _)| ends(name)).collect()
 }
 
 fn succeeds(command: &Command) {
@@ -195,7 +213,7 @@ impl Setup<'_> {
             command.args(["-device", "tpm-crb,tpmdev=tpm"]);
         }
         if let Some(system) = self.system {
-            command.arg("-smbios").arg(format!("type=1,{system}"));
+            command.arg("-smbios").arg(system);
         }
         command.args(["-device", "virtio-rng-pci"]);
         let process = Child::spawn("machine", &command, &scratch.join("serial"));
