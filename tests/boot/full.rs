@@ -5,10 +5,13 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use postern_tests::machine::{Firmware, MACHINE, Machine, Medium, disk, seed, volume};
+use postern_tests::machine::{
+    Firmware, HARDWARE, MACHINE, Machine, Medium, Network, Setup, disk, seed, volume,
+};
 use postern_tests::needs;
 use postern_tests::ports;
 use postern_tests::scratch::Scratch;
+use postern_tests::trunk::Trunk;
 
 use crate::{CONFIG, META_DATA, WORKS, closed, copy_of_the_image, disk_on, greeting, made, partition};
 
@@ -67,6 +70,35 @@ fn a_config_drive_is_taken() {
     let mut machine = Machine::start(&scratch, Firmware::Bios, &medium, Some(&volume), &[(smtp, 25)]);
     let said = greeting(&mut machine, smtp);
     assert!(said.starts_with("220 mx1.example.net"), "{said}");
+}
+
+/// The interface itself has no address; what is on the VLAN has DHCP there, and mail is taken on it.
+#[test]
+fn mail_is_taken_on_a_vlan() {
+    needs!(MACHINE);
+    let scratch = Scratch::new("vlan");
+    let network = format!(
+        "version: 2\nethernets:\n  trunk:\n    match: {{macaddress: \"{}\"}}\n\
+         vlans:\n  mail:\n    id: 42\n    link: trunk\n    dhcp4: true\n",
+        HARDWARE[0]
+    );
+    let files = [("user-data", CONFIG), ("meta-data", META_DATA), ("network-config", &*network)];
+    let (volume, medium) = (seed(&scratch, &files), Medium::Disk(disk(&scratch, "disk.qcow2")));
+    let (smtp, trunk) = (ports::free(), Trunk::new(42));
+    let setup = Setup {
+        firmware: Firmware::Bios,
+        medium: &medium,
+        second_disk: None,
+        seed: Some(&volume),
+        network: Network::Vlan(vec![(smtp, 25)], [trunk.plain, trunk.tagged]),
+        tpm: None,
+        system: None,
+    };
+    let mut machine = setup.start(&scratch);
+    let said = greeting(&mut machine, smtp);
+    assert!(said.starts_with("220 mx1.example.net"), "{said}");
+    // The console tells the address, and on which interface.
+    machine.expect(&[WORKS, "10.0.2.15", "mail"]);
 }
 
 /// How large the data partition is, in sectors, by the table on a disk.

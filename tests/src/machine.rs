@@ -13,6 +13,7 @@ use crate::child::{self, Child};
 use crate::needs::Need;
 use crate::ports;
 use crate::scratch::Scratch;
+use crate::trunk::End;
 
 /// What booting needs of the machine.
 pub const MACHINE: &[Need] = &[
@@ -70,6 +71,8 @@ pub enum Network {
     /// One or two, at tap devices of the network namespace that the machine is started in; their hardware addresses are
     /// [`HARDWARE`].
     Taps(&'static [&'static str]),
+    /// As [`Network::Forwards`], at the far end of a [`Trunk`](crate::trunk::Trunk) that these are the ends of, first the one without tags.
+    Vlan(Vec<(SocketAddr, u16)>, [End; 2]),
 }
 
 /// A machine's TPM2: swtpm, for one start. What it keeps lies in the test's folder, and is there at the next start.
@@ -262,11 +265,27 @@ impl Setup<'_> {
     fn interfaces(&self, command: &mut Command) {
         match &self.network {
             Network::Forwards(forwards) => {
-                let mut network = "user,id=net".to_owned();
-                for (here, there) in forwards {
-                    network.push_str(&format!(",hostfwd=tcp:{here}-:{there}"));
+                command.args(["-netdev", &emulated(forwards), "-device", "virtio-net-pci,netdev=net"]);
+            }
+            Network::Vlan(forwards, [plain, tagged]) => {
+                let cable = |name: &str, end: &End| {
+                    let side = |side: &str, address: &SocketAddr| {
+                        let (host, port) = (address.ip(), address.port());
+                        format!("{side}.type=inet,{side}.host={host},{side}.port={port}")
+                    };
+                    format!("dgram,id={name},{},{}", side("local", &end.listens), side("remote", &end.sends))
+                };
+                let networks = [
+                    emulated(forwards),
+                    cable("plain", plain),
+                    "hubport,id=hub-net,hubid=0,netdev=net".to_owned(),
+                    "hubport,id=hub-plain,hubid=0,netdev=plain".to_owned(),
+                    cable("tagged", tagged),
+                ];
+                for network in networks {
+                    command.args(["-netdev", &network]);
                 }
-                command.args(["-netdev", &network, "-device", "virtio-net-pci,netdev=net"]);
+                command.args(["-device", &format!("virtio-net-pci,netdev=tagged,mac={}", HARDWARE[0])]);
             }
             Network::Taps(taps) => {
                 for (tap, hardware) in taps.iter().zip(HARDWARE) {
@@ -277,6 +296,15 @@ impl Setup<'_> {
             }
         }
     }
+}
+
+/// An emulated network.
+fn emulated(forwards: &[(SocketAddr, u16)]) -> String {
+    let mut network = "user,id=net".to_owned();
+    for (here, there) in forwards {
+        network.push_str(&format!(",hostfwd=tcp:{here}-:{there}"));
+    }
+    network
 }
 
 /// A running machine. Dropping it ends it; if the test is failing then, the end of its serial line is shown.
