@@ -15,7 +15,7 @@ use postern_tests::postern::{Options, Postern, backend, program};
 use postern_tests::scratch::Scratch;
 
 const LIMIT: Duration = Duration::from_secs(20);
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 fn postern(config: &str) -> Postern {
     // Nobody listens there: this is not about mail.
@@ -27,7 +27,7 @@ fn postern(config: &str) -> Postern {
 }
 
 /// curl as a browser would be: with a jar for cookies, and saying where the form comes from.
-fn curl(jar: &Path, url: &str, more: &[&str]) -> String {
+pub(crate) fn curl(jar: &Path, url: &str, more: &[&str]) -> String {
     let mut command = Command::new("curl");
     let origin = url.split('/').take(3).collect::<Vec<_>>().join("/");
     command.args(["-s", "-k", "-i", "--max-time", "20", "-b"]).arg(jar).arg("-c").arg(jar);

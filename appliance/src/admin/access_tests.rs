@@ -202,7 +202,15 @@ const TO_ACT_ON_ALL: [&str; 4] = [
     "POST /block/{verb}",
     "POST /api/v1/block/{verb}",
 ];
-const FOR_ADMINISTRATORS: [&str; 18] = [
+const FOR_ADMINISTRATORS: [&str; 26] = [
+    "GET /settings/text",
+    "POST /settings/{verb}",
+    "GET /settings/history",
+    "GET /settings/history/{id}",
+    "GET /api/v1/config",
+    "GET /api/v1/config/history",
+    "GET /api/v1/config/history/{id}",
+    "POST /api/v1/config/{verb}",
     "GET /settings",
     "GET /api/v1/settings",
     "POST /api/v1/certificates/renew",
