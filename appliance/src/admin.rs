@@ -171,6 +171,8 @@ mod fakes;
 #[cfg(test)]
 mod lookup_tests;
 #[cfg(test)]
+mod managing_tests;
+#[cfg(test)]
 mod openapi_tests;
 #[cfg(test)]
 mod queue_tests;

@@ -212,7 +212,7 @@ pub(super) async fn order(
 }
 
 /// A key, in words.
-pub(super) fn name(section: &str, number: usize, key: &str) -> String {
+fn name(section: &str, number: usize, key: &str) -> String {
     match (section, number) {
         ("", _) => key.to_owned(),
         (section, 0) => format!("{section}.{key}"),

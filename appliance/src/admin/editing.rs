@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::answers::{No as Word, Office, html};
-use super::configs::{by, did, name, status};
+use super::configs::{by, did, status};
 use super::desk::Desk;
 use super::form;
 use super::page::Frame;
@@ -131,17 +131,10 @@ pub(super) async fn button(
             Ok(checked) => in_force(&desk, settings, checked, format!("{change} undone")).await,
             Err(no) => failed(&desk, &no, html! {}),
         },
-        _ => {
-            let what = if key.is_empty() {
-                "edited".to_owned()
-            } else {
-                format!("{} set", name(&section, number, &key))
-            };
-            match settings.check(text.clone(), base.clone()).await {
-                Ok(checked) => in_force(&desk, settings, checked, what).await,
-                Err(no) => failed(&desk, &no, again(settings, &text, base).await),
-            }
-        }
+        _ => match settings.check(text.clone(), base.clone()).await {
+            Ok(checked) => in_force(&desk, settings, checked, "edited".to_owned()).await,
+            Err(no) => failed(&desk, &no, again(settings, &text, base).await),
+        },
     })
 }
 

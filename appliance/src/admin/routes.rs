@@ -413,12 +413,12 @@ fn people(table: Table) -> Table {
         .post_quietly("/account/totp/confirm", Needs::Own, account::enrol)
         .post_quietly("/account/totp/remove", Needs::Own, account::remove_totp)
         .post_quietly("/account/sessions/end", Needs::Own, account::end_session)
-        .get("/users", Needs::Administer, users::page)
-        .post("/users/{verb}", Needs::Administer, users::button)
-        .tell("/api/v1/users", Needs::Administer, "Users.", users::list)
+        .get("/users", Needs::Manage, users::page)
+        .post("/users/{verb}", Needs::Manage, users::button)
+        .tell("/api/v1/users", Needs::Manage, "Users.", users::list)
         .order(
             "/api/v1/users/{verb}",
-            Needs::Administer,
+            Needs::Manage,
             ("Adds, changes or removes a user; `code` is for one more administrator.", &users::VERBS[..]),
             users::order,
         )

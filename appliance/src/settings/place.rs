@@ -263,6 +263,14 @@ mod tests {
         assert_eq!(refused(TEXT, "hostname = 1"), Refusal::Wrong);
         assert_eq!(refused(TEXT, &format!("state_dir = \"/usr\"\n{TEXT}")), Refusal::Fixed);
         assert_eq!(refused(TEXT, &" ".repeat(MAX_TEXT + 1)), Refusal::TooLong);
+        // What would take the guard's stack if it was followed.
+        for deep in [
+            "a = ".to_owned() + &"[".repeat(200_000),
+            "a.".repeat(100_000) + "b = 1",
+            "a = ".to_owned() + &"{a=".repeat(100_000),
+        ] {
+            assert!(matches!(refused(TEXT, &deep), Refusal::Fixed | Refusal::Wrong));
+        }
         let off = format!("{TEXT}[admin]\nedit = false\n");
         std::fs::write(&file, &off).unwrap();
         assert_eq!(refused(&off, TEXT), Refusal::Off);

@@ -194,8 +194,8 @@ mod tests {
         assert_eq!(
             changed(&key("", 0, "postmaster"), "p@a.test"),
             TEXT.replace(
-                "\n[[backend]]\ndomains = [\"a",
-                "\npostmaster = \"p@a.test\"\n[[backend]]\ndomains = [\"a"
+                "\n\n[[backend]]\ndomains = [\"a",
+                "\npostmaster = \"p@a.test\"\n\n[[backend]]\ndomains = [\"a"
             )
         );
         assert_eq!(
