@@ -12,9 +12,11 @@ mod audit;
 mod block;
 mod certificates;
 mod chart;
+mod configs;
 mod desk;
 mod domain_reports;
 mod door;
+mod editing;
 mod events;
 mod form;
 mod guard;
@@ -168,6 +170,8 @@ mod door_tests;
 mod fakes;
 #[cfg(test)]
 mod lookup_tests;
+#[cfg(test)]
+mod managing_tests;
 #[cfg(test)]
 mod openapi_tests;
 #[cfg(test)]

@@ -1,9 +1,10 @@
-//! `postern status`, `trace`, `queue`, `quarantine`, `block`, `reports`, `senders`, `certs`, `users`, `tokens`, `audit`, `dns`, `scan` and
+//! `postern status`, `trace`, `queue`, `quarantine`, `block`, `reports`, `senders`, `config`, `certs`, `users`, `tokens`, `audit`, `dns`, `scan` and
 //! `learn`: they ask the running Postern and tell its answer; the last three work without one, too.
 
 mod access;
 mod block;
 mod certs;
+mod configs;
 mod dns;
 mod learn;
 mod quarantine;
@@ -19,6 +20,7 @@ pub use access::{audit, tokens, users};
 pub use block::block;
 pub use certs::certs;
 pub(crate) use certs::{day, troubles, zone_line};
+pub use configs::config;
 pub use dns::dns;
 pub(crate) use dns::verified_records;
 pub use learn::learn;

@@ -16,10 +16,12 @@ use crate::config::parse_duration;
 use crate::roles::Account;
 
 mod access;
+mod config;
 mod held;
 mod published;
 
 pub use access::{AuditList, TokensAction, UserWithRole, UsersAction};
+pub use config::ConfigAction;
 pub use held::{BlockAction, QuarantineAction, QuarantineList, ReportsAction, SendersAction};
 pub use published::{CertsAction, DnsRecords, RollAction};
 
@@ -86,6 +88,9 @@ pub enum Command {
     /// Look at the API's tokens; make some, remove some.
     #[command(subcommand)]
     Tokens(TokensAction),
+    /// Show the config that serves and change it; look at the last changes, and undo them.
+    #[command(subcommand)]
+    Config(ConfigAction),
     /// Tell who changed what.
     Audit(AuditList),
     /// Look at certificates, order them anew, see which TLSA records belong to them.

@@ -19,12 +19,14 @@ use crate::config::{self, Config};
 use crate::recorder::Recording;
 use crate::report::ListenerState;
 use crate::roles::Roles;
+use crate::settings::{Order, Orders, Settings};
 use crate::web::Policy;
 use crate::{logging, output, service};
 
 mod alerts;
 mod arming;
 mod certifying;
+mod changing;
 mod demo;
 mod directory;
 mod dmarc_reports;
@@ -105,13 +107,22 @@ pub async fn demo(options: Demo, json: bool) -> Exit {
 
 async fn serve(config: Config, file: &Path, roles: Arc<Roles>) -> Result<(), EngineError> {
     let mut signals = Signals::new().map_err(EngineError::Signals)?;
-    let engine = Engine::start(&config, Arc::clone(&roles), Entry::ByLogin, Some(file)).await?;
+    let (settings, mut orders) = Settings::new(file, &config.state_dir);
+    let engine = Engine::start(&config, Arc::clone(&roles), Entry::ByLogin, Some(settings)).await?;
     service::ready("taking mail");
     tracing::info!(hostname = %config.hostname, "ready");
-    while let Wish::Reload = signals.next(&roles).await {
-        service::reloading();
-        engine.reload(file).await;
-        service::ready("taking mail");
+    loop {
+        match signals.next(&roles, &mut orders).await {
+            Wish::End => break,
+            Wish::Reload => {
+                service::reloading();
+                if let Err(why) = engine.reload(file).await {
+                    tracing::error!("{why}");
+                }
+                service::ready("taking mail");
+            }
+            Wish::Change(order) => engine.change(file, *order).await,
+        }
     }
     service::stopping();
     engine.stop(DRAIN).await;
@@ -121,6 +132,7 @@ async fn serve(config: Config, file: &Path, roles: Arc<Roles>) -> Result<(), Eng
 /// What the outside wants of a running Postern.
 enum Wish {
     Reload,
+    Change(Box<Order>),
     End,
 }
 
@@ -139,8 +151,9 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self, roles: &Roles) -> Wish {
+    async fn next(&mut self, roles: &Roles, orders: &mut Orders) -> Wish {
         tokio::select! {
+            Some(order) = orders.recv() => Wish::Change(Box::new(order)),
             () = roles.reload_wanted() => Wish::Reload,
             _ = self.hangup.recv() => Wish::Reload,
             _ = self.interrupt.recv() => Wish::End,
@@ -178,7 +191,7 @@ impl Engine {
         config: &Config,
         roles: Arc<Roles>,
         entry: Entry,
-        file: Option<&Path>,
+        settings: Option<Arc<Settings>>,
     ) -> Result<Self, EngineError> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (recording, _) = Recording::start(Arc::clone(&clock));
@@ -279,8 +292,8 @@ impl Engine {
             Arc::clone(&draining.queue),
             access,
         );
-        let desk = match file {
-            Some(file) => desk.with_config_file(file),
+        let desk = match settings {
+            Some(settings) => desk.with_settings(settings),
             None => desk,
         };
         let doors = doors(config, admin, &certifying);
@@ -315,14 +328,9 @@ impl Engine {
     }
 
     /// Sessions under way keep what they began with. A config that is wrong changes nothing.
-    async fn reload(&self, file: &Path) {
-        let config = match config::load(file) {
-            Ok(config) => config,
-            Err(error) => {
-                tracing::error!(%error, "not reloaded, the old config stays");
-                return;
-            }
-        };
+    async fn reload(&self, file: &Path) -> Result<(), String> {
+        let stays = |error: String| format!("not reloaded, the old config stays: {error}");
+        let config = config::load(file).map_err(|error| stays(error.to_string()))?;
         match self.base.generation(&config, Some(&self.relay.serving().settings.routing)).await {
             Ok(generation) => {
                 probing::probe_new(&generation.serving).await;
@@ -338,15 +346,14 @@ impl Engine {
                 if let Some(court) = self.base.court().get() {
                     court.employ_clerk(&self.relay);
                 }
-                if let Err(error) = self.listen_too(&config) {
-                    tracing::error!(%error, "a new listener cannot be had");
-                }
+                let listens = self.listen_too(&config);
                 tracing::info!(
                     "reloaded; listeners that are gone, state_dir, the size and age of the trace and admin.listen change with a \
                      restart only"
                 );
+                listens.map_err(|error| format!("a new listener cannot be had: {error}"))
             }
-            Err(error) => tracing::error!(%error, "not reloaded, the old config stays"),
+            Err(error) => Err(stays(error.to_string())),
         }
     }
 

@@ -8,6 +8,7 @@
 //! - [`report`] is what can be asked about a running Postern, as values. The engine answers [`report::Live`].
 //! - [`access`] is who may ask, and give orders: users, sessions, tokens.
 //! - [`admin`] serves these values as page, JSON and metrics; [`client`] gets them for the commands.
+//! - [`settings`] is the config as it is edited while it serves.
 //! - [`web`] is the public web server: answers to CAs, policies.
 //! - [`roles`] makes of `run` several processes, each with no more rights than it needs.
 //! - [`mod@first_boot`] and [`mod@console`] are for the appliance: settings from a seed, and the screen that stands in front of it.
@@ -36,6 +37,7 @@ pub mod recorder;
 pub mod report;
 pub mod roles;
 pub mod service;
+pub mod settings;
 mod tls_report;
 pub mod web;
 mod weekly;

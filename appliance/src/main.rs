@@ -62,6 +62,7 @@ async fn perform(line: &CommandLine) -> Exit {
         Command::Users(action) => ask::users(line, action).await,
         Command::Tokens(action) => ask::tokens(line, action).await,
         Command::Audit(wanted) => ask::audit(line, wanted).await,
+        Command::Config(action) => ask::config(line, action).await,
         Command::Certs(action) => ask::certs(line, action).await,
         Command::Dns(options) => ask::dns(line, options).await,
         Command::Scan(options) => ask::scan(line, options).await,

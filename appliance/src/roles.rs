@@ -14,6 +14,7 @@ pub mod message;
 
 mod bans;
 mod gate;
+mod handed;
 mod inherited;
 mod link;
 mod reader;

@@ -15,7 +15,7 @@ use postern_tests::postern::{Options, Postern, backend, program};
 use postern_tests::scratch::Scratch;
 
 const LIMIT: Duration = Duration::from_secs(20);
-const PASSWORD: &str = "correct horse battery";
+pub(crate) const PASSWORD: &str = "correct horse battery";
 
 fn postern(config: &str) -> Postern {
     // Nobody listens there: this is not about mail.
@@ -27,7 +27,7 @@ fn postern(config: &str) -> Postern {
 }
 
 /// curl as a browser would be: with a jar for cookies, and saying where the form comes from.
-fn curl(jar: &Path, url: &str, more: &[&str]) -> String {
+pub(crate) fn curl(jar: &Path, url: &str, more: &[&str]) -> String {
     let mut command = Command::new("curl");
     let origin = url.split('/').take(3).collect::<Vec<_>>().join("/");
     command.args(["-s", "-k", "-i", "--max-time", "20", "-b"]).arg(jar).arg("-c").arg(jar);
@@ -149,4 +149,58 @@ fn off_loopback_the_page_speaks_tls_with_the_certificate_of_the_gate() {
     let _held: Vec<_> = (0..20).map(|_| TcpStream::connect(&here).expect("a connection")).collect();
     assert!(postern.ask(&["status"]).success);
     postern.stop();
+}
+
+#[test]
+fn an_administrator_of_a_domain_adds_users_to_it_and_to_no_other() {
+    needs!(&[Need::Root, Need::Program("curl")]);
+    let postern = postern("");
+    let code = |output: &str| {
+        let code = output.split_whitespace().find(|word| word.matches('-').count() == 3);
+        format!("code={}", code.unwrap_or_default())
+    };
+    let scratch = Scratch::new("domain-administrator");
+    let (jar, page) = (scratch.join("jar"), format!("http://{}", postern.admin()));
+    let password = format!("password={PASSWORD}");
+    let enter = |jar: &Path, name: &str, code: &str| {
+        let name = format!("name={name}");
+        let filled = ["--data-urlencode", code, "-d", &name, "--data-urlencode", &password];
+        let entered = curl(jar, &format!("{page}/first"), &filled);
+        assert!(entered.contains("303 "), "{entered}");
+    };
+    enter(&scratch.join("ann"), "ann", &code(&postern.ask(&["users", "code"]).output));
+    let added = ["users", "add", "dom", "--role", "domain-administrator", "--domain", "bench.test"];
+    enter(&jar, "dom", &code(&postern.ask(&added).output));
+    let shown = curl(&jar, &format!("{page}/users"), &[]);
+    assert!(shown.contains("200 ") && shown.contains("dom") && !shown.contains("ann"), "{shown}");
+    let token = shown.split("name=\"form_token\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let token = format!("form_token={}", token.expect("a token in the form"));
+    let add = |name: &str, role: &str, domains: &str| {
+        let (name, role) = (format!("name={name}"), format!("role={role}"));
+        let domains = format!("domains={domains}");
+        curl(&jar, &format!("{page}/users/add"), &["-d", &token, "-d", &name, "-d", &role, "-d", &domains])
+    };
+    let made = add("eve", "viewer", "BENCH.test");
+    assert!(made.contains("200 ") && made.contains("The code for"), "{made}");
+    let made = made.split("class=\"record\">").nth(1).and_then(|rest| rest.split('<').next());
+    enter(&scratch.join("eve"), "eve", &format!("code={}", made.expect("a code")));
+    for (role, domains) in [
+        ("viewer", "notbench.test"),
+        ("viewer", "bench.test other.test"),
+        ("domain-administrator", "sub.bench.test"),
+        ("viewer", ""),
+        ("administrator", ""),
+    ] {
+        let refused = add("bad", role, domains);
+        assert!(refused.contains("400 "), "{role} {domains}: {refused}");
+    }
+    let removed = curl(&jar, &format!("{page}/users/remove"), &["-d", &token, "-d", "name=ann"]);
+    assert!(removed.contains("404 "), "{removed}");
+    let list = postern.ask(&["users", "list"]).output;
+    assert!(list.contains("eve  viewer of bench.test") && list.contains("ann  administrator"), "{list}");
+    let trail = postern.ask(&["audit"]).output;
+    assert!(
+        trail.contains("dom from 127.0.0.1: users add  name=eve role=viewer domains=BENCH.test"),
+        "{trail}"
+    );
 }

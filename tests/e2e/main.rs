@@ -8,6 +8,7 @@ mod api;
 mod arming;
 mod backup;
 mod client_address;
+mod config_edit;
 mod crash;
 mod dns;
 mod dns_lists;

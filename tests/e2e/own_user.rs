@@ -23,20 +23,20 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 
 use crate::roles::{Processes, be_rude, connects, number, status};
 
-const OWN_USER: &[Need] = &[Need::Root, Need::Program("setpriv"), Need::Program("smtp-sink")];
+pub(crate) const OWN_USER: &[Need] = &[Need::Root, Need::Program("setpriv"), Need::Program("smtp-sink")];
 const LIMIT: Duration = Duration::from_secs(60);
 /// CAP_NET_BIND_SERVICE, CAP_NET_RAW.
 const PORTS: u64 = 1 << 10 | 1 << 13;
 
 /// Where the service manager listens for the keeper of the rule set.
-struct Manager {
+pub(crate) struct Manager {
     scratch: Scratch,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     socket: OwnedFd,
 }
 
 impl Manager {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let scratch = Scratch::new("rules");
         let path = scratch.join("rules");
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
@@ -48,7 +48,7 @@ impl Manager {
     }
 
     /// What the first connection starts.
-    fn keeper(&self, config: &Path) -> Keeper {
+    pub(crate) fn keeper(&self, config: &Path) -> Keeper {
         let mut command = Command::new("setpriv");
         command.arg(format!("--regid={}", USER.1)).args([
             "--clear-groups",
@@ -63,13 +63,13 @@ impl Manager {
         Keeper(command.spawn().expect("the keeper of the rule set"))
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.scratch.join("output")).unwrap_or_default()
     }
 }
 
 /// Ends when it is dropped.
-struct Keeper(Child);
+pub(crate) struct Keeper(Child);
 
 impl Drop for Keeper {
     fn drop(&mut self) {
@@ -153,7 +153,7 @@ fn who_asks_for_anything_but_the_three_verbs_is_heard_no_more() {
     let _keeper = manager.keeper(postern.config());
     let line = sift_line(&manager.path);
     rustix::net::send(&line, b"nft flush ruleset", rustix::net::SendFlags::NOSIGNAL).expect("a listener");
-    let heard = || manager.log().contains("is none of the three verbs").then_some(());
+    let heard = || manager.log().contains("is none of the four verbs").then_some(());
     assert!(ports::wait_until(LIMIT, heard).is_some(), "{}", manager.log());
     // Its end is closed.
     let closed = rustix::net::recv(&line, &mut [0; 1], rustix::net::RecvFlags::empty());

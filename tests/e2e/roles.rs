@@ -259,7 +259,7 @@ fn a_worker_that_ends_is_replaced() {
 }
 
 #[test]
-fn a_gate_that_says_anything_but_the_three_verbs_is_ended() {
+fn a_gate_that_says_anything_but_the_four_verbs_is_ended() {
     needs!(ROLES);
     let mut bench = Bench::start("");
     let mut gate = bench.processes().gate;
@@ -269,7 +269,7 @@ fn a_gate_that_says_anything_but_the_three_verbs_is_ended() {
         says(gate, garbage);
         gate = bench.until_another_gate(gate);
     }
-    bench.logs("is none of the three verbs");
+    bench.logs("is none of the four verbs");
     bench.takes_mail();
 }
 

@@ -46,6 +46,8 @@ pub struct Options {
     pub admin: Option<SocketAddr>,
     /// Where `postern rules` listens: it is started as [`USER`] then, with no capabilities but [`PORTS`].
     pub rules: Option<PathBuf>,
+    /// All roles in one process, though this is root: without the capability to change users.
+    pub one_process: bool,
 }
 
 impl Default for Options {
@@ -65,6 +67,7 @@ impl Default for Options {
             state: None,
             admin: None,
             rules: None,
+            one_process: false,
         }
     }
 }
@@ -139,6 +142,7 @@ impl Postern {
         );
         let config = scratch.write("postern.toml", text.as_bytes());
         let run = match &options.rules {
+            None if options.one_process => without_roles(&config),
             None => command(&config, &["run"]),
             Some(rules) => {
                 scratch.folder("state", USER.0);
@@ -400,6 +404,13 @@ pub fn trace_id(reply: &str) -> &str {
 fn command(config: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(program());
     command.arg("--config").arg(config).args(arguments);
+    command
+}
+
+fn without_roles(config: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set=-setuid", "--inh-caps=-all"]).arg(program());
+    command.arg("--config").arg(config).arg("run");
     command
 }
 

@@ -225,6 +225,16 @@ impl Register {
         }
     }
 
+    /// A user who is for nothing but these domains; others are not there.
+    pub(super) fn reached(&mut self, name: &UserName, reach: &Sight) -> Result<&mut User, AccessError> {
+        let user = self.user_mut(name)?;
+        if user.role.is_within(reach) { Ok(user) } else { Err(AccessError::UnknownUser) }
+    }
+
+    pub(super) fn users_within(&self, reach: &Sight) -> Vec<UserState> {
+        self.users.iter().filter(|user| user.role.is_within(reach)).map(User::state).collect()
+    }
+
     pub(super) fn user_states(&self) -> Vec<UserState> {
         self.users.iter().map(User::state).collect()
     }

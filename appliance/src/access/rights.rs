@@ -153,6 +153,17 @@ impl Role {
         }
     }
 
+    /// Whether it is for nothing but what somebody has who manages these domains.
+    pub(super) fn is_within(&self, reach: &Sight) -> bool {
+        let Sight::Domains(own) = reach else { return true };
+        match self {
+            Self::Administrator | Self::Viewer(Sight::All) => false,
+            Self::DomainAdministrator(domains) | Self::Viewer(Sight::Domains(domains)) => {
+                domains.is_subset(own)
+            }
+        }
+    }
+
     /// What follows from it.
     pub fn rights(&self) -> Rights {
         let (sight, acts) = match self {
@@ -160,7 +171,8 @@ impl Role {
             Self::DomainAdministrator(domains) => (Sight::Domains(domains.clone()), true),
             Self::Viewer(sight) => (sight.clone(), false),
         };
-        Rights { metrics: sight == Sight::All, sees: Some(sight), acts, administers: false }
+        let manages = acts;
+        Rights { metrics: sight == Sight::All, sees: Some(sight), acts, manages, administers: false }
     }
 }
 
@@ -208,6 +220,8 @@ pub struct Rights {
     pub(super) metrics: bool,
     pub(super) sees: Option<Sight>,
     pub(super) acts: bool,
+    /// Users and lists of the domains that are seen.
+    pub(super) manages: bool,
     pub(super) administers: bool,
 }
 
@@ -219,7 +233,7 @@ impl Rights {
 
     /// Everything.
     pub fn all() -> Self {
-        Self { metrics: true, sees: Some(Sight::All), acts: true, administers: true }
+        Self { metrics: true, sees: Some(Sight::All), acts: true, manages: true, administers: true }
     }
 
     /// What these scopes give together.
@@ -233,6 +247,8 @@ impl Rights {
             metrics: has(Scope::Metrics),
             sees: sees.then(|| sight.clone()),
             acts: has(Scope::Write) || has(Scope::Administer),
+            // People, who have a role, manage; programs write.
+            manages: false,
             administers: false,
         }
     }
@@ -252,6 +268,7 @@ impl Rights {
             Needs::SeeAll => sees_all,
             Needs::Act => self.acts && self.sees.is_some(),
             Needs::ActOnAll => self.acts && sees_all,
+            Needs::Manage => self.manages && self.sees.is_some(),
             Needs::Administer => self.administers,
         }
     }
@@ -274,6 +291,8 @@ pub enum Needs {
     Act,
     /// To do something that is about everybody's mail.
     ActOnAll,
+    /// To be an administrator, of some domains at least: the handler refuses what is not one's own.
+    Manage,
     /// To be an administrator.
     Administer,
 }
@@ -308,6 +327,7 @@ mod tests {
         for (needs, may) in [
             (Needs::See, true),
             (Needs::Act, true),
+            (Needs::Manage, true),
             (Needs::SeeAll, false),
             (Needs::ActOnAll, false),
             (Needs::Metrics, false),
@@ -317,6 +337,34 @@ mod tests {
         }
         let viewer = Role::of("viewer", &[]).unwrap().rights();
         assert!(viewer.suffice(Needs::SeeAll) && !viewer.suffice(Needs::Act));
+        assert!(!viewer.suffice(Needs::Manage));
+    }
+
+    #[test]
+    fn who_manages_domains_reaches_roles_for_nothing_else() {
+        let role = |name: &str, domains: &[&str]| {
+            let domains: Vec<String> = domains.iter().map(|domain| (*domain).to_owned()).collect();
+            Role::of(name, &domains).unwrap()
+        };
+        let reach = role("domain-administrator", &["example.net", "Bücher.example"])
+            .rights()
+            .sight()
+            .cloned()
+            .unwrap();
+        for (other, may) in [
+            (role("viewer", &["Example.Net"]), true),
+            (role("viewer", &["xn--bcher-kva.EXAMPLE"]), true),
+            (role("domain-administrator", &["example.net", "bücher.example"]), true),
+            (role("viewer", &[]), false),
+            (role("administrator", &[]), false),
+            (role("viewer", &["example.net", "example.org"]), false),
+            (role("viewer", &["notexample.net"]), false),
+            (role("viewer", &["mail.example.net"]), false),
+            (role("domain-administrator", &["net"]), false),
+        ] {
+            assert_eq!(other.is_within(&reach), may, "{other:?}");
+            assert!(other.is_within(&Sight::All));
+        }
     }
 
     #[test]

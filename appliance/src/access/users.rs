@@ -26,6 +26,9 @@ pub(crate) struct NewToken {
     pub(crate) owner: Option<UserName>,
 }
 
+/// Users whom an administrator of some domains can have; all together can be a thousand.
+const MAX_WITHIN: usize = 100;
+
 impl Access {
     /// Everybody.
     pub fn users(&self) -> Vec<UserState> {
@@ -37,29 +40,15 @@ impl Access {
         self.register().token_states()
     }
 
-    /// Adds a user; the code is for them to choose a password with, until the moment that is told.
-    pub(crate) async fn add_user(&self, name: &UserName, role: Role) -> Result<(String, u64), AccessError> {
-        let (code, invitation) = self.invitation();
-        let until = invitation.until;
-        let now = self.now();
-        self.change(|register| {
-            register.add(name, role, now)?.invitation = Some(invitation);
-            Ok(())
-        })
-        .await?;
-        Ok((code, until))
+    /// Users, for who manages these domains and no others.
+    pub(crate) fn within<'a>(&'a self, reach: &'a Sight) -> Within<'a> {
+        Within { access: self, reach }
     }
 
-    /// A code to choose a new password with. The old one counts until then.
-    pub(crate) async fn invite(&self, name: &UserName) -> Result<(String, u64), AccessError> {
-        let (code, invitation) = self.invitation();
-        let until = invitation.until;
-        self.change(|register| {
-            register.user_mut(name)?.invitation = Some(invitation);
-            Ok(())
-        })
-        .await?;
-        Ok((code, until))
+    /// Adds a user; the code is for them to choose a password with, until the moment that is told.
+    #[cfg(test)]
+    pub(crate) async fn add_user(&self, name: &UserName, role: Role) -> Result<(String, u64), AccessError> {
+        self.within(&Sight::All).add(name, role).await
     }
 
     fn invitation(&self) -> (String, Invitation) {
@@ -67,41 +56,6 @@ impl Access {
         let until = (self.now() + INVITATION_LIFE).as_secs();
         let digest = Digest::of_code(&code);
         (code, Invitation { code: digest, until })
-    }
-
-    /// Gives a role; sessions under way have it at once.
-    pub(crate) async fn give_role(&self, name: &UserName, role: Role) -> Result<(), AccessError> {
-        self.change(|register| {
-            register.user_mut(name)?.role = role;
-            register.has_administrator()
-        })
-        .await
-    }
-
-    /// Removes a user, with the tokens that they made and their sessions.
-    pub(crate) async fn remove_user(&self, name: &UserName) -> Result<(), AccessError> {
-        self.change(|register| {
-            register.user_mut(name)?;
-            register.users.retain(|user| user.name != *name);
-            register.tokens.retain(|token| token.owner.as_ref() != Some(name));
-            register.has_administrator()
-        })
-        .await?;
-        self.sessions().end_all(name, None);
-        if !self.has_users() && !self.open {
-            self.stand_a_code();
-        }
-        Ok(())
-    }
-
-    /// Takes the second factor away, by an administrator or by the user.
-    pub(crate) async fn remove_totp(&self, name: &UserName) -> Result<(), AccessError> {
-        self.change(|register| {
-            let user = register.user_mut(name)?;
-            (user.totp, user.recovery) = (None, Vec::new());
-            Ok(())
-        })
-        .await
     }
 
     /// Makes a token; its secret is told once.
@@ -234,5 +188,97 @@ impl Access {
     /// Ends one session of the user's; whether there was one.
     pub(crate) fn end_session(&self, name: &UserName, id: &str) -> bool {
         self.sessions().end(name, id)
+    }
+}
+
+/// Users who are for nothing but some domains. Everybody else is not there, and no other domain can be given.
+#[derive(Debug)]
+pub(crate) struct Within<'a> {
+    access: &'a Access,
+    reach: &'a Sight,
+}
+
+impl Within<'_> {
+    /// Everybody who is.
+    pub(crate) fn users(&self) -> Vec<UserState> {
+        let register = self.access.register();
+        register.users_within(self.reach)
+    }
+
+    fn may_give(&self, role: &Role) -> Result<(), AccessError> {
+        let no = AccessError::Role(
+            "you give roles for your own domains alone, to viewers and domain administrators",
+        );
+        if role.is_within(self.reach) { Ok(()) } else { Err(no) }
+    }
+
+    /// Adds a user; the code is for them to choose a password with, until the moment that is told.
+    pub(crate) async fn add(&self, name: &UserName, role: Role) -> Result<(String, u64), AccessError> {
+        self.may_give(&role)?;
+        let (code, invitation) = self.access.invitation();
+        let until = invitation.until;
+        let now = self.access.now();
+        self.access
+            .change(|register| {
+                if *self.reach != Sight::All && register.users_within(self.reach).len() >= MAX_WITHIN {
+                    return Err(AccessError::TooMany);
+                }
+                register.add(name, role, now)?.invitation = Some(invitation);
+                Ok(())
+            })
+            .await?;
+        Ok((code, until))
+    }
+
+    /// A code to choose a new password with. The old one counts until then.
+    pub(crate) async fn invite(&self, name: &UserName) -> Result<(String, u64), AccessError> {
+        let (code, invitation) = self.access.invitation();
+        let until = invitation.until;
+        self.access
+            .change(|register| {
+                register.reached(name, self.reach)?.invitation = Some(invitation);
+                Ok(())
+            })
+            .await?;
+        Ok((code, until))
+    }
+
+    /// Gives a role; sessions under way have it at once.
+    pub(crate) async fn give_role(&self, name: &UserName, role: Role) -> Result<(), AccessError> {
+        self.may_give(&role)?;
+        self.access
+            .change(|register| {
+                register.reached(name, self.reach)?.role = role;
+                register.has_administrator()
+            })
+            .await
+    }
+
+    /// Removes a user, with the tokens that they made and their sessions.
+    pub(crate) async fn remove(&self, name: &UserName) -> Result<(), AccessError> {
+        self.access
+            .change(|register| {
+                register.reached(name, self.reach)?;
+                register.users.retain(|user| user.name != *name);
+                register.tokens.retain(|token| token.owner.as_ref() != Some(name));
+                register.has_administrator()
+            })
+            .await?;
+        self.access.sessions().end_all(name, None);
+        if !self.access.has_users() && !self.access.open {
+            self.access.stand_a_code();
+        }
+        Ok(())
+    }
+
+    /// Takes the second factor away, by an administrator or by the user.
+    pub(crate) async fn remove_totp(&self, name: &UserName) -> Result<(), AccessError> {
+        self.access
+            .change(|register| {
+                let user = register.reached(name, self.reach)?;
+                (user.totp, user.recovery) = (None, Vec::new());
+                Ok(())
+            })
+            .await
     }
 }

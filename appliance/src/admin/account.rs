@@ -16,7 +16,7 @@ use super::form;
 use super::login::{problem, status};
 use super::page::Frame;
 use super::tables::{when_seconds, wide};
-use crate::access::{AccessError, Enrolment, Session, UserName, UserState};
+use crate::access::{AccessError, Enrolment, Session, Sight, UserName, UserState};
 
 const NOT_A_USER: No = No(StatusCode::FORBIDDEN, "this is of a user's own login");
 
@@ -100,7 +100,7 @@ pub(super) async fn remove_totp(
     let (name, _) = own()?;
     let removed = async {
         desk.access().confirm(&name, filled.password, came.peer).await?;
-        desk.access().remove_totp(&name).await
+        desk.access().within(&Sight::All).remove_totp(&name).await
     };
     match removed.await {
         Ok(()) => Ok(back("second factor removed")),

@@ -1,7 +1,6 @@
 //! What the handlers answer from.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use super::events;
 use crate::access::Access;
 use crate::recorder::{Kept, Recording};
 use crate::report::{Live, Problem, State, Status, Strain};
+use crate::settings::Settings;
 use crate::web::places::Places;
 
 /// Networks, and servers that were not reached, in one answer.
@@ -27,7 +27,7 @@ pub struct Desk {
     queue: Arc<Queue>,
     access: Arc<Access>,
     listeners: Places,
-    config_file: Option<PathBuf>,
+    settings: Option<Arc<Settings>>,
     started: Duration,
 }
 
@@ -54,19 +54,20 @@ impl Desk {
             queue,
             access,
             listeners,
-            config_file: None,
+            settings: None,
             started,
         }
     }
 
     /// From where the config comes, for the page that shows it.
     #[must_use]
-    pub fn with_config_file(self, file: &Path) -> Self {
-        Self { config_file: Some(file.to_owned()), ..self }
+    pub fn with_settings(self, settings: Arc<Settings>) -> Self {
+        Self { settings: Some(settings), ..self }
     }
 
-    pub(super) fn config_file(&self) -> Option<&Path> {
-        self.config_file.as_deref()
+    /// Nothing in a demo.
+    pub(super) fn settings(&self) -> Option<&Settings> {
+        self.settings.as_deref()
     }
 
     pub(super) fn admits(&self, address: IpAddr) -> bool {

@@ -311,7 +311,7 @@ mod tests {
         let heard = own.until(&second).await;
         assert!(!heard.contains(&first) && !heard.contains("event: state"), "{heard}");
         // Without a session nobody listens.
-        access.remove_user(&"dom".parse().unwrap()).await.unwrap();
+        access.within(&Sight::All).remove(&"dom".parse().unwrap()).await.unwrap();
         own.until_its_end().await;
         let refused = Heard::by(address, &dom).await.until("log in first").await.to_owned();
         assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");

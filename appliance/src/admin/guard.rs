@@ -19,7 +19,7 @@ use super::answers::{Named, No};
 use super::asker::{Asker, Came, Door, Who, on_behalf};
 use super::desk::Desk;
 use super::form;
-use super::routes::{EVENTS, MAX_BODY};
+use super::routes::{EVENTS, MAX_BODY, MAX_TEXT_BODY};
 use super::{audit, page};
 use crate::access::{Needs, Rights};
 
@@ -51,6 +51,8 @@ pub(super) enum Body {
     Order,
     /// A form whose handler says what goes there.
     Own,
+    /// The same, as long as a config may be.
+    Text,
     /// A message, which is not looked at here.
     Message,
 }
@@ -248,7 +250,8 @@ async fn own(asker: &Asker, request: Request, body: Body) -> Result<Ordered, No>
         return Ok(Ordered { request, is_change: true, path, about: String::new() });
     }
     let (parts, content) = request.into_parts();
-    let content = to_bytes(content, MAX_BODY).await.map_err(|_| TOO_LONG)?;
+    let most = if body == Body::Text { MAX_TEXT_BODY } else { MAX_BODY };
+    let content = to_bytes(content, most).await.map_err(|_| TOO_LONG)?;
     let about = if body == Body::Order { audit::about(&content, is_json) } else { String::new() };
     let content = match (is_form, asker.user()) {
         (true, Some((_, session))) => form::without_token(&content, &session.token).ok_or(NO_TOKEN)?,

@@ -326,6 +326,7 @@ fn security(needs: Needs) -> Value {
         Needs::SeeAll => (&["read", "write", "administer"], &["viewer", "administrator"]),
         Needs::Act => (&["write", "administer"], &["domain-administrator", "administrator"]),
         Needs::ActOnAll => (&["write", "administer"], &["administrator"]),
+        Needs::Manage => (&["administer"], &["domain-administrator", "administrator"]),
         Needs::Administer => (&["administer"], &["administrator"]),
     };
     json!([{ "token": scopes }, { "session": roles }])

@@ -115,6 +115,7 @@ async fn each_order_that_is_described_is_known_and_others_are_not() {
                 "/api/v1/learn/" => r#"{"message":"eA=="}"#,
                 "/api/v1/block/" => r#"{"entries":["spam.example"]}"#,
                 "/api/v1/senders/" => r#"{"sender":"ann@example.net"}"#,
+                "/api/v1/config/" => r#"{"base":"x","text":"x"}"#,
                 "/api/v1/users/" => r#"{"name":"bob","role":"viewer"}"#,
                 "/api/v1/tokens/" => r#"{"name":"bob","scopes":["read"],"id":"x"}"#,
                 _ => r#"{"ids":["00c0ffee"]}"#,

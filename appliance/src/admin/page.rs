@@ -82,7 +82,8 @@ fn who() -> Markup {
         @if let Who::Anybody = asker.who {
             strong { "Demo: whoever reaches this page is its administrator" }
         }
-        @if asker.rights.suffice(Needs::Administer) { a href="/settings" { "Settings" } a href="/users" { "Users" } }
+        @if asker.rights.suffice(Needs::Administer) { a href="/settings" { "Settings" } }
+        @if asker.rights.suffice(Needs::Manage) { a href="/users" { "Users" } }
         @if is_user {
             a href="/account" { (asker.words()) }
             (form::button("/logout", &[], "Log out"))

@@ -15,13 +15,16 @@ use super::desk::Desk;
 use super::guard::{self, Body, Guarded};
 use super::openapi::{About, Book, Described};
 use super::{
-    account, answers, audit, block, certificates, domain_reports, events, judging, language, login, lookup,
-    messages, quarantine, queue, records, reports, senders, settings, tokens, users, weekly, zone,
+    account, answers, audit, block, certificates, configs, domain_reports, editing, events, judging,
+    language, login, lookup, messages, quarantine, queue, records, reports, senders, settings, tokens, users,
+    weekly, zone,
 };
 use crate::access::Needs;
 
 /// An order for some ten thousand messages by name.
 pub(super) const MAX_BODY: usize = 256 << 10;
+/// A config that is handed in: 512 KiB, of which a form makes up to three times as much.
+pub(super) const MAX_TEXT_BODY: usize = 2 << 20;
 /// A message that is handed in: as much as is looked at of any, in base64, and its envelope.
 const MAX_MESSAGE_BODY: usize = 12 << 20;
 
@@ -112,6 +115,28 @@ impl Table {
         self.post_quietly(path, needs, handler)
     }
 
+    /// What takes the text of a config, in a form of the page; its handler says what is to be in the trail.
+    fn post_text<T: 'static>(
+        self,
+        path: &'static str,
+        needs: Needs,
+        handler: impl Handler<T, Arc<Desk>>,
+    ) -> Self {
+        self.add(Route { path, method: "POST", needs }, post(handler), Body::Text)
+    }
+
+    /// The same, of a program.
+    fn order_with_text<T: 'static, I>(
+        mut self,
+        path: &'static str,
+        needs: Needs,
+        about: impl Into<About>,
+        handler: impl Handler<T, Arc<Desk>> + Described<I>,
+    ) -> Self {
+        self.book.add(&Route { path, method: "POST", needs }, about.into(), &handler);
+        self.post_text(path, needs, handler)
+    }
+
     /// What takes a whole message of a program.
     fn order_with_message<T: 'static, I>(
         mut self,
@@ -125,7 +150,11 @@ impl Table {
     }
 
     fn add(mut self, route: Route, handler: MethodRouter<Arc<Desk>>, body: Body) -> Self {
-        let limit = if body == Body::Message { MAX_MESSAGE_BODY } else { MAX_BODY };
+        let limit = match body {
+            Body::Message => MAX_MESSAGE_BODY,
+            Body::Text => MAX_TEXT_BODY,
+            Body::None | Body::Order | Body::Own => MAX_BODY,
+        };
         let guarded = Guarded { desk: Arc::clone(&self.desk), needs: route.needs, body };
         let handler = handler.layer(DefaultBodyLimit::max(limit));
         let handler = match body {
@@ -143,7 +172,7 @@ impl Table {
 /// The whole server, and the table that it was made from.
 pub(super) fn all(desk: &Arc<Desk>) -> (Router, Vec<Route>) {
     let document = Arc::new(OnceLock::new());
-    let table = people(programs(mail(watching(Table::new(Arc::clone(desk))))));
+    let table = config(people(programs(mail(watching(Table::new(Arc::clone(desk)))))));
     let Table { router, routes, book, .. } = described(table, &document);
     // Nobody has set it before.
     let _ = document.set(book.finish());
@@ -334,6 +363,43 @@ fn programs(table: Table) -> Table {
         )
 }
 
+fn config(table: Table) -> Table {
+    table
+        .get("/settings", Needs::Administer, settings::page)
+        .tell(
+            "/api/v1/settings",
+            Needs::Administer,
+            "The config as its file is now, with what each key means.",
+            settings::list,
+        )
+        .get("/settings/text", Needs::Administer, editing::text)
+        .post_text("/settings/{verb}", Needs::Administer, editing::button)
+        .get("/settings/history", Needs::Administer, editing::history)
+        .get("/settings/history/{id}", Needs::Administer, editing::change)
+        .tell(
+            "/api/v1/config",
+            Needs::Administer,
+            "The config's text, without its secrets.",
+            configs::present,
+        )
+        .tell(
+            "/api/v1/config/history",
+            Needs::Administer,
+            "The last changes of the config.",
+            configs::history,
+        )
+        .tell("/api/v1/config/history/{id}", Needs::Administer, "One change of the config.", configs::one)
+        .order_with_text(
+            "/api/v1/config/{verb}",
+            Needs::Administer,
+            (
+                "Checks a text for the config, or puts it in force; sets one key; undoes a change.",
+                &configs::VERBS[..],
+            ),
+            configs::order,
+        )
+}
+
 fn people(table: Table) -> Table {
     table
         .get("/login", Needs::Nothing, login::page)
@@ -347,12 +413,12 @@ fn people(table: Table) -> Table {
         .post_quietly("/account/totp/confirm", Needs::Own, account::enrol)
         .post_quietly("/account/totp/remove", Needs::Own, account::remove_totp)
         .post_quietly("/account/sessions/end", Needs::Own, account::end_session)
-        .get("/users", Needs::Administer, users::page)
-        .post("/users/{verb}", Needs::Administer, users::button)
-        .tell("/api/v1/users", Needs::Administer, "Users.", users::list)
+        .get("/users", Needs::Manage, users::page)
+        .post("/users/{verb}", Needs::Manage, users::button)
+        .tell("/api/v1/users", Needs::Manage, "Users.", users::list)
         .order(
             "/api/v1/users/{verb}",
-            Needs::Administer,
+            Needs::Manage,
             ("Adds, changes or removes a user; `code` is for one more administrator.", &users::VERBS[..]),
             users::order,
         )
@@ -370,13 +436,6 @@ fn people(table: Table) -> Table {
             Needs::Administer,
             ("Makes a token, whose secret is told once, or removes one.", &tokens::VERBS[..]),
             tokens::order,
-        )
-        .get("/settings", Needs::Administer, settings::page)
-        .tell(
-            "/api/v1/settings",
-            Needs::Administer,
-            "The config as its file is now, with what each key means.",
-            settings::list,
         )
         .get("/audit", Needs::Administer, audit::page)
         .tell("/api/v1/audit", Needs::Administer, "Changes that were made, the latest first.", audit::list)

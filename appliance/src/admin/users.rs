@@ -8,15 +8,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::answers::{Office, Refused, html};
+use super::asker::{asker, may, sight};
 use super::desk::Desk;
 use super::form;
 use super::login::{problem, status};
 use super::page::Frame;
 use super::tables::{none, when_seconds, wide};
-use crate::access::{AccessError, Role, UserName, UserState};
+use crate::access::{AccessError, Needs, Role, UserName, UserState};
 
 pub(super) async fn list(State(desk): Office) -> Json<Vec<UserState>> {
-    Json(desk.access().users())
+    Json(desk.access().within(&sight()).users())
 }
 
 /// `{"name": "ann", "role": "domain-administrator", "domains": ["example.net"]}`; role and domains only with `add` and `role`.
@@ -65,17 +66,28 @@ pub(super) async fn order(
 pub(super) const VERBS: [&str; 6] = ["add", "passwd", "role", "totp", "remove", "code"];
 
 async fn carry_out(desk: &Desk, verb: &str, ordered: Ordered) -> Result<Done, AccessError> {
-    let access = desk.access();
+    const NOT_YOURS: AccessError =
+        AccessError::Role("such a code makes an administrator; administrators alone give it");
+    const OWN: AccessError = AccessError::Role("your own login is changed on your own page, /account");
+    let reach = sight();
+    let access = desk.access().within(&reach);
     if verb == "code" {
-        let (code, until) = access.new_code();
+        if !may(Needs::Administer) {
+            return Err(NOT_YOURS);
+        }
+        let (code, until) = desk.access().new_code();
         return Ok(Done { name: None, code: Some(code), until });
     }
     let name: UserName = ordered.name.parse()?;
+    // A code for one's own password would spare the old one.
+    if !may(Needs::Administer) && asker().and_then(|asker| asker.owner()).as_ref() == Some(&name) {
+        return Err(OWN);
+    }
     let role = || Role::of(&ordered.role, &ordered.domains);
     let mut done = Done { name: Some(name.to_string()), ..Done::default() };
     match verb {
         "add" => {
-            let (code, until) = access.add_user(&name, role()?).await?;
+            let (code, until) = access.add(&name, role()?).await?;
             (done.code, done.until) = (Some(code), Some(until));
         }
         "passwd" => {
@@ -84,7 +96,7 @@ async fn carry_out(desk: &Desk, verb: &str, ordered: Ordered) -> Result<Done, Ac
         }
         "role" => access.give_role(&name, role()?).await?,
         "totp" => access.remove_totp(&name).await?,
-        "remove" => access.remove_user(&name).await?,
+        "remove" => access.remove(&name).await?,
         _ => return Err(AccessError::Role("an order is add, passwd, role, totp, remove or code")),
     }
     Ok(done)
@@ -129,16 +141,23 @@ pub(super) async fn button(
 
 fn markup(desk: &Desk, done: Option<&Done>, error: Option<&AccessError>) -> Markup {
     let frame = Frame { hostname: desk.hostname().to_owned(), title: "Users".to_owned() };
-    let users = desk.access().users();
+    let users = desk.access().within(&sight()).users();
+    let administers = may(Needs::Administer);
+    let own = asker().and_then(|asker| asker.owner());
+    let is_own =
+        |user: &UserState| !administers && own.as_ref().is_some_and(|own| own.to_string() == user.name);
     frame.around(
         "All times are UTC",
         html! {
-            p.back { a href="/" { "Status" } " · " a href="/tokens" { "API tokens" } " · " a href="/audit" { "Changes" } }
+            p.back {
+                a href="/" { "Status" }
+                @if administers { " · " a href="/tokens" { "API tokens" } " · " a href="/audit" { "Changes" } }
+            }
             (problem(error))
             @if let Some(done) = done { (code(done)) }
             (wide("users", "Users", html! {
                 @if users.is_empty() { (none("There are none.")) }
-                ul.plain { @for user in &users { li { (one(user)) } } }
+                ul.plain { @for user in &users { li { (one(user, is_own(user))) } } }
             }))
             section.wide id="add" {
                 h2 { "Add a user" }
@@ -176,14 +195,18 @@ fn role_fields() -> Markup {
             select name="role" {
                 option value="viewer" { "Viewer: looks, changes nothing" }
                 option value="domain-administrator" { "Domain administrator: the mail of some domains" }
-                option value="administrator" { "Administrator: everything" }
+                @if may(Needs::Administer) { option value="administrator" { "Administrator: everything" } }
             }
         }
-        label { "Domains; none for all, where that is possible " input name="domains" autocomplete="off"; }
+        @if may(Needs::Administer) {
+            label { "Domains; none for all, where that is possible " input name="domains" autocomplete="off"; }
+        } @else {
+            label { "Domains, of your own " input name="domains" autocomplete="off" required value=(sight().domains().join(" ")); }
+        }
     }
 }
 
-fn one(user: &UserState) -> Markup {
+fn one(user: &UserState, is_own: bool) -> Markup {
     html! {
         p {
             strong.words { (user.name) } " " (user.role)
@@ -198,6 +221,12 @@ fn one(user: &UserState) -> Markup {
             @if !user.has_password { " · has no password yet" }
             @if let Some(until) = user.invited_until { " · a code counts until " (when_seconds(until)) }
         }
+        @if is_own { p.note { a href="/account" { "Your own page" } } } @else { (orders(user)) }
+    }
+}
+
+fn orders(user: &UserState) -> Markup {
+    html! {
         div.actions {
             (form::button("/users/passwd", &[("name", &user.name)], "Code for a new password"))
             @if user.has_totp { (form::button("/users/totp", &[("name", &user.name)], "Remove the second factor")) }

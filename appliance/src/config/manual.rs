@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 const MANUAL: &str = include_str!("../../../docs/config.toml");
 /// Keys whose value nobody is shown.
-const SECRETS: [&str; 4] = ["alerts_key", "hmac", "password", "secret"];
+pub(crate) const SECRETS: [&str; 4] = ["alerts_key", "hmac", "password", "secret"];
 
 /// A section of the config: one entry of it, where there may be several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]

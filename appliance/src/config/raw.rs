@@ -414,6 +414,7 @@ pub(super) struct RawHttp {
 pub(super) struct RawAdmin {
     pub(super) listen: Text,
     pub(super) networks: Texts,
+    pub(super) edit: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

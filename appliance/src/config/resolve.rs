@@ -204,5 +204,5 @@ fn limits(raw: &RawLimits, reading: &mut Reading<'_, '_>) -> Limits {
 
 fn admin(raw: &RawAdmin, reading: &mut Reading<'_, '_>) -> Admin {
     let listen = reading.socket_address(&raw.listen).unwrap_or(DEFAULT_ADMIN);
-    Admin { listen, networks: reading.networks(&raw.networks) }
+    Admin { listen, networks: reading.networks(&raw.networks), edit: raw.edit.unwrap_or(true) }
 }

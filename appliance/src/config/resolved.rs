@@ -525,6 +525,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Who may connect; empty: any that can reach it.
     pub networks: Vec<IpNet>,
+    /// Whether this file is edited on the page, by the API and by `postern config`.
+    pub edit: bool,
 }
 
 /// `[log]`

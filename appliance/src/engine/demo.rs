@@ -144,7 +144,9 @@ pub(super) async fn demo(options: Demo, json: bool) -> Result<Exit, DemoError> {
 
 /// Until Ctrl-C or SIGTERM. There is no config to reload.
 async fn ended(signals: &mut Signals, roles: &Roles) {
-    while let Wish::Reload = signals.next(roles).await {}
+    // It has no config that could be changed.
+    let (_, mut orders) = tokio::sync::mpsc::channel(1);
+    while !matches!(signals.next(roles, &mut orders).await, Wish::End) {}
 }
 
 /// Everything that runs.

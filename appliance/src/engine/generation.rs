@@ -163,6 +163,11 @@ impl Base {
         &self.certifier
     }
 
+    /// Where all is that outlives a restart.
+    pub(super) fn state_dir(&self) -> &Path {
+        &self.state_dir
+    }
+
     /// The keys that what leaves is signed with.
     pub(super) fn signing(&self) -> &Arc<signing::Present> {
         &self.signing

@@ -111,7 +111,7 @@ fn take_over(socket: &OwnedFd) -> Result<Handed, RoleError> {
                 sockets.entry(address).or_default().extend(listeners);
             }
             Order::Begin { guard, restarts } => return Ok(Handed { sockets, guard, restarts }),
-            Order::Reload | Order::Worker { .. } => {
+            Order::Config { .. } | Order::Reload | Order::Worker { .. } => {
                 return Err(RoleError::Guard("it orders before it has begun".into()));
             }
         }

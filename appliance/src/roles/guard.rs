@@ -1,10 +1,11 @@
-//! The guard: the one process with rights. It reads its config and 32-octet records of the gate's, nothing else; it has
-//! one thread. It binds ports, starts gate and workers, starts them again when they end, keeps the rule set, and ends
+//! The guard: the one process with rights. It reads its config, 32-octet records of the gate's, and the text of a config that comes
+//! with one of them; it has one thread. It binds ports, starts gate and workers, starts them again when they end, keeps the rule set, and ends
 //! with the gate.
 
 pub mod ban_desk;
 pub mod kernel;
 
+mod configs;
 pub(super) mod never;
 pub(super) mod places;
 pub(super) mod process;
@@ -118,6 +119,8 @@ struct Guard {
     places: Places,
     pause: Pause,
     restarts: u32,
+    /// From when on the config may be changed again.
+    change_from: Instant,
     /// When the gate is to be started.
     due: Option<Instant>,
     /// Set once the end has begun: when patience is over.
@@ -176,6 +179,7 @@ impl Guard {
             places: Places::new(std::thread::available_parallelism().map_or(1, usize::from)),
             pause: Pause::default(),
             restarts: 0,
+            change_from: now,
             due: Some(now),
             stopping: None,
         }
@@ -311,13 +315,24 @@ impl Guard {
         let verb = match Verb::read(octets) {
             Ok(verb) => verb,
             Err(error) => {
-                tracing::error!(%error, "what the gate said is none of the three verbs: it is broken and ended");
+                tracing::error!(%error, "what the gate said is none of the four verbs: it is broken and ended");
                 return self.end_gate();
             }
         };
+        let is_config = matches!(verb, Verb::Config { .. });
+        if is_config != (packet.descriptors.len() == 1) {
+            tracing::error!(
+                ?verb,
+                "what the gate handed over does not go with what it said: it is broken and ended"
+            );
+            return self.end_gate();
+        }
         match self.desk.take(verb, &never::never(&self.config), Instant::now()) {
             Ok(()) => tracing::debug!(?verb, "the gate's wish"),
             Err(why) => tracing::warn!(?verb, why, "the gate's wish is refused"),
+        }
+        if let (Verb::Config { number }, Some(text)) = (verb, packet.descriptors.into_iter().next()) {
+            self.change(number, text);
         }
     }
 
@@ -354,8 +369,13 @@ impl Guard {
             // The gate will say the same, with all that hangs on it.
             Err(error) => tracing::debug!(%error, "the config is wrong"),
         }
+        self.send(known, Order::Reload);
+    }
+
+    /// Sockets that are new, and then an order.
+    fn send(&mut self, known: usize, order: Order) {
         let Some(gate) = self.gate.as_ref().filter(|gate| !gate.deaf) else { return };
-        let orders = self.sockets.orders(known).chain([(Order::Reload, Vec::new())]);
+        let orders = self.sockets.orders(known).chain([(order, Vec::new())]);
         let sent: std::io::Result<()> = orders
             .into_iter()
             .try_for_each(|(order, descriptors)| gate.line.try_send(&order.to_bytes(), &descriptors));
@@ -382,7 +402,7 @@ async fn said(gate: Option<&Gate>, from: Instant) -> (std::io::Result<Packet>, [
     let mut record = [0; VERB];
     match gate.filter(|gate| !gate.deaf) {
         Some(gate) => {
-            let packet = gate.line.receive(&mut record, 0).await;
+            let packet = gate.line.receive(&mut record, 1).await;
             (packet, record)
         }
         None => std::future::pending().await,

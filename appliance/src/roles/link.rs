@@ -2,18 +2,25 @@
 
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use relay::Relay;
 use sift::packet::{MAX_DESCRIPTORS, Packet, Socket};
 use sift::{Worker, Workers};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
-use super::bans;
 use super::confine::files::Enforced;
 use super::message::{ORDER, Order, Verb};
+use super::{bans, handed};
 use crate::report::{RoleState, RolesState};
+use crate::settings::place::{self, Digest, Refusal};
+
+/// The guard runs `nft` before it answers.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the guard handed over before the gate began.
 #[derive(Debug)]
@@ -31,6 +38,9 @@ pub struct Roles {
     sockets: Mutex<HashMap<SocketAddr, Vec<TcpListener>>>,
     workers: OnceLock<Arc<Workers>>,
     reload: Notify,
+    /// Who waits for a config to be put in place, by the number of the wish.
+    placing: Mutex<Option<(u32, oneshot::Sender<Result<(), Refusal>>)>>,
+    wishes: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -58,7 +68,14 @@ impl Roles {
     }
 
     fn new(kind: Kind, sockets: HashMap<SocketAddr, Vec<TcpListener>>) -> Arc<Self> {
-        Arc::new(Self { kind, sockets: Mutex::new(sockets), workers: OnceLock::new(), reload: Notify::new() })
+        Arc::new(Self {
+            kind,
+            sockets: Mutex::new(sockets),
+            workers: OnceLock::new(),
+            reload: Notify::new(),
+            placing: Mutex::default(),
+            wishes: AtomicU32::default(),
+        })
     }
 
     /// The sockets that the guard has bound for this address; otherwise those that `bind` makes here.
@@ -113,6 +130,39 @@ impl Roles {
             tracing::error!(%error, "the guard cannot be told to put up the rule set");
         }
         true
+    }
+
+    /// Puts a config's text into its file, by whoever may write that; `base` is what it takes the place of. One after the other.
+    ///
+    /// # Errors
+    ///
+    /// The file is as it was.
+    pub(crate) async fn place(&self, file: &Path, base: Digest, text: &str) -> Result<(), Refusal> {
+        let Kind::Separate { line, .. } = &self.kind else {
+            let (file, text) = (file.to_owned(), text.to_owned());
+            let write = move || {
+                place::look(&file, base, &text)?;
+                place::write(&file, &text)
+            };
+            return tokio::task::spawn_blocking(write).await.unwrap_or(Err(Refusal::Silent));
+        };
+        let handed = handed::sealed(base, text)?;
+        let number = self.wishes.fetch_add(1, Ordering::Relaxed);
+        let (answer, answered) = oneshot::channel();
+        *self.placing.lock().unwrap_or_else(PoisonError::into_inner) = Some((number, answer));
+        line.send(&Verb::Config { number }.to_bytes(), &[handed.as_fd()]).await?;
+        match tokio::time::timeout(PATIENCE, answered).await {
+            Ok(Ok(placed)) => placed,
+            Ok(Err(_)) | Err(_) => Err(Refusal::Silent),
+        }
+    }
+
+    fn was_placed(&self, number: u32, placed: Result<(), Refusal>) {
+        let mut waiting = self.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, answer)) = waiting.take_if(|(wish, _)| *wish == number) {
+            // Nobody waits for it any more.
+            let _ = answer.send(placed);
+        }
     }
 
     /// As the page shows it.
@@ -183,6 +233,9 @@ fn obey(roles: &Roles, workers: &Arc<Workers>, record: &[u8], packet: Packet) {
             workers.join(Worker { slot, socket, process, pid, restarts });
         }
         Ok(Order::Reload) => roles.reload.notify_one(),
+        Ok(Order::Config { number, outcome, detail }) => {
+            roles.was_placed(number, Refusal::told(outcome, detail));
+        }
         Ok(Order::Begin { .. }) => {}
         Err(error) => tracing::error!(%error, "the guard cannot be understood"),
     }

@@ -1,6 +1,6 @@
 //! What guard and gate say to each other over their socket pair: records of fixed size, numbers in little-endian.
 //!
-//! The gate may say three things ([`Verb`]), and the guard believes none of it: the gate reads the network. The guard
+//! The gate may say four things ([`Verb`]), and the guard believes none of it: the gate reads the network. The guard
 //! hands over what only root can make ([`Order`]), with descriptors.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -25,6 +25,11 @@ pub enum Verb {
         /// How long.
         seconds: u32,
     },
+    /// The config becomes the text that comes along, as a descriptor ([`super::handed`]).
+    Config {
+        /// By which the answer is known.
+        number: u32,
+    },
     /// The rule set is put up again as it should be.
     Reapply,
     /// A ban ends before its time.
@@ -43,6 +48,15 @@ pub enum Order {
         guard: u32,
         /// How often the gate was started anew.
         restarts: u32,
+    },
+    /// What became of [`Verb::Config`].
+    Config {
+        /// Of the verb.
+        number: u32,
+        /// 0: it is in place.
+        outcome: u32,
+        /// More of why not.
+        detail: u32,
     },
     /// The config is to be read again.
     Reload,
@@ -85,6 +99,7 @@ impl Verb {
             Self::Ban { network, seconds } => (1, Some(network), seconds),
             Self::Unban(network) => (2, Some(network), 0),
             Self::Reapply => (3, None, 0),
+            Self::Config { number } => (4, None, number),
         };
         let (family, prefix, address) = match network {
             Some(IpNet::V4(net)) => (4, net.prefix_len(), sixteen(net.addr())),
@@ -114,6 +129,7 @@ impl Verb {
             1 if seconds > 0 => Self::Ban { network: network()?, seconds },
             2 => Self::Unban(network()?),
             3 => Self::Reapply,
+            4 => Self::Config { number: seconds },
             _ => return Err(Malformed::Value),
         };
         // Fields that must be zero, host bits, a second way to say the same: all of it is refused here.
@@ -144,6 +160,10 @@ impl Order {
                 out.put(&[4, 0, 0, 0]);
                 out.numbers([slot, pid, restarts]);
             }
+            Self::Config { number, outcome, detail } => {
+                out.put(&[5, 0, 0, 0]);
+                out.numbers([number, outcome, detail]);
+            }
         }
         out.bytes
     }
@@ -169,6 +189,7 @@ impl Order {
                 Self::Sockets { address, count }
             }
             4 => Self::Worker { slot: first, pid: second, restarts: third },
+            5 => Self::Config { number: first, outcome: second, detail: third },
             _ => return Err(Malformed::Value),
         };
         if read.to_bytes() == *bytes { Ok(read) } else { Err(Malformed::Value) }
@@ -249,6 +270,7 @@ mod tests {
             Verb::Ban { network: net("2001:db8:1:2::/64"), seconds: u32::MAX },
             Verb::Unban(net("198.51.100.0/24")),
             Verb::Reapply,
+            Verb::Config { number: 7 },
         ] {
             assert_eq!(Verb::read(&verb.to_bytes()), Ok(verb));
         }
@@ -258,13 +280,14 @@ mod tests {
             Order::Sockets { address: "[fe80::1%3]:25".parse().unwrap(), count: 64 },
             Order::Sockets { address: "192.0.2.1:587".parse().unwrap(), count: 1 },
             Order::Worker { slot: 3, pid: 4, restarts: u32::MAX },
+            Order::Config { number: 7, outcome: 8, detail: 13 },
         ] {
             assert_eq!(Order::read(&order.to_bytes()), Ok(order));
         }
     }
 
     #[test]
-    fn three_verbs_and_nothing_else_are_understood() {
+    fn four_verbs_and_nothing_else_are_understood() {
         let ban = Verb::Ban { network: net("192.0.2.7/32"), seconds: 900 }.to_bytes();
         for length in (0..VERB).chain([VERB + 1, ORDER]) {
             let mut other = ban.to_vec();

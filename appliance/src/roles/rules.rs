@@ -1,5 +1,6 @@
 //! Keeps the rule set for a guard that has no rights to it (`postern run --rules`): a process of its own with CAP_NET_ADMIN,
-//! which reads the gate's verbs as the guard passes them on, and believes as little of them as a guard with rights does.
+//! which reads the gate's verbs as the guard passes them on, and believes as little of them as a guard with rights does. It also writes the
+//! config, where that is root's.
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -16,12 +17,13 @@ use super::error::RoleError;
 use super::guard::ban_desk::BanDesk;
 use super::guard::kernel::{self, Kernel};
 use super::guard::never::never;
-use super::inherited;
-use super::message::{VERB, Verb};
+use super::message::{Order, VERB, Verb};
+use super::{handed, inherited};
 use crate::armed;
 use crate::command::{CommandLine, Exit};
 use crate::config::{self, Config};
 use crate::output;
+use crate::settings::place::{self, Digest, Refusal};
 
 /// Serves at the listening socket that is the standard input, until SIGTERM.
 ///
@@ -95,16 +97,45 @@ impl Keeper {
         let verb = match Verb::read(octets) {
             Ok(verb) => verb,
             Err(error) => {
-                tracing::error!(%error, "what was said is none of the three verbs: no more of it is read");
+                tracing::error!(%error, "what was said is none of the four verbs: no more of it is read");
                 return self.guard = None;
             }
         };
+        if let Verb::Config { number } = verb {
+            // One of so many a second, as the others.
+            let _ = self.desk.take(verb, &never(&self.config), Instant::now());
+            return self.write(number, packet.descriptors);
+        }
         if verb == Verb::Reapply {
             self.read_config();
         }
         match self.desk.take(verb, &never(&self.config), Instant::now()) {
             Ok(()) => tracing::debug!(?verb, "the guard's wish"),
             Err(why) => tracing::warn!(?verb, why, "the guard's wish is refused"),
+        }
+    }
+
+    /// Puts a config in place, whose file only root may write.
+    fn write(&mut self, number: u32, descriptors: Vec<OwnedFd>) {
+        let handed = descriptors.into_iter().next().and_then(handed::read);
+        let Some((base, text)) = handed else {
+            tracing::error!("what was handed over is no text: no more of it is read");
+            return self.guard = None;
+        };
+        let placed = place::look(&self.file, base, &text).and_then(|config| {
+            place::write(&self.file, &text)?;
+            self.config = config;
+            Ok(())
+        });
+        match placed {
+            Ok(()) => tracing::info!(sha256 = Digest::of(&text).words(), "a config was put in place"),
+            Err(why) => tracing::warn!(%why, "a config is not put in place"),
+        }
+        let (outcome, detail) = placed.err().map_or((0, 0), Refusal::numbers);
+        let answer = Order::Config { number, outcome, detail }.to_bytes();
+        let sent = self.guard.as_ref().map(|guard| guard.try_send(&answer, &[]));
+        if let Some(Err(error)) = sent {
+            tracing::warn!(%error, "the guard takes no answer");
         }
     }
 
@@ -122,6 +153,6 @@ async fn said(guard: Option<&Socket>, from: Instant) -> (std::io::Result<Packet>
     let Some(guard) = guard else { return std::future::pending().await };
     sleep_until(from).await;
     let mut record = [0; VERB];
-    let packet = guard.receive(&mut record, 0).await;
+    let packet = guard.receive(&mut record, 1).await;
     (packet, record)
 }

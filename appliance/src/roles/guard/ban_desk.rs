@@ -129,6 +129,8 @@ impl BanDesk {
                 self.unbans.insert(network);
             }
             Verb::Reapply => self.reapply = true,
+            // Of another desk; it counts with the others.
+            Verb::Config { .. } => return Ok(()),
         }
         self.due.get_or_insert(now + GATHER);
         Ok(())

@@ -3,17 +3,19 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use firewall::{Ban, FirewallError, System};
 use ipnet::IpNet;
-use sift::packet;
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use sift::{Body, packet};
 
 use crate::config::{Config, Mode};
-use crate::roles::message::Verb;
+use crate::roles::message::{ORDER, Order, Verb};
+use crate::settings::place::Refusal;
 
 /// How long the keeper of the rule set may take to read; it runs `nft` meanwhile.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -40,6 +42,11 @@ pub trait Kernel {
     ///
     /// In words.
     fn unban(&mut self, networks: &[IpNet]) -> Result<(), String>;
+
+    /// Has a config put in place by who has the right to; `None`: that is whoever asks.
+    fn put(&mut self, _: &Body) -> Option<Result<(), Refusal>> {
+        None
+    }
 }
 
 /// `manage_firewall = false`, or nothing to manage: the gate alone refuses who is banned.
@@ -62,10 +69,8 @@ impl Kernel for LeftAlone {
 
 /// The rule set of this config, kept by whoever listens to this socket.
 pub(super) fn at(config: &Config, socket: &Path) -> Box<dyn Kernel> {
-    match config.network.manage_firewall {
-        false => Box::new(LeftAlone),
-        true => Box::new(Asked { socket: socket.to_owned(), puts_up: puts_up(config), line: None }),
-    }
+    let manages = config.network.manage_firewall;
+    Box::new(Asked { socket: socket.to_owned(), manages, puts_up: manages && puts_up(config), line: None })
 }
 
 /// In front a default-deny rule set is put up when somebody says so: it may shut out who is logged in.
@@ -128,6 +133,8 @@ impl Kernel for Managed {
 /// The rule set that `postern rules` keeps. It is asked by the gate's own verbs, and says nothing: what it refuses is in its log.
 struct Asked {
     socket: PathBuf,
+    /// Otherwise it is asked to write configs, and nothing else.
+    manages: bool,
     puts_up: bool,
     /// From the first question on.
     line: Option<OwnedFd>,
@@ -135,23 +142,38 @@ struct Asked {
 
 impl Asked {
     fn ask(&mut self, verbs: impl IntoIterator<Item = Verb>) -> Result<(), String> {
-        verbs.into_iter().try_for_each(|verb| self.say(&verb.to_bytes())).map_err(|error| {
+        if !self.manages {
+            return Ok(());
+        }
+        verbs.into_iter().try_for_each(|verb| self.say(&verb.to_bytes(), &[])).map_err(|error| {
             self.line = None;
             format!("{}: {error}", self.socket.display())
         })
     }
 
     /// Once more by a new connection, if it was started anew since the last question.
-    fn say(&mut self, record: &[u8]) -> io::Result<()> {
+    fn say(&mut self, record: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         if let Some(line) = &self.line
-            && packet::send(line, record, &[]).is_ok()
+            && packet::send(line, record, descriptors).is_ok()
         {
             return Ok(());
         }
         let line = packet::connect(&self.socket, PATIENCE)?;
-        packet::send(&line, record, &[])?;
+        set_socket_timeout(&line, Timeout::Recv, Some(PATIENCE))?;
+        packet::send(&line, record, descriptors)?;
         self.line = Some(line);
         Ok(())
+    }
+
+    fn answered(&mut self, text: &Body) -> io::Result<Result<(), Refusal>> {
+        self.say(&Verb::Config { number: 0 }.to_bytes(), &[text.as_fd()])?;
+        let mut record = [0; ORDER];
+        let line = self.line.as_ref().ok_or(io::ErrorKind::NotConnected)?;
+        let packet = packet::receive(line, &mut record, 0)?;
+        match Order::read(record.get(..packet.length).unwrap_or_default()) {
+            Ok(Order::Config { outcome, detail, .. }) => Ok(Refusal::told(outcome, detail)),
+            _ => Err(io::ErrorKind::InvalidData.into()),
+        }
     }
 }
 
@@ -167,6 +189,14 @@ impl Kernel for Asked {
 
     fn unban(&mut self, networks: &[IpNet]) -> Result<(), String> {
         self.ask(networks.iter().map(|network| Verb::Unban(*network)))
+    }
+
+    fn put(&mut self, text: &Body) -> Option<Result<(), Refusal>> {
+        Some(self.answered(text).unwrap_or_else(|error| {
+            self.line = None;
+            tracing::error!(%error, socket = %self.socket.display(), "who keeps the rule set writes no config");
+            Err(Refusal::Silent)
+        }))
     }
 }
 
