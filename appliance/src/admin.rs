@@ -37,6 +37,7 @@ mod sight;
 mod tables;
 mod tokens;
 mod told;
+mod trends;
 mod users;
 mod waiting;
 mod weekly;

@@ -51,6 +51,7 @@ mod sites;
 mod strain;
 mod tally;
 mod tls_reports;
+mod trends;
 mod webhooks;
 mod weekly;
 mod workers;
@@ -67,6 +68,7 @@ pub(crate) use judging::{Peers, scanner};
 use live::Present;
 pub(crate) use outbound::{policy_hosts, resolver};
 use queue::Draining;
+use trends::Trends;
 use workers::{Bound, Workers};
 
 /// How long sessions have to end after SIGTERM: the longest wait for a server's final reply is longer, but service
@@ -155,6 +157,7 @@ struct Engine {
     relay: Arc<Relay>,
     present: Arc<Present>,
     recording: Arc<Recording>,
+    trends: Arc<Trends>,
     /// The status page's address, as bound.
     admin: SocketAddr,
     stop_admin: oneshot::Sender<()>,
@@ -254,6 +257,10 @@ impl Engine {
         tokio::spawn(Arc::clone(base.repute()).keep(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(base.weekly()).keep(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(base.webhooks()).keep(Arc::clone(&relay)));
+        let store = base.remembering().store();
+        let trends = Trends::new(Arc::clone(&recording), store, Arc::new(SystemClock));
+        trends.recall().await;
+        tokio::spawn(Arc::clone(&trends).keep(Arc::clone(&relay), Arc::clone(&draining.queue)));
         let telling = alerts.telling();
         tokio::spawn(alerts.keep());
         tokio::spawn(signing::keep_keys(
@@ -295,6 +302,7 @@ impl Engine {
             relay,
             present,
             recording,
+            trends,
             admin,
             stop_admin,
             workers,
@@ -381,6 +389,8 @@ impl Engine {
         if let Some(court) = self.base.court().get() {
             court.close().await;
         }
+        self.recording.caught_up().await;
+        self.trends.write().await;
         self.recording.close().await;
         let _ = self.stop_admin.send(());
         let workers = self.workers.into_inner().unwrap_or_else(PoisonError::into_inner);

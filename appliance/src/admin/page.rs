@@ -6,10 +6,10 @@ use maud::{DOCTYPE, Markup, html};
 use super::answers::html;
 use super::asker::{self, Who};
 use super::form;
-use super::{certificates, chart, language, learning, tables, waiting};
+use super::{certificates, chart, language, learning, tables, trends, waiting};
 use crate::access::Needs;
 use crate::config::{duration_in_words, size_in_words};
-use crate::report::{Level, Period, Problem, SessionStory, State, Status, TransactionStory};
+use crate::report::{Level, Period, Problem, SessionStory, State, Status, TransactionStory, Trend};
 
 /// What stands around every page.
 pub(super) struct Frame {
@@ -110,7 +110,12 @@ fn mark() -> Markup {
     }
 }
 
-pub(super) fn front(status: &Status, transactions: &[TransactionStory], sessions: &[SessionStory]) -> Markup {
+pub(super) fn front(
+    status: &Status,
+    trend: &Trend,
+    transactions: &[TransactionStory],
+    sessions: &[SessionStory],
+) -> Markup {
     let title = status.state.sentence.trim_end_matches('.').to_owned();
     let frame = Frame { hostname: status.hostname.clone(), title };
     let up = duration_in_words(std::time::Duration::from_secs(status.now.saturating_sub(status.started)));
@@ -130,6 +135,7 @@ pub(super) fn front(status: &Status, transactions: &[TransactionStory], sessions
                 span.accepted { "accepted" } span.deferred { "deferred" } span.refused { "refused" }
             }
         }
+        (trends::section(trend))
         (tables::backends(&status.backends))
         (waiting::summary(&status.queue, status.now))
         (tables::verdicts(&days.verdicts))

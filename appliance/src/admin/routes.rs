@@ -16,7 +16,7 @@ use super::guard::{self, Body, Guarded};
 use super::openapi::{About, Book, Described};
 use super::{
     account, answers, audit, block, certificates, domain_reports, events, judging, language, login, lookup,
-    messages, quarantine, queue, records, reports, senders, settings, tokens, users, weekly, zone,
+    messages, quarantine, queue, records, reports, senders, settings, tokens, trends, users, weekly, zone,
 };
 use crate::access::Needs;
 
@@ -178,6 +178,12 @@ fn watching(table: Table) -> Table {
             Needs::SeeAll,
             "How things are: everything that the front page shows.",
             answers::status,
+        )
+        .tell(
+            "/api/v1/trends",
+            Needs::SeeAll,
+            "Sessions, octets, the queue, TLS and languages in the course of an hour, a day or thirty days.",
+            trends::told,
         )
         .get("/messages", Needs::See, messages::page)
         .tell(EVENTS, Needs::See, "What happens, as it happens.", events::listen)

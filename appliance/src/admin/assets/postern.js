@@ -33,6 +33,10 @@ async function renew() {
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of fresh.querySelectorAll("[data-live]")) {
       const old = document.getElementById(part.id);
+      // What somebody has opened stays open.
+      for (const open of old?.querySelectorAll("details[open][id]") ?? []) {
+        part.querySelector("#" + CSS.escape(open.id))?.setAttribute("open", "");
+      }
       if (old && old.outerHTML !== part.outerHTML) old.replaceWith(document.adoptNode(part));
     }
     document.title = fresh.title;
