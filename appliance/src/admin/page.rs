@@ -19,6 +19,8 @@ pub(super) struct Frame {
 
 impl Frame {
     pub(super) fn around(&self, foot: &str, main: Markup) -> Markup {
+        // Who listens to a page jumps to its heading.
+        let has_heading = main.0.contains("<h1");
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -37,7 +39,7 @@ impl Frame {
                         div.who { span.host { (self.hostname) } (who()) }
                     }
                     (places(&self.title))
-                    main { (main) }
+                    main { @if !has_heading { h1 { (self.title) } } (main) }
                     footer { p { (foot) } (language::choice()) }
                 }
             }

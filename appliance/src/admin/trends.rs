@@ -183,7 +183,7 @@ fn kind_words(kind: &str) -> &str {
 /// A table that is wider than the page moves within itself, by the keyboard too.
 fn table(title: &str, heads: &[&str], rows: impl Iterator<Item = (Markup, Vec<String>)>) -> Markup {
     html! {
-        div.aside tabindex="0" role="region" aria-label=(title) {
+        div.aside tabindex="0" role="group" aria-label=(title) {
             table {
                 caption { (title) }
                 thead { tr { th scope="col" { "Time" } @for head in heads { th.number scope="col" { (head) } } } }
