@@ -391,6 +391,10 @@ impl Engine {
         }
         self.recording.caught_up().await;
         self.trends.write().await;
+        // Whoever wrote until now wrote into the store's memory: it may not be closed before the process ends.
+        if let Err(error) = self.base.remembering().store().flush().await {
+            tracing::error!(%error, "what was counted last is lost");
+        }
         self.recording.close().await;
         let _ = self.stop_admin.send(());
         let workers = self.workers.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -9,12 +9,14 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
+use nix::sys::signal::Signal;
 use postern_tests::child;
 use postern_tests::chromium::{Chromium, Seen};
 use postern_tests::clients::{Client, How, deliver};
 use postern_tests::mail::Mail;
 use postern_tests::needs;
 use postern_tests::needs::{CHROMIUM, Need};
+use postern_tests::ports;
 use postern_tests::postern::{Options, Postern, backend};
 use postern_tests::sink::Sink;
 use serde_json::{Value, json};
@@ -101,10 +103,15 @@ impl House {
 
     /// The administrator's first login, by the keyboard alone.
     fn first_login(&mut self) {
-        let code = self.postern.ask(&["users", "code"]).output;
+        self.first_login_of("ann", &["users", "code"]);
+    }
+
+    /// Of whoever gets a code by this command.
+    fn first_login_of(&mut self, name: &str, command: &[&str]) {
+        let code = self.postern.ask(command).output;
         let code = code.lines().next().expect("a code").trim().to_owned();
         self.go("/first");
-        for text in [&code, "ann", PASSWORD] {
+        for text in [&code, name, PASSWORD] {
             self.browser.types(text);
             self.browser.press("Tab");
         }
@@ -203,7 +210,40 @@ fn every_page_fits_every_screen_and_has_no_barriers() {
         house.look(&format!("/ in {language}"), &mut wrong);
         assert_eq!(house.browser.evaluate("document.documentElement.lang"), language);
     }
+    house.browser.call("Network.clearBrowserCookies", &json!({}));
+    let role = ["--role", "domain-administrator", "--domain", "bench.test"];
+    house.first_login_of("dora", &[&["users", "add", "dora"], &role[..]].concat());
+    for page in ["/", "/quarantine", "/account"] {
+        house.go(page);
+        house.look(&format!("{page} of one domain"), &mut wrong);
+    }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The charts' numbers.
+fn are_there_after_a_restart(house: &mut House) {
+    let count = |postern: &Postern, span: &str, of: &str| {
+        let answer = postern.get(&format!("/api/v1/trends?span={span}"));
+        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let trend: Value = serde_json::from_str(body).unwrap_or_else(|error| panic!("{error}: {answer}"));
+        let steps = trend["steps"].as_array().expect("steps").iter();
+        steps.filter_map(|step| step[of].as_u64()).sum::<u64>()
+    };
+    // The queue is looked at every ten seconds.
+    let waits = || (count(&house.postern, "day", "waiting") >= 4).then_some(());
+    assert!(ports::wait_until(Duration::from_secs(30), waits).is_some(), "{}", house.postern.log());
+    let before = ["hour", "day", "month"].map(|span| count(&house.postern, span, "sessions"));
+    assert!(before.iter().all(|sessions| *sessions >= 12), "{before:?}");
+    house.postern.restart(Signal::SIGTERM);
+    for span in ["hour", "day", "month"] {
+        let after = count(&house.postern, span, "sessions");
+        assert!(
+            after >= 12,
+            "{span}: {after}, {before:?} before\n{}",
+            house.postern.get("/api/v1/trends?span=month")
+        );
+        assert!(count(&house.postern, span, "waiting") >= 4, "{span}");
+    }
 }
 
 /// What a form wants, where it wants something.
@@ -303,6 +343,14 @@ fn second_factor(house: &mut House) {
     let secret = secret.as_str().unwrap_or_default().to_owned();
     let seen = press(&mut house.browser, "/account/totp/confirm", "code", &code(&secret, 0));
     house.is_fine("a second factor is confirmed", &seen);
+    // A page that answers a form cannot be asked for again, and is renewed all the same.
+    let renewed = "document.activeElement.blur(), renew().then(() => document.body.className)";
+    assert_eq!(house.browser.evaluate(renewed), "");
+    let seen = house.browser.seen();
+    assert!(
+        seen.complaints.is_empty() && seen.requests.iter().any(|asked| asked.ends_with("/account")),
+        "{seen:?}"
+    );
     let recovery = house.all("[...document.querySelectorAll('#recovery li')].map(e => e.textContent.trim())");
     assert!(recovery.len() > 4, "{recovery:?}");
     house.browser.leads_on(|browser| {
@@ -378,4 +426,5 @@ fn it_is_complete_by_keyboard_and_without_scripts() {
     assert!(house.browser.evaluate(charts).as_u64() > Some(4), "sessions, octets, TLS and a language");
     let languages = house.browser.evaluate("document.querySelector('#trends').textContent");
     assert!(languages.as_str().unwrap_or_default().contains("German"), "{languages}");
+    are_there_after_a_restart(&mut house);
 }

@@ -15,7 +15,7 @@ use crate::needs;
 use crate::scratch::Scratch;
 
 /// How long an answer of the browser may take on a busy machine, and a page to be there.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(100);
 
 /// Standard input and output become the pipe, which the browser has at 3 and 4.
 const ON_A_PIPE: &str = "exec chromium \"$@\" 3<&0 4>&1 0</dev/null 1>&2";

@@ -21,6 +21,8 @@ impl Frame {
     pub(super) fn around(&self, foot: &str, main: Markup) -> Markup {
         // Who listens to a page jumps to its heading.
         let has_heading = main.0.contains("<h1");
+        // Its lists are renewed from the page that the form was on.
+        let sends = asker::asker().is_some_and(|asker| asker.sends);
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -33,7 +35,7 @@ impl Frame {
                     link rel="stylesheet" href="/assets/postern.css";
                     script src="/assets/postern.js" defer {}
                 }
-                body {
+                body data-sent[sends] {
                     header.top {
                         a.mark href="/" { (mark()) span { "Postern" } }
                         div.who { span.host { (self.hostname) } (who()) }
@@ -137,12 +139,12 @@ pub(super) fn front(
                 span.accepted { "accepted" } span.deferred { "deferred" } span.refused { "refused" }
             }
         }
-        (trends::section(trend))
         (tables::backends(&status.backends))
         (waiting::summary(&status.queue, status.now))
         (tables::verdicts(&days.verdicts))
         (learning::section(&status.learning))
         (tables::transactions(transactions))
+        (trends::section(trend))
         (tables::tls("client-tls", "TLS with clients", &days.client_tls))
         (tables::tls("server-tls", "TLS with servers", &days.server_tls))
         (certificates::table(&status.certificates, &status.certifying, status.now))

@@ -114,7 +114,7 @@ fn numbers(trend: &Trend, title: &str, of: Number, words: fn(u64) -> String) -> 
     let said = format!("{title}: at most {} in one step.", words(highest));
     html! {
         figure.chart {
-            figcaption { span { (title) } span.peak { @if highest > 0 { "peak " (words(highest)) } } }
+            figcaption { span { (title) } span.peak { "peak " (words(highest)) } }
             (chart::bars(&values, highest, &said))
             div.axis aria-hidden="true" { span { (past(trend.span)) } span { "now" } }
         }

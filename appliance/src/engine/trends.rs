@@ -76,7 +76,11 @@ impl Trends {
                 None => Change::Remove(octets(*key)),
             }
         };
-        if let Err(error) = self.store.apply(STEPS, changed.iter().map(change).collect()).await {
+        let stored = async {
+            self.store.apply(STEPS, changed.iter().map(change).collect()).await?;
+            self.store.flush().await
+        };
+        if let Err(error) = stored.await {
             tracing::debug!(%error, "what the charts show is not stored yet");
             self.recording.kept().trends.change_again(changed.into_iter().map(|(key, _)| key));
         }
