@@ -445,6 +445,9 @@ pub enum FirewallAction {
         /// Which servers are armed is read from standard input: the guard has no right to open the file.
         #[arg(long, hide = true)]
         armed_on_stdin: bool,
+        /// Then takes away the appliance's rule set that let nothing in until now.
+        #[arg(long, hide = true)]
+        opens: bool,
     },
     /// Take all of it away again.
     Remove,

@@ -80,10 +80,15 @@ async fn perform(line: &CommandLine, action: &FirewallAction) -> Result<Exit, Pr
             render(&rules, json);
             Ok(Exit::Done)
         }
-        FirewallAction::Apply { armed_on_stdin } => {
+        FirewallAction::Apply { armed_on_stdin, opens } => {
             let config = load(line)?;
             let armed = armed_now(&config, *armed_on_stdin);
-            apply(&config, &armed, json).await
+            let exit = apply(&config, &armed, json).await?;
+            // Only now, when the rules are there and read back: until here nothing was open.
+            if *opens && exit == Exit::Done {
+                blocking(|system| ::firewall::open(&system)).await?;
+            }
+            Ok(exit)
         }
         FirewallAction::Remove => {
             blocking(|system| ::firewall::remove(&system)).await?;

@@ -11,8 +11,9 @@ use crate::command::{DEFAULT_CONFIG, Exit, FirstBootStep};
 use crate::config::{self, ConfigError, Problem};
 use crate::output;
 
-/// Tells systemd-networkd that there are new files.
-const NETWORKCTL: &str = "/usr/bin/networkctl";
+/// Tells systemd-networkd that there are new files, by process 1 and a signal: the appliance has no message bus.
+const SYSTEMCTL: &str = "/usr/bin/systemctl";
+const RELOAD: [&str; 2] = ["reload", "systemd-networkd.service"];
 /// It answers in milliseconds; the boot does not wait for it longer.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -72,19 +73,19 @@ fn complaint(problem: Problem) -> Complaint {
 
 async fn reload() {
     let run = || {
-        Command::new(NETWORKCTL).arg("reload").env_clear().stdin(Stdio::null()).stdout(Stdio::null()).status()
+        Command::new(SYSTEMCTL).args(RELOAD).env_clear().stdin(Stdio::null()).stdout(Stdio::null()).status()
     };
     let ran = tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(run)).await;
-    match ran {
-        Ok(Ok(Ok(status))) if status.success() => {}
-        Ok(Ok(Ok(status))) => {
-            output::diagnosis(&format!("{NETWORKCTL} reload: {status}; the network is new after a restart"))
-        }
-        Ok(Ok(Err(error))) => {
-            output::diagnosis(&format!("{NETWORKCTL}: {error}; the network is new after a restart"))
-        }
-        Ok(Err(_)) | Err(_) => output::diagnosis(&format!("{NETWORKCTL} reload does not end")),
-    }
+    let problem = match ran {
+        Ok(Ok(Ok(status))) if status.success() => return,
+        Ok(Ok(Ok(status))) => status.to_string(),
+        Ok(Ok(Err(error))) => error.to_string(),
+        Ok(Err(_)) | Err(_) => "does not end".to_owned(),
+    };
+    output::diagnosis(&format!(
+        "{SYSTEMCTL} {}: {problem}; the network is new after a restart",
+        RELOAD.join(" ")
+    ));
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
-use crate::TABLE;
 use crate::error::FirewallError;
 use crate::listing::Listing;
 use crate::routes::{self, Piece};
@@ -19,6 +18,7 @@ use crate::state::Earlier;
 use crate::sysctl::{self, Sysctl};
 use crate::system::System;
 use crate::table::Table;
+use crate::{CLOSED, TABLE};
 
 /// A rule set that is in place.
 #[derive(Debug)]
@@ -54,6 +54,7 @@ impl RuleSet {
 
     fn put_in_place(&self, change: &mut Change<'_>) -> Result<(), FirewallError> {
         let sysctls = self.sysctls();
+        let was_as_delivered = change.earlier.entries().is_empty();
         change.give_up(&sysctls)?;
         let (opening, other): (Vec<_>, Vec<_>) =
             sysctls.iter().partition(|sysctl| sysctl::opens_the_way(&sysctl.path));
@@ -61,33 +62,37 @@ impl RuleSet {
         if self.diverts() {
             routes::pieces().into_iter().try_for_each(|piece| change.route(piece, true))?;
         }
-        self.load(change)?;
-        if !self.diverts() {
+        let there_were_rules = self.load(change)?;
+        // Routes come with rules and kernel settings, and are the last but one to go: without both there are none.
+        if !self.diverts() && (there_were_rules || !was_as_delivered) {
             routes::pieces().into_iter().rev().try_for_each(|piece| change.route(piece, false))?;
         }
         opening.into_iter().try_for_each(|sysctl| change.set(sysctl))?;
         self.verify(change.system)
     }
 
-    /// Loads the rules: with a flowtable, or without one if the kernel has none.
-    fn load(&self, change: &mut Change<'_>) -> Result<(), FirewallError> {
+    /// Loads the rules: with a flowtable, or without one if the kernel has none. Says whether there were rules before.
+    fn load(&self, change: &mut Change<'_>) -> Result<bool, FirewallError> {
         let there = match loaded(change.system.nft(&["-j", "list", "table", "inet", TABLE], "")) {
-            Err(FirewallError::NotLoaded) => Listing::default(),
-            listing => Listing::read(&listing?)?,
+            Err(FirewallError::NotLoaded) => None,
+            listing => Some(Listing::read(&listing?)?),
         };
+        let there_were_rules = there.is_some();
+        let there = there.unwrap_or_default();
         let text = |table: &Table| {
             format!("{}{}", there.without_other_flowtables(table.flowtable.as_ref()), self.text(table))
         };
         if let Some(fast) = self.fast_table() {
-            match change.load(&text(&fast)) {
+            match change.load(&text(&fast), there_were_rules) {
                 Err(FirewallError::KernelLacks { said } | FirewallError::Refused { said, .. }) => {
                     // What else may be wrong is wrong without it, too.
                     tracing::debug!(said, "the kernel does not take a flowtable");
                 }
-                loaded => return loaded,
+                loaded => return loaded.map(|()| there_were_rules),
             }
         }
-        change.load(&text(&self.table()))
+        change.load(&text(&self.table()), there_were_rules)?;
+        Ok(there_were_rules)
     }
 
     /// Whether this rule set is in place, for who did not put it there.
@@ -202,6 +207,16 @@ pub fn remove(system: &System) -> Result<(), FirewallError> {
     Ok(())
 }
 
+/// Takes away [`CLOSED`](crate::CLOSED), if it is there.
+///
+/// # Errors
+///
+/// The kernel refuses.
+pub fn open(system: &System) -> Result<(), FirewallError> {
+    // Made first so that it can be deleted in any case.
+    system.nft(&["-f", "-"], &format!("table inet {CLOSED} {{ }}\ndelete table inet {CLOSED}\n")).map(drop)
+}
+
 /// Puts back the kernel settings that are chosen, the last first.
 fn put_back(
     earlier: &mut Earlier,
@@ -304,11 +319,9 @@ impl Change<'_> {
         Ok(())
     }
 
-    fn load(&mut self, text: &str) -> Result<(), FirewallError> {
-        let before = match loaded(self.system.nft(&["list", "table", "inet", TABLE], "")) {
-            Err(FirewallError::NotLoaded) => None,
-            listing => Some(listing?),
-        };
+    fn load(&mut self, text: &str, there_were_rules: bool) -> Result<(), FirewallError> {
+        let list = || self.system.nft(&["list", "table", "inet", TABLE], "");
+        let before = there_were_rules.then(list).transpose()?;
         self.system.nft(&["-f", "-"], text)?;
         self.done.push(Done::Table(before));
         Ok(())

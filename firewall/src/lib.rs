@@ -25,7 +25,7 @@ mod sysctl;
 mod system;
 mod table;
 
-pub use apply::{Applied, remove};
+pub use apply::{Applied, open, remove};
 pub use bans::{Ban, MAX_BANS, ban, bans, unban};
 pub use error::FirewallError;
 pub use ruleset::{RuleSet, WhyNot};
@@ -34,3 +34,7 @@ pub use system::System;
 
 /// The nftables table, of the family `inet`, in which everything is.
 pub const TABLE: &str = "postern";
+
+/// The table that lets nothing in until the rule set is in place, where whoever starts the machine has loaded one (the appliance's
+/// image has).
+pub const CLOSED: &str = "postern_closed";

@@ -7,7 +7,7 @@ use postern_tests::needs;
 use postern_tests::ports;
 use postern_tests::scratch::Scratch;
 
-use crate::{CONFIG, META_DATA, WORKS, closed, greeting, made};
+use crate::{CONFIG, META_DATA, WORKS, answers, closed, greeting, made};
 
 /// Programs that would let somebody do what the appliance does not do by itself.
 const NEVER: [&str; 41] = [
@@ -36,20 +36,28 @@ const NOWHERE: [&str; 14] = [
 /// How exposed a unit may be, by `systemd-analyze security` (0 is best, 10 worst).
 const EXPOSED: f64 = 2.0;
 
+/// What a machine with the shortest of configs answers on: mail and submission.
+const OPEN: [u16; 3] = [25, 465, 587];
+/// What must not be reached from outside: a shell that is not there, the resolver, the public web server, which has nothing to do under
+/// a name that no CA certifies, and the page.
+const SHUT: [u16; 5] = [22, 53, 80, 443, 8080];
+
 fn disk_serves(name: &str, firmware: Firmware) {
     let scratch = Scratch::new(name);
     let volume = seed(&scratch, &[("user-data", CONFIG), ("meta-data", META_DATA)]);
     let medium = Medium::Disk(disk(&scratch, "disk.qcow2"));
-    let (smtp, page, other) = (ports::free(), ports::free(), ports::free());
-    let forwards = [(smtp, 25), (page, 8080), (other, 22)];
+    let smtp = ports::free();
+    let others = OPEN[1..].iter().chain(&SHUT).map(|port| (ports::free(), *port));
+    let forwards: Vec<_> = [(smtp, 25)].into_iter().chain(others).collect();
     let mut machine = Machine::start(&scratch, firmware, &medium, Some(&volume), &forwards);
     let said = greeting(&mut machine, smtp);
     assert!(said.starts_with("220 mx1.example.net"), "{said}");
-    // The console looks every two seconds; both the page and the roles must have said that they work.
-    machine.expect(&[WORKS, "mx1.example.net", "SHA-256", "10.0.2.15"]);
+    // The console looks every two seconds; both the page and the roles must have said that they work. Nobody can log in yet.
+    machine.expect(&[WORKS, "mx1.example.net", "SHA-256", "10.0.2.15", "makes you the page's"]);
     // The rule set and the page's address: nothing but mail can be reached.
-    closed(page);
-    closed(other);
+    let answering: Vec<_> =
+        forwards.iter().filter(|(address, _)| answers(*address)).map(|(_, port)| *port).collect();
+    assert_eq!(answering, OPEN, "the ports that answer");
     let serial = machine.serial();
     assert!(!serial.contains("[FAILED]"), "{serial}");
     eprintln!("{name}: mail is taken after {} s", machine.age().as_secs());

@@ -1,12 +1,14 @@
 //! The image in a cloud: firmware that names it, no seed volume, and on the network an imitation of that cloud's metadata
 //! service, the same that the crate `first-boot` is tested with.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::Command;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use postern_tests::child::Child;
 use postern_tests::lab::{Host, LAB};
 use postern_tests::machine::{BOOT_LIMIT, Firmware, HARDWARE, MACHINE, Medium, Network, Setup, disk};
@@ -19,7 +21,6 @@ use tokio::sync::oneshot;
 use self::service::{Behaviour, Reply, Request, Service};
 use crate::{CONFIG, WORKS, first_line};
 
-#[allow(dead_code, reason = "of the six those are booted that differ in how the machine gets its address")]
 #[path = "../../appliance/first-boot/tests/whole/imitations.rs"]
 mod imitations;
 #[allow(dead_code, reason = "here they answer as they should")]
@@ -35,6 +36,10 @@ const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
 const LEASED: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 7);
 /// The address that the service's documents name, where they name one.
 const NAMED: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 77);
+/// The cloud's router for IPv6, which announces its network, and the address that the machine makes itself in it, out of its hardware's
+/// (RFC 4862).
+const ROUTER_6: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, 1);
+const MADE_ITSELF: Ipv6Addr = Ipv6Addr::new(0xfd00, 9, 0, 0, 0x5054, 0xff, 0xfe00, 1);
 /// Where all of these services are.
 const SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), 80);
 
@@ -50,6 +55,7 @@ impl Cloud {
         let host = Host::new("cloud");
         host.ip(&format!("tuntap add {TAP} mode tap"));
         host.ip(&format!("address add {ROUTER}/24 dev {TAP}"));
+        host.ip(&format!("address add {ROUTER_6}/64 dev {TAP} nodad"));
         // On the link, too, for machines that have nothing but an address of RFC 3927.
         host.ip(&format!("address add {}/16 dev {TAP}", SERVICE.ip()));
         host.ip(&format!("link set {TAP} up"));
@@ -69,6 +75,7 @@ fn dhcp(scratch: &Scratch) -> Command {
     command.arg(format!("--dhcp-leasefile={}", scratch.join("leases").display()));
     command.arg(format!("--dhcp-range={LEASED},{LEASED},255.255.255.0,1h"));
     command.arg(format!("--dhcp-option=option:router,{ROUTER}"));
+    command.args(["--enable-ra", &format!("--dhcp-range={ROUTER_6},ra-only,64,1h")]);
     command
 }
 
@@ -89,13 +96,16 @@ fn serve(answers: fn(&Request) -> Reply) -> oneshot::Sender<()> {
     stop
 }
 
-/// Boots the image there, until it serves mail at this address under the name that the service gave.
+/// By DHCP, and by itself: nobody named the network, so that the machine takes what there is.
+const TAKEN: [IpAddr; 2] = [IpAddr::V4(LEASED), IpAddr::V6(MADE_ITSELF)];
+
+/// Boots the image there, until it serves mail at these addresses under the name that the service gave.
 fn is_configured(
     name: &str,
     system: &str,
     has_dhcp: bool,
     answers: fn(&Request) -> Reply,
-    address: Ipv4Addr,
+    addresses: &[IpAddr],
 ) {
     let scratch = Scratch::new(name);
     let cloud = Cloud::new(&scratch, has_dhcp, answers);
@@ -112,13 +122,16 @@ fn is_configured(
         };
         (setup.start(&scratch), scratch)
     });
-    let left = BOOT_LIMIT.saturating_sub(machine.age());
-    let said = ports::wait_until(left, || {
-        thread::sleep(Duration::from_secs(1));
-        cloud.host.run(move || first_line(SocketAddr::new(address.into(), 25), Duration::from_secs(10)))
-    });
-    assert!(said.is_some_and(|line| line.starts_with("220 mx1.example.net")), "{}", machine.serial());
-    machine.expect(&[WORKS, "mx1.example.net", &address.to_string()]);
+    for address in addresses.iter().copied() {
+        let left = BOOT_LIMIT.saturating_sub(machine.age());
+        let said = ports::wait_until(left, || {
+            thread::sleep(Duration::from_secs(1));
+            cloud.host.run(move || first_line(SocketAddr::new(address, 25), Duration::from_secs(10)))
+        });
+        let greets = said.is_some_and(|line| line.starts_with("220 mx1.example.net"));
+        assert!(greets, "{address}:\n{}", machine.serial());
+    }
+    machine.expect(&[WORKS, "mx1.example.net", &addresses[0].to_string()]);
     let serial = machine.serial();
     assert!(!serial.contains("[FAILED]"), "{serial}");
     eprintln!("{name}: mail is taken after {} s", machine.age().as_secs());
@@ -133,7 +146,7 @@ fn with(reply: Reply, body: String) -> Reply {
 #[test]
 fn ec2_gives_the_settings() {
     needs!(MACHINE, LAB, DHCP);
-    is_configured("ec2", "manufacturer=Amazon EC2,product=t3.micro", true, ec2, LEASED);
+    is_configured("ec2", "type=1,manufacturer=Amazon EC2,product=t3.micro", true, ec2, &TAKEN);
 }
 
 fn ec2(request: &Request) -> Reply {
@@ -145,8 +158,8 @@ fn ec2(request: &Request) -> Reply {
 #[test]
 fn openstack_gives_settings_and_network() {
     needs!(MACHINE, LAB, DHCP);
-    let system = "manufacturer=OpenStack Foundation,product=OpenStack Nova";
-    is_configured("openstack", system, true, openstack, NAMED);
+    let system = "type=1,manufacturer=OpenStack Foundation,product=OpenStack Nova";
+    is_configured("openstack", system, true, openstack, &[NAMED.into()]);
 }
 
 fn openstack(request: &Request) -> Reply {
@@ -176,7 +189,13 @@ fn openstack(request: &Request) -> Reply {
 #[test]
 fn digital_ocean_gives_settings_and_network_without_dhcp() {
     needs!(MACHINE, LAB);
-    is_configured("digital-ocean", "manufacturer=DigitalOcean,product=Droplet", false, digital_ocean, NAMED);
+    is_configured(
+        "digital-ocean",
+        "type=1,manufacturer=DigitalOcean,product=Droplet",
+        false,
+        digital_ocean,
+        &[NAMED.into()],
+    );
 }
 
 fn digital_ocean(request: &Request) -> Reply {
@@ -192,6 +211,55 @@ fn digital_ocean(request: &Request) -> Reply {
                 HARDWARE[0]
             ),
         ),
+        _ => reply,
+    }
+}
+
+/// The settings in base64, which the service says of them.
+#[test]
+fn gcp_gives_the_settings() {
+    needs!(MACHINE, LAB, DHCP);
+    is_configured("gcp", "type=1,manufacturer=Google,product=Google Compute Engine", true, gcp, &TAKEN);
+}
+
+fn gcp(request: &Request) -> Reply {
+    let reply = imitations::gcp(request);
+    let is_settings = request.path.ends_with("/attributes/user-data");
+    if is_settings { with(reply, BASE64.encode(CONFIG)) } else { reply }
+}
+
+/// Known by the tag of its chassis; the settings in base64 within the one document.
+#[test]
+fn azure_gives_the_settings() {
+    needs!(MACHINE, LAB, DHCP);
+    let system = "type=3,manufacturer=Microsoft Corporation,asset=7783-7084-3265-9085-8269-3286-77";
+    is_configured("azure", system, true, azure, &TAKEN);
+}
+
+fn azure(request: &Request) -> Reply {
+    let data = BASE64.encode(CONFIG);
+    let body = format!(
+        r#"{{"compute": {{"vmId": "02aab8a4-74ef-476e-8182-f6d2ba4166a6", "name": "vm", "osProfile": {{"computerName": "mx1"}},
+            "userData": "{data}"}}, "network": {{"interface": []}}}}"#
+    );
+    with(imitations::azure(request), body)
+}
+
+/// The network as version 1 of cloud-init's, with DHCP for IPv4.
+#[test]
+fn hetzner_gives_settings_and_network() {
+    needs!(MACHINE, LAB, DHCP);
+    is_configured("hetzner", "type=1,manufacturer=Hetzner,product=vServer", true, hetzner, &[LEASED.into()]);
+}
+
+fn hetzner(request: &Request) -> Reply {
+    let reply = imitations::hetzner(request);
+    match request.path.as_str() {
+        "/hetzner/v1/metadata" => {
+            let body = reply.body.replace("96:00:00:08:19:da", HARDWARE[0]);
+            with(reply, body)
+        }
+        "/hetzner/v1/userdata" => with(reply, CONFIG.to_owned()),
         _ => reply,
     }
 }

@@ -1,38 +1,24 @@
 //! Matrix row 3: firmware that starts only what our keys have signed.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use postern_tests::child;
 use postern_tests::machine::{Firmware, MACHINE, Machine, Medium, seed};
 use postern_tests::needs;
 use postern_tests::needs::Need;
 use postern_tests::ports;
 use postern_tests::scratch::Scratch;
 
-use crate::{CONFIG, META_DATA, WORKS, closed, greeting, made, partition};
+use crate::{CONFIG, META_DATA, WORKS, closed, copy_of_the_image, disk_on, esp, greeting, run, text};
 
 const TOOLS: &[Need] = &[Need::Program("sbsign"), Need::Program("sbattach"), Need::Program("openssl")];
 /// What the kernel's own loader says of the firmware.
 const SECURE: &str = "UEFI Secure Boot is enabled";
 
-fn run(program: &str, arguments: &[&str]) {
-    let mut command = Command::new(program);
-    command.args(arguments);
-    let ended = child::run(&command, Duration::from_secs(120));
-    assert!(ended.success, "{program} {arguments:?}: {}", ended.output);
-}
-
-fn text(path: &Path) -> String {
-    path.display().to_string()
-}
-
 /// A disk whose unified kernel image is the image's, signed by somebody else.
 fn signed_by_another(scratch: &Scratch) -> PathBuf {
-    let raw = scratch.join("disk.raw");
-    run("cp", &["--sparse=always", &text(&made("raw")), &text(&raw)]);
-    let esp = format!("{}@@{}", text(&raw), partition(&raw, 2));
+    let raw = copy_of_the_image(scratch);
+    let esp = esp(&raw);
     let version = env!("CARGO_PKG_VERSION");
     let inside = format!("::EFI/Linux/postern_{version}.efi");
     let [kernel, signed, key, certificate] =
@@ -44,9 +30,7 @@ fn signed_by_another(scratch: &Scratch) -> PathBuf {
     run("sbattach", &["--remove", &kernel]);
     run("sbsign", &["--key", &key, "--cert", &certificate, "--output", &signed, &kernel]);
     run("mcopy", &["-o", "-i", &esp, &signed, &inside]);
-    let disk = scratch.join("disk.qcow2");
-    run("qemu-img", &["create", "-q", "-f", "qcow2", "-F", "raw", "-b", &text(&raw), &text(&disk), "3G"]);
-    disk
+    disk_on(scratch, &raw)
 }
 
 #[test]

@@ -14,7 +14,7 @@
 //! - [`witness`], [`scan`], [`steady`]: what both ends of a session see, which ports answer, mail at a steady rate.
 //! - [`scratch`], [`child`], [`ports`], [`certificate`]: folders, processes, ports and certificates.
 //! - [`lab`]: a world, a Postern and an inside in network namespaces; [`gateway`]: with Postern as their gateway.
-//! - [`machine`]: a virtual machine that boots the image.
+//! - [`machine`]: a virtual machine that boots the image; [`trunk`]: a cable with a VLAN.
 //! - [`pebble`]: a CA that speaks ACME; [`renewal_info`]: the same with renewal windows and profiles; [`acme2certifier`]: another CA.
 //! - [`needs!`]: a test that the machine cannot run says so; where nothing may be skipped it fails instead.
 //!
@@ -58,6 +58,7 @@ pub mod sink;
 pub mod slapd;
 pub mod steady;
 pub mod tape;
+pub mod trunk;
 pub mod unpacked;
 pub mod validator;
 pub mod witness;

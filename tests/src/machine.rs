@@ -1,6 +1,7 @@
 //! A virtual machine that boots the image: QEMU with software emulation, always. A KVM device that is there may not work,
 //! and nothing here needs it.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use crate::child::{self, Child};
 use crate::needs::Need;
 use crate::ports;
 use crate::scratch::Scratch;
+use crate::trunk::End;
 
 /// What booting needs of the machine.
 pub const MACHINE: &[Need] = &[
@@ -69,6 +71,8 @@ pub enum Network {
     /// One or two, at tap devices of the network namespace that the machine is started in; their hardware addresses are
     /// [`HARDWARE`].
     Taps(&'static [&'static str]),
+    /// As [`Network::Forwards`], at the far end of a [`Trunk`](crate::trunk::Trunk) that these are the ends of, first the one without tags.
+    Vlan(Vec<(SocketAddr, u16)>, [End; 2]),
 }
 
 /// A machine's TPM2: swtpm, for one start. What it keeps lies in the test's folder, and is there at the next start.
@@ -117,7 +121,7 @@ pub struct Setup<'a> {
     pub network: Network,
     /// Its TPM.
     pub tpm: Option<&'a Tpm>,
-    /// What its firmware says of it (SMBIOS type 1), as QEMU's option has it: `manufacturer=...,product=...`.
+    /// What its firmware says of it (SMBIOS), as QEMU's option has it: `type=1,manufacturer=...,product=...`.
     pub system: Option<&'a str>,
 }
 
@@ -156,19 +160,36 @@ pub fn disk(scratch: &Scratch, name: &str) -> PathBuf {
 
 /// A NoCloud seed: a FAT volume labelled CIDATA with these files.
 pub fn seed(scratch: &Scratch, files: &[(&str, &str)]) -> PathBuf {
+    volume(scratch, "CIDATA", files)
+}
+
+/// A FAT volume with this label and these files; `/` in their names makes folders.
+pub fn volume(scratch: &Scratch, label: &str, files: &[(&str, &str)]) -> PathBuf {
     let volume = scratch.join("seed.img");
     fs::File::create(&volume).and_then(|file| file.set_len(2 << 20)).expect("a file");
     let mut format = Command::new("mkfs.vfat");
-    format.args(["-n", "CIDATA"]).arg(&volume);
+    format.args(["-n", label]).arg(&volume);
     succeeds(&format);
+    for folder in folders(files) {
+        let mut make = Command::new("mmd");
+        make.arg("-i").arg(&volume).arg(format!("::{folder}"));
+        succeeds(&make);
+    }
     for (name, content) in files {
-        let file = scratch.join(name);
+        let file = scratch.join("content");
         fs::write(&file, content).expect("a file");
         let mut copy = Command::new("mcopy");
         copy.arg("-i").arg(&volume).arg(&file).arg(format!("::{name}"));
         succeeds(&copy);
     }
     volume
+}
+
+/// The folders that these files lie in, each after the one that it is in.
+fn folders(files: &[(&str, &str)]) -> BTreeSet<String> {
+    let ends =
+        |name: &str| name.match_indices('/').map(|(end, _)| name[..end].to_owned()).collect::<Vec<_>>();
+    files.iter().flat_map(|(name, _)| ends(name)).collect()
 }
 
 fn succeeds(command: &Command) {
@@ -195,7 +216,7 @@ impl Setup<'_> {
             command.args(["-device", "tpm-crb,tpmdev=tpm"]);
         }
         if let Some(system) = self.system {
-            command.arg("-smbios").arg(format!("type=1,{system}"));
+            command.arg("-smbios").arg(system);
         }
         command.args(["-device", "virtio-rng-pci"]);
         let process = Child::spawn("machine", &command, &scratch.join("serial"));
@@ -244,11 +265,27 @@ impl Setup<'_> {
     fn interfaces(&self, command: &mut Command) {
         match &self.network {
             Network::Forwards(forwards) => {
-                let mut network = "user,id=net".to_owned();
-                for (here, there) in forwards {
-                    network.push_str(&format!(",hostfwd=tcp:{here}-:{there}"));
+                command.args(["-netdev", &emulated(forwards), "-device", "virtio-net-pci,netdev=net"]);
+            }
+            Network::Vlan(forwards, [plain, tagged]) => {
+                let cable = |name: &str, end: &End| {
+                    let side = |side: &str, address: &SocketAddr| {
+                        let (host, port) = (address.ip(), address.port());
+                        format!("{side}.type=inet,{side}.host={host},{side}.port={port}")
+                    };
+                    format!("dgram,id={name},{},{}", side("local", &end.listens), side("remote", &end.sends))
+                };
+                let networks = [
+                    emulated(forwards),
+                    cable("plain", plain),
+                    "hubport,id=hub-net,hubid=0,netdev=net".to_owned(),
+                    "hubport,id=hub-plain,hubid=0,netdev=plain".to_owned(),
+                    cable("tagged", tagged),
+                ];
+                for network in networks {
+                    command.args(["-netdev", &network]);
                 }
-                command.args(["-netdev", &network, "-device", "virtio-net-pci,netdev=net"]);
+                command.args(["-device", &format!("virtio-net-pci,netdev=tagged,mac={}", HARDWARE[0])]);
             }
             Network::Taps(taps) => {
                 for (tap, hardware) in taps.iter().zip(HARDWARE) {
@@ -259,6 +296,15 @@ impl Setup<'_> {
             }
         }
     }
+}
+
+/// An emulated network.
+fn emulated(forwards: &[(SocketAddr, u16)]) -> String {
+    let mut network = "user,id=net".to_owned();
+    for (here, there) in forwards {
+        network.push_str(&format!(",hostfwd=tcp:{here}-:{there}"));
+    }
+    network
 }
 
 /// A running machine. Dropping it ends it; if the test is failing then, the end of its serial line is shown.

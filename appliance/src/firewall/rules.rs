@@ -10,6 +10,7 @@ use record::Protocol;
 
 use crate::config::{self, Arm, Backend, ClientAddress, Config, Listener, ServerAddress};
 use crate::engine::{INBOUND_PORT, OUTBOUND_PORT};
+use crate::web;
 
 /// Below it only root may listen, so that nobody needs a redirect to there.
 const UNPRIVILEGED: u16 = 1024;
@@ -156,8 +157,8 @@ fn offered(config: &Config) -> (Vec<Service>, Vec<Redirect>) {
             redirects.push(Redirect { public, at, listening: address.port() });
         }
     }
-    let http =
-        [config.http.plain, config.http.tls].into_iter().flatten().map(|address| (address, Vec::new()));
+    // Of the public web server's ports those that it opens with this config.
+    let http = web::sockets::wanted(config).into_iter().map(|port| (port.address, Vec::new()));
     let admin = [(config.admin.listen, config.admin.networks.clone())];
     for (address, from) in http.chain(admin).filter(|(address, _)| !address.ip().is_loopback()) {
         let at = Some(address.ip()).filter(|ip| !ip.is_unspecified());
@@ -259,6 +260,23 @@ mod tests {
         ];
         assert_eq!(rules.services, expected);
         assert_eq!(texts(&rules.protected), ["198.51.100.25/32"]);
+    }
+
+    #[tokio::test]
+    async fn a_port_of_the_web_server_is_open_only_if_something_listens_there() {
+        let ports = async |hostname: &str, more: &str| {
+            let config =
+                format!("hostname = \"{hostname}\"\n{more}{}", backend("a", "198.51.100.25", "auto"));
+            let config = config::parse(&config, Path::new("p.toml")).unwrap();
+            let servers = Servers::look_up(&config).await.unwrap();
+            let rules = rule_set(&config, &servers, &BTreeSet::new(), Vec::new()).unwrap();
+            rules.settings().services.iter().map(|service| service.port.number).collect::<Vec<_>>()
+        };
+        let mail = [25, 465, 587];
+        assert_eq!(ports("mx.postern.test", "").await, mail, "a name that no CA certifies");
+        assert_eq!(ports("mx.postern.dev", "acme.enabled = false\n").await, mail);
+        assert_eq!(ports("mx.postern.dev", "").await, [25, 80, 443, 465, 587]);
+        assert_eq!(ports("mx.postern.dev", "acme.challenge = \"dns-01\"\n").await, [25, 443, 465, 587]);
     }
 
     #[tokio::test]

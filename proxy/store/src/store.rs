@@ -11,7 +11,7 @@ use record::Clock;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::aside::move_aside;
-use crate::engine::{Change, Engine, Pairs, SledEngine, Table};
+use crate::engine::{Change, Engine, PAGE, Pairs, SledEngine, Table};
 use crate::error::StoreError;
 use crate::export;
 
@@ -45,12 +45,14 @@ pub struct Store {
     epoch: Arc<AtomicU64>,
 }
 
+/// What is stored under a key, if anything is.
+type Value = Option<Box<[u8]>>;
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
 
 #[derive(Debug)]
 enum Request {
-    Get(Table, Box<[u8]>, Answer<Option<Box<[u8]>>>),
-    Apply(Table, Vec<Change>, Answer<()>),
+    Get(Vec<(Table, Box<[u8]>)>, Answer<Vec<Value>>),
+    Apply(Vec<(Table, Vec<Change>)>, Answer<()>),
     Scan(Table, Option<Box<[u8]>>, Answer<Pairs>),
     Flush(Answer<()>),
     Export(PathBuf, Answer<u64>),
@@ -106,7 +108,20 @@ impl Store {
     ///
     /// As [`StoreError`] says.
     pub async fn get(&self, table: Table, key: &[u8]) -> Result<Option<Box<[u8]>>, StoreError> {
-        self.ask(|answer| Request::Get(table, key.into(), answer)).await
+        Ok(self.get_all(vec![(table, key.into())]).await?.pop().flatten())
+    }
+
+    /// What is stored under several keys, in their order; [`PAGE`] at most. Each question wakes the store's thread, and its answer this
+    /// one: whoever has several asks them together.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreError`] says.
+    pub async fn get_all(&self, keys: Vec<(Table, Box<[u8]>)>) -> Result<Vec<Option<Box<[u8]>>>, StoreError> {
+        if keys.len() > PAGE {
+            return Err(StoreError::TooLarge("a question"));
+        }
+        self.ask(|answer| Request::Get(keys, answer)).await
     }
 
     /// Makes all changes, or none.
@@ -115,7 +130,20 @@ impl Store {
     ///
     /// As [`StoreError`] says.
     pub async fn apply(&self, table: Table, changes: Vec<Change>) -> Result<(), StoreError> {
-        self.ask(|answer| Request::Apply(table, changes, answer)).await
+        self.apply_all(vec![(table, changes)]).await
+    }
+
+    /// Makes changes in several tables, of each table all or none. The first that cannot be made is the last that is tried.
+    ///
+    /// # Errors
+    ///
+    /// As [`StoreError`] says.
+    pub async fn apply_all(&self, mut changes: Vec<(Table, Vec<Change>)>) -> Result<(), StoreError> {
+        changes.retain(|(_, changes)| !changes.is_empty());
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.ask(|answer| Request::Apply(changes, answer)).await
     }
 
     /// A page of pairs, those with keys behind `after`; an empty one is behind the last.
@@ -175,11 +203,17 @@ impl Keeper {
         while let Some(request) = requests.blocking_recv() {
             // Who asked may be gone.
             match request {
-                Request::Get(table, key, answer) => {
-                    let _ = answer.send(self.with(|engine| engine.get(table, &key)));
+                Request::Get(keys, answer) => {
+                    let all = |engine: &mut dyn Engine| {
+                        keys.iter().map(|(table, key)| engine.get(*table, key)).collect()
+                    };
+                    let _ = answer.send(self.with(all));
                 }
-                Request::Apply(table, changes, answer) => {
-                    let _ = answer.send(self.with(|engine| engine.apply(table, &changes)));
+                Request::Apply(changes, answer) => {
+                    let all = |engine: &mut dyn Engine| {
+                        changes.iter().try_for_each(|(table, changes)| engine.apply(*table, changes))
+                    };
+                    let _ = answer.send(self.with(all));
                 }
                 Request::Scan(table, after, answer) => {
                     let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);

@@ -119,6 +119,29 @@ async fn what_is_too_large_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn what_is_asked_together_is_answered_in_order_and_what_is_told_together_is_kept_by_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = start(folder.path());
+    let one = |table, change| (table, vec![change]);
+    let add = |key: &str| Change::Add(key.as_bytes().into(), 1);
+    store
+        .apply_all(vec![one(PEOPLE, put("a", "1")), (TALLIES, Vec::new()), one(TALLIES, add("a"))])
+        .await
+        .unwrap();
+    let key = |table, key: &str| (table, key.as_bytes().into());
+    let asked = vec![key(TALLIES, "a"), key(PEOPLE, "b"), key(PEOPLE, "a")];
+    let answers = store.get_all(asked).await.unwrap();
+    assert_eq!(answers, [Some(1_i64.to_be_bytes().into()), None, Some(b"1".as_slice().into())]);
+    // What is no counter ends it: what is before it is kept, what is behind it is not tried.
+    let told = vec![one(TALLIES, add("a")), one(PEOPLE, add("a")), one(TALLIES, add("a"))];
+    assert!(matches!(store.apply_all(told).await, Err(StoreError::NoCounter)));
+    let tally = store.get(TALLIES, b"a").await.unwrap().unwrap();
+    assert_eq!(counter(&tally).unwrap(), 2);
+    let many = vec![key(PEOPLE, "a"); store::PAGE + 1];
+    assert!(matches!(store.get_all(many).await, Err(StoreError::TooLarge(_))));
+}
+
+#[tokio::test]
 async fn a_full_store_still_forgets() {
     let folder = tempfile::tempdir().unwrap();
     let settings = Settings { max_octets: 1, ..Settings::in_folder(folder.path().to_owned()) };

@@ -128,24 +128,22 @@ impl Acquaintances {
 
     /// What is known of an author's domain and name, and of who sends. What cannot be read is not known.
     pub(super) async fn of(&self, author: &str, name: &str, senders: &[Sender]) -> Acquaintance {
-        let mut known = Acquaintance::default();
-        if !author.is_empty() {
-            known.correspondent = self.words(CORRESPONDENTS, &face(cut(author))).await;
+        let correspondent =
+            (!author.is_empty()).then(|| (CORRESPONDENTS, face(cut(author)).into_bytes().into()));
+        let namesake = person(name).map(|name| (PEOPLE, name.into_bytes().into()));
+        let (by_author, by_name) = (correspondent.is_some(), namesake.is_some());
+        let by_sender = senders.iter().map(|sender| (SENDERS, sender.key()));
+        let asked = correspondent.into_iter().chain(namesake).chain(by_sender).collect();
+        let mut values = self.store.get_all(asked).await.unwrap_or_default().into_iter();
+        let mut value = |was_asked: bool| was_asked.then(|| values.next().flatten()).flatten();
+        Acquaintance {
+            correspondent: value(by_author).as_deref().and_then(words),
+            namesake: value(by_name).as_deref().and_then(words),
+            standings: senders
+                .iter()
+                .map(|sender| (sender.clone(), value(true).as_deref().and_then(Standing::from_bytes)))
+                .collect(),
         }
-        if let Some(name) = person(name) {
-            known.namesake = self.words(PEOPLE, &name).await;
-        }
-        for sender in senders {
-            let value = self.store.get(SENDERS, &sender.key()).await.ok().flatten();
-            let standing = value.as_deref().and_then(Standing::from_bytes);
-            known.standings.push((sender.clone(), standing));
-        }
-        known
-    }
-
-    async fn words(&self, table: Table, key: &str) -> Option<String> {
-        let value = self.store.get(table, key.as_bytes()).await.ok()??;
-        String::from_utf8(value.get(8..)?.to_vec()).ok()
     }
 
     /// The time since 1970.
@@ -201,32 +199,36 @@ async fn write(store: &Store, note: Note, now: Duration) -> Result<(), StoreErro
         },
         Note::Judged { transaction, senders, was_spam } => {
             let keys: Vec<_> = senders.iter().map(Sender::key).collect();
-            stand(store, &keys, |standing| standing.with(was_spam, now), now).await?;
-            sent_by::put(store, transaction, &SentBy { time: now, was_spam, keys }).await
+            let standings = stand(store, &keys, |standing| standing.with(was_spam, now), now).await?;
+            let sent_by = sent_by::put(transaction, &SentBy { time: now, was_spam, keys });
+            store.apply_all(vec![(SENDERS, standings), (SENT_BY, sent_by)]).await
         }
         Note::Said { transaction, is_spam } => match sent_by::get(store, transaction).await? {
             Some(sent_by) if sent_by.was_spam != is_spam => {
-                stand(store, &sent_by.keys, |standing| standing.turned(is_spam, now), now).await?;
-                sent_by::put(store, transaction, &SentBy { was_spam: is_spam, ..sent_by }).await
+                let turned = |standing: Standing| standing.turned(is_spam, now);
+                let standings = stand(store, &sent_by.keys, turned, now).await?;
+                let sent_by = sent_by::put(transaction, &SentBy { was_spam: is_spam, ..sent_by });
+                store.apply_all(vec![(SENDERS, standings), (SENT_BY, sent_by)]).await
             }
             _ => Ok(()),
         },
     }
 }
 
-/// Changes how senders stand.
+/// How senders stand after a change.
 async fn stand(
     store: &Store,
     keys: &[Box<[u8]>],
     change: impl Fn(Standing) -> Standing,
     now: Duration,
-) -> Result<(), StoreError> {
-    for key in keys {
-        let before = store.get(SENDERS, key).await?.as_deref().and_then(Standing::from_bytes);
+) -> Result<Vec<Change>, StoreError> {
+    let all = store.get_all(keys.iter().map(|key| (SENDERS, key.clone())).collect()).await?;
+    let changed = keys.iter().zip(all).map(|(key, before)| {
+        let before = before.as_deref().and_then(Standing::from_bytes);
         let after = change(before.unwrap_or_else(|| Standing::new(now)));
-        store.apply(SENDERS, vec![Change::Put(key.clone(), after.to_bytes().into())]).await?;
-    }
-    Ok(())
+        Change::Put(key.clone(), after.to_bytes().into())
+    });
+    Ok(changed.collect())
 }
 
 async fn put(store: &Store, table: Table, key: &str, words: &str, now: Duration) -> Result<(), StoreError> {
@@ -274,6 +276,11 @@ async fn each_page(
         after = Some(last.clone());
         take(&pairs);
     }
+}
+
+/// What stands behind the time.
+fn words(value: &[u8]) -> Option<String> {
+    String::from_utf8(value.get(8..)?.to_vec()).ok()
 }
 
 /// Every value begins with the time of its last change.

@@ -55,19 +55,14 @@ pub(super) fn answer(content: &Content, findings: Option<&Findings>, verdict: Ve
     is_one.then(|| Answer { to: id.to_owned(), author })
 }
 
-/// A message went out.
-pub(super) async fn note(
-    store: &Store,
-    message_id: &str,
-    asked: &[String],
-    now: Duration,
-) -> Result<(), StoreError> {
+/// How it is kept that a message went out.
+pub(super) fn note(message_id: &str, asked: &[String], now: Duration) -> Vec<Change> {
     if message_id.is_empty() || asked.is_empty() {
-        return Ok(());
+        return Vec::new();
     }
     let mut value = now.as_secs().to_be_bytes().to_vec();
     value.extend(asked.iter().flat_map(|domain| hash::<HASH>(domain)));
-    store.apply(SENT, vec![Change::Put(hash::<16>(message_id).into(), value.into())]).await
+    vec![Change::Put(hash::<16>(message_id).into(), value.into())]
 }
 
 /// Whether it answers something that went out.
@@ -96,7 +91,7 @@ mod tests {
         let settings = store::Settings::in_folder(folder.path().to_owned());
         let store = Store::start(settings, Arc::new(record::SystemClock)).unwrap();
         let asked = ["partner.test".to_owned(), "other.test".to_owned()];
-        note(&store, "1@here.test", &asked, Duration::from_secs(9)).await.unwrap();
+        store.apply(SENT, note("1@here.test", &asked, Duration::from_secs(9))).await.unwrap();
         for (to, author, is_one) in [
             ("1@here.test", "partner.test", true),
             ("1@here.test", "other.test", true),

@@ -136,25 +136,17 @@ async fn take(store: &Store, (model, daily): (&Arc<Model>, &Arc<Daily>), judged:
     let Judged { transaction, features, message_id, kind, lesson } = judged;
     let time = now.as_secs().to_be_bytes();
     let value = [&time[..], &features.to_bytes()].concat();
-    let stored = store.apply(JUDGED, vec![Change::Put(key(transaction).into(), value.into())]).await;
-    let stored = match stored {
-        Ok(()) => {
-            let kind = Change::Put(key(transaction).into(), kind.to_be_bytes().into());
-            store.apply(KINDS, vec![kind]).await
-        }
-        other => other,
-    };
-    let stored = match stored {
-        Ok(()) if !message_id.is_empty() => {
-            let value = [&time[..], &key(transaction)].concat();
-            store.apply(BY_MESSAGE_ID, vec![Change::Put(id_key(&message_id).into(), value.into())]).await
-        }
-        other => other,
-    };
-    let stored = match (&lesson, stored) {
-        (AtOnce::Outgoing(asked), Ok(())) => answers::note(store, &message_id, asked, now).await,
-        (_, other) => other,
-    };
+    let kind = Change::Put(key(transaction).into(), kind.to_be_bytes().into());
+    let mut changes =
+        vec![(JUDGED, vec![Change::Put(key(transaction).into(), value.into())]), (KINDS, vec![kind])];
+    if !message_id.is_empty() {
+        let value = [&time[..], &key(transaction)].concat();
+        changes.push((BY_MESSAGE_ID, vec![Change::Put(id_key(&message_id).into(), value.into())]));
+    }
+    if let AtOnce::Outgoing(asked) = &lesson {
+        changes.push((answers::SENT, answers::note(&message_id, asked, now)));
+    }
+    let stored = store.apply_all(changes).await;
     if let Err(error) = stored {
         tracing::error!(%error, "a judged message is not kept for reports");
     }

@@ -25,16 +25,11 @@ pub(super) async fn get(store: &Store, transaction: TransactionId) -> Result<Opt
     Ok(value.as_deref().and_then(SentBy::from_bytes))
 }
 
-pub(super) async fn put(
-    store: &Store,
-    transaction: TransactionId,
-    sent_by: &SentBy,
-) -> Result<(), StoreError> {
-    if sent_by.keys.is_empty() {
-        return Ok(());
-    }
+/// How it is kept; nothing is, if nobody sent it.
+pub(super) fn put(transaction: TransactionId, sent_by: &SentBy) -> Vec<Change> {
+    let is_any = !sent_by.keys.is_empty();
     let key = transaction.to_string().into_bytes().into();
-    store.apply(SENT_BY, vec![Change::Put(key, sent_by.to_bytes().into())]).await
+    is_any.then(|| Change::Put(key, sent_by.to_bytes().into())).into_iter().collect()
 }
 
 impl SentBy {
