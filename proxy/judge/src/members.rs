@@ -24,7 +24,7 @@ const CHAIN_BITS: u32 = 23;
 /// 8 MiB of weights for sequences of letters.
 const LETTERS: Tuning = Tuning { bits: 20, rate: 0.02, to_length: false };
 /// 32 MiB of weights for words and pairs. What is learned is divided by the root of their number twice, some hundreds to thousands.
-const PHRASES: Tuning = Tuning { bits: 22, rate: 60.0, to_length: true };
+const PHRASES: Tuning = Tuning { bits: 22, rate: 40.0, to_length: true };
 /// Messages somebody must have judged before their taste counts.
 const TASTE: f32 = 20.0;
 /// How much the counts of a domain and of a user weigh beside the site's.

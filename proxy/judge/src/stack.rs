@@ -20,7 +20,7 @@ const SCALES: [f32; MEMBERS] = [30.0, 20.0, 14.0, 8.0, 3.0];
 /// A member says so many units at most.
 const LOUDEST: f32 = 6.0;
 /// Weights before anything is learned.
-const START: [f32; MEMBERS] = [0.7, 2.0, 0.5, 1.5, 1.5];
+const START: [f32; MEMBERS] = [0.3, 3.0, 0.5, 1.5, 2.0];
 /// A weight is learned within these bounds: a member may be silenced, never turned around.
 const BOUNDS: (f32, f32) = (0.0, 6.0);
 /// How far one lesson moves a weight.
