@@ -39,6 +39,7 @@ mod sight;
 mod tables;
 mod tokens;
 mod told;
+mod trends;
 mod users;
 mod waiting;
 mod weekly;

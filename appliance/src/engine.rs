@@ -53,6 +53,7 @@ mod sites;
 mod strain;
 mod tally;
 mod tls_reports;
+mod trends;
 mod webhooks;
 mod weekly;
 mod workers;
@@ -69,6 +70,7 @@ pub(crate) use judging::{Peers, scanner};
 use live::Present;
 pub(crate) use outbound::{policy_hosts, resolver};
 use queue::Draining;
+use trends::Trends;
 use workers::{Bound, Workers};
 
 /// How long sessions have to end after SIGTERM: the longest wait for a server's final reply is longer, but service
@@ -168,6 +170,7 @@ struct Engine {
     relay: Arc<Relay>,
     present: Arc<Present>,
     recording: Arc<Recording>,
+    trends: Arc<Trends>,
     /// The status page's address, as bound.
     admin: SocketAddr,
     stop_admin: oneshot::Sender<()>,
@@ -267,6 +270,10 @@ impl Engine {
         tokio::spawn(Arc::clone(base.repute()).keep(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(base.weekly()).keep(Arc::clone(&relay)));
         tokio::spawn(Arc::clone(base.webhooks()).keep(Arc::clone(&relay)));
+        let store = base.remembering().store();
+        let trends = Trends::new(Arc::clone(&recording), store, Arc::new(SystemClock));
+        trends.recall().await;
+        tokio::spawn(Arc::clone(&trends).keep(Arc::clone(&relay), Arc::clone(&draining.queue)));
         let telling = alerts.telling();
         tokio::spawn(alerts.keep());
         tokio::spawn(signing::keep_keys(
@@ -308,6 +315,7 @@ impl Engine {
             relay,
             present,
             recording,
+            trends,
             admin,
             stop_admin,
             workers,
@@ -387,6 +395,12 @@ impl Engine {
         self.draining.end().await;
         if let Some(court) = self.base.court().get() {
             court.close().await;
+        }
+        self.recording.caught_up().await;
+        self.trends.write().await;
+        // Whoever wrote until now wrote into the store's memory: it may not be closed before the process ends.
+        if let Err(error) = self.base.remembering().store().flush().await {
+            tracing::error!(%error, "what was counted last is lost");
         }
         self.recording.close().await;
         let _ = self.stop_admin.send(());

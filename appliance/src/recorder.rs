@@ -13,6 +13,7 @@ mod networks;
 mod query;
 mod queue_metrics;
 mod statistics;
+mod trends;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -30,6 +31,7 @@ pub use metrics::Metrics;
 pub use networks::WithoutTls;
 pub use query::{Query, See};
 pub use statistics::Statistics;
+pub use trends::{StepKey, Trends};
 
 /// Events that wait for the keeper; a few seconds of a busy machine.
 const QUEUE: usize = 16_384;
@@ -80,6 +82,8 @@ pub struct Kept {
     pub memory: Memory,
     /// The numbers of the last two days.
     pub statistics: Statistics,
+    /// The numbers of the charts, of up to thirty days.
+    pub trends: Trends,
     /// Who came without forward secrecy.
     pub without_tls: WithoutTls,
 }
@@ -91,6 +95,7 @@ impl Recording {
         let kept = Arc::new(Mutex::new(Kept {
             memory: Memory::default(),
             statistics: Statistics::default(),
+            trends: Trends::default(),
             without_tls: WithoutTls::default(),
         }));
         let (done, handled) = watch::channel(0);
@@ -275,6 +280,7 @@ fn keep_all(kept: &mut Kept, crowd: &mut Crowd, batch: &mut Vec<Event>, now: Dur
     }
     for event in batch.drain(..) {
         kept.statistics.add(&event, now);
+        kept.trends.add(&event, now);
         kept.without_tls.add(&event, now);
         if let Some(event) = crowd.thin(event, now) {
             traced.extend(kept.memory.add(event, now));

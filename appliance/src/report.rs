@@ -13,6 +13,7 @@ mod senders;
 mod state;
 mod status;
 mod story;
+mod trends;
 mod zone;
 
 pub use crate::weekly::{WeekReceived, WeekReport, WeekSent};
@@ -44,6 +45,7 @@ pub use story::{
     AfterwardsStory, CheckStory, GroupStory, LegStory, OpinionStory, RecipientStory, SessionStory, TlsStory,
     TransactionStory, WordStory,
 };
+pub use trends::{Trend, TrendSpan, TrendStep};
 pub use zone::{
     FailingPolicy, Found, NoZones, PublishedState, RecordState, WrongRecord, Zone, ZoneQuestion, ZoneRecord,
     ZoneReport,

@@ -212,7 +212,7 @@ impl Settings {
         let (answer, answered) = oneshot::channel();
         let order = Order { text: checked.text, base: checked.base, by, answer };
         self.orders.try_send(order).map_err(|_| Refusal::Soon)?;
-        answered.await.unwrap_or(Err(Refusal::Silent.into()))
+        answered.await.unwrap_or_else(|_| Err(Refusal::Silent.into()))
     }
 
     /// The changes that are kept, the latest first.

@@ -5,8 +5,12 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::report::Count;
+
 /// Days of a week.
 pub(crate) const DAYS: u64 = 7;
+/// What is counted of a language begins with it.
+pub(crate) const LANGUAGE: &str = "in language ";
 /// The first day of 1970 was a Thursday: so many days after a Monday.
 const THURSDAY: u64 = 3;
 
@@ -25,6 +29,9 @@ pub struct WeekReport {
     pub received: WeekReceived,
     /// Mail of the domain to the world.
     pub sent: WeekSent,
+    /// Mail for the domain that was judged, by the language of its text or its script, most frequent first.
+    #[serde(default)]
+    pub languages: Vec<Count>,
 }
 
 /// Mail for a domain, of one week: each message counts once, to however many it was.
@@ -68,6 +75,9 @@ pub struct WeekSent {
 impl WeekReport {
     /// What was counted of it goes in by name; what it does not know is left out.
     pub(crate) fn add(&mut self, counted: &str, count: u64) {
+        if let Some(language) = counted.strip_prefix(LANGUAGE) {
+            return self.add_language(language, count);
+        }
         let (received, sent) = (&mut self.received, &mut self.sent);
         let number = match counted {
             "in accepted" => &mut received.accepted,
@@ -89,8 +99,17 @@ impl WeekReport {
         *number += count;
     }
 
-    /// The numbers with their names: of mail that came, then of mail that went.
-    pub(crate) fn lines(&self) -> [Vec<(&'static str, u64)>; 2] {
+    fn add_language(&mut self, language: &str, count: u64) {
+        match self.languages.iter_mut().find(|known| known.what == language) {
+            Some(known) => known.count += count,
+            None => self.languages.push(Count { what: language.to_owned(), count }),
+        }
+        self.languages
+            .sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.what.cmp(&other.what)));
+    }
+
+    /// The numbers with their names: of mail that came, of mail that went, and of what was read, if anything was.
+    pub(crate) fn lines(&self) -> Vec<(&'static str, Vec<(&str, u64)>)> {
         let (received, sent) = (&self.received, &self.sent);
         let came = vec![
             ("accepted", received.accepted),
@@ -110,14 +129,18 @@ impl WeekReport {
             ("with TLS to servers that nothing proved", sent.unproved),
             ("without TLS", sent.plain),
         ];
-        [came, went]
+        let mut lines = vec![("Mail that came", came), ("Mail that went to the world", went)];
+        if !self.languages.is_empty() {
+            let languages = self.languages.iter().map(|one| (one.what.as_str(), one.count));
+            lines.push(("Languages of mail that came", languages.collect()));
+        }
+        lines
     }
 
     /// As text.
     pub(crate) fn text(&self) -> String {
-        let [came, went] = self.lines();
         let mut text = format!("{}\n\n", self.title());
-        for (head, lines) in [("Mail that came", came), ("Mail that went to the world", went)] {
+        for (head, lines) in self.lines() {
             text.push_str(head);
             text.push('\n');
             lines.iter().for_each(|(name, count)| text.push_str(&format!("  {count:>9}  {name}\n")));
@@ -132,9 +155,8 @@ impl WeekReport {
 
     /// The numbers as tables.
     pub(crate) fn tables(&self) -> Markup {
-        let [came, went] = self.lines();
         html! {
-            @for (head, lines) in [("Mail that came", came), ("Mail that went to the world", went)] {
+            @for (head, lines) in self.lines() {
                 table {
                     caption { (head) }
                     tbody { @for (name, count) in lines { tr { th scope="row" { (name) } td.number { (count) } } } }
@@ -208,10 +230,21 @@ mod tests {
     #[test]
     fn what_is_counted_is_told_in_text_and_on_a_page_that_asks_nobody() {
         let mut week = WeekReport { domain: "<b>.test".to_owned(), ..WeekReport::default() };
-        for (counted, count) in [("in accepted", 40), ("in spam", 7), ("out dane", 3), ("unknown", 9)] {
+        for (counted, count) in [
+            ("in accepted", 40),
+            ("in spam", 7),
+            ("out dane", 3),
+            ("in language French", 5),
+            ("in language German", 9),
+            ("unknown", 9),
+        ] {
             week.add(counted, count);
         }
         assert!(week.text().contains("        7  spam that was caught\n"), "{}", week.text());
+        assert!(
+            week.text()
+                .ends_with("Languages of mail that came\n          9  German\n          5  French\n\n")
+        );
         let page = week.document().into_string();
         assert!(page.contains("to servers proved by DANE</th><td class=\"number\">3<"), "{page}");
         assert!(!page.contains("<b>") && !page.contains("href") && !page.contains("src="), "{page}");

@@ -7,6 +7,7 @@ mod alerts;
 mod api;
 mod arming;
 mod backup;
+mod browser;
 mod client_address;
 mod config_edit;
 mod crash;

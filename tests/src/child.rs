@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill, killpg};
@@ -33,18 +33,7 @@ impl Child {
     pub fn spawn(name: &str, command: &Command, output: &Path) -> Self {
         let file = File::create(output).unwrap_or_else(|error| panic!("{}: {error}", output.display()));
         let errors = file.try_clone().unwrap_or_else(|error| panic!("{}: {error}", output.display()));
-        let mut bounded = Command::new("timeout");
-        bounded.arg("-k5").arg(LIFETIME.as_secs().to_string());
-        bounded.arg(command.get_program()).args(command.get_args());
-        for (key, value) in command.get_envs() {
-            match value {
-                Some(value) => bounded.env(key, value),
-                None => bounded.env_remove(key),
-            };
-        }
-        if let Some(folder) = command.get_current_dir() {
-            bounded.current_dir(folder);
-        }
+        let mut bounded = bounded(command);
         let process = bounded
             .stdin(Stdio::null())
             .stdout(file)
@@ -53,6 +42,18 @@ impl Child {
             .spawn()
             .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
         Self { name: name.to_owned(), process, output: output.to_owned(), ended: None }
+    }
+
+    /// Starts a process that is talked with by its standard input and output; its errors go to the file `output`.
+    pub fn spawn_to_talk(name: &str, command: &Command, output: &Path) -> (Self, ChildStdin, ChildStdout) {
+        let errors = File::create(output).unwrap_or_else(|error| panic!("{}: {error}", output.display()));
+        let mut bounded = bounded(command);
+        bounded.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(errors).process_group(0);
+        let mut process = bounded.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        let (Some(to), Some(from)) = (process.stdin.take(), process.stdout.take()) else {
+            panic!("{name} has no input or output")
+        };
+        (Self { name: name.to_owned(), process, output: output.to_owned(), ended: None }, to, from)
     }
 
     /// The process itself (not the one that bounds its life); `None` once it has ended.
@@ -128,6 +129,23 @@ impl Drop for Child {
             eprintln!("--- output of {} ---\n{}---", self.name, &output[start..]);
         }
     }
+}
+
+/// The same command, for as long as a process may live.
+fn bounded(command: &Command) -> Command {
+    let mut bounded = Command::new("timeout");
+    bounded.arg("-k5").arg(LIFETIME.as_secs().to_string());
+    bounded.arg(command.get_program()).args(command.get_args());
+    for (key, value) in command.get_envs() {
+        match value {
+            Some(value) => bounded.env(key, value),
+            None => bounded.env_remove(key),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        bounded.current_dir(folder);
+    }
+    bounded
 }
 
 /// What a command that ended by itself said and how it ended.

@@ -7,6 +7,7 @@
 //! - [`clients`]: swaks, msmtp, curl, nodemailer and Python's smtplib behind one function.
 //! - [`nameserver`]: a DNS with a root of its own, its zones signed, unsigned or broken.
 //! - [`clamd`]: the virus scanner; [`rsyslog`]: a server for logs.
+//! - [`chromium`]: a browser that is driven, and the rules of accessibility that it can be asked to check.
 //! - [`scripted`], [`personalities`]: a fake server and a fake client that follow a script byte by byte.
 //! - [`tape`]: a fake server that writes down what it got and misbehaves at one step of the dialogue.
 //! - [`promises`]: senders that note every 250, a server that notes every delivery, and the account of both.
@@ -27,6 +28,7 @@
 pub mod acme2certifier;
 pub mod certificate;
 pub mod child;
+pub mod chromium;
 pub mod clamd;
 pub mod clients;
 pub mod dovecot;

@@ -22,6 +22,12 @@ pub const POSTFIX: &[Need] = &[Need::Root, Need::Program("postfix")];
 pub const DOVECOT: &[Need] = &[Need::Root, Need::Program("dovecot")];
 /// A directory.
 pub const SLAPD: &[Need] = &[Need::Root, Need::Program("slapd"), Need::Program("slapadd")];
+/// A browser, and what checks pages in it.
+pub const CHROMIUM: &[Need] = &[
+    Need::Program("chromium"),
+    Need::Program("python3"),
+    Need::Cached("node/axe-core/node_modules/axe-core/axe.min.js"),
+];
 /// An Exim beside the installed Postfix.
 pub const EXIM: &[Need] = &[Need::Root, Need::Program("unshare"), Need::Cached("peers/exim/usr/sbin/exim4")];
 /// An OpenSMTPD beside the installed Postfix.

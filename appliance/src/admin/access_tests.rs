@@ -169,7 +169,8 @@ const FOR_SOME_DOMAINS: [&str; 20] = [
     "GET /api/v1/senders",
 ];
 /// For whoever sees all mail.
-const FOR_ALL_DOMAINS: [&str; 13] = [
+const FOR_ALL_DOMAINS: [&str; 14] = [
+    "GET /api/v1/trends",
     "GET /dns",
     "GET /domain-reports",
     "GET /api/v1/domain-reports",

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query as Parameters, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::desk::Desk;
-use super::{asker, lookup, page, sight, told};
+use super::{asker, lookup, page, sight, told, trends};
 use crate::access::Needs;
 use crate::recorder::Query;
 use crate::report::{self, Status};
@@ -49,7 +49,7 @@ impl IntoResponse for Refused {
     }
 }
 
-pub(super) async fn front(State(desk): Office) -> Response {
+pub(super) async fn front(State(desk): Office, Parameters(shown): Parameters<trends::Shown>) -> Response {
     if !asker::may(Needs::SeeAll) {
         return sight::front(&desk).await;
     }
@@ -57,7 +57,7 @@ pub(super) async fn front(State(desk): Office) -> Response {
     let turned_away = Query { last: 10, ..Query::default() };
     let (transactions, sessions) =
         (lookup::transactions(&desk, query).await, lookup::sessions(&desk, turned_away).await);
-    html(page::front(&desk.status(), &transactions.found, &sessions.found))
+    html(page::front(&desk.status(), &desk.trend(shown.span()), &transactions.found, &sessions.found))
 }
 
 pub(super) async fn transaction_page(State(desk): Office, Path(id): Path<String>) -> Response {

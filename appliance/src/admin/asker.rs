@@ -47,6 +47,8 @@ pub(super) struct Asker {
     pub(super) who: Who,
     pub(super) rights: Rights,
     pub(super) came: Came,
+    /// What is answered is a form: a page that cannot be asked for again.
+    pub(super) sends: bool,
 }
 
 impl Asker {

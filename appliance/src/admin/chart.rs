@@ -1,5 +1,7 @@
 //! Bar charts as inline SVG: no script, no style attributes, readable without sight by a sentence.
 
+use std::fmt::Write as _;
+
 use maud::{Markup, html};
 
 use super::learning::Point;
@@ -148,6 +150,24 @@ pub(super) fn reliability(bins: &[ReliabilityBin]) -> Markup {
                 }
             }
             div.axis aria-hidden="true" { span { "0 %" } span { "100 %" } }
+        }
+    }
+}
+
+/// One number over time, in one path: a page has many of them.
+pub(super) fn bars(values: &[u64], highest: u64, words: &str) -> Markup {
+    let width = values.len() * STEP;
+    let mut path = String::new();
+    for (at, value) in values.iter().enumerate() {
+        if let Some(height) = height(*value, highest.max(1)) {
+            // Writing to a String does not fail.
+            let _ = write!(path, "M{} {HEIGHT}v-{height}h{BAR}v{height}z", at * STEP);
+        }
+    }
+    html! {
+        svg viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(words) {
+            line.base x1="0" x2=(width) y1=(HEIGHT) y2=(HEIGHT) {}
+            @if !path.is_empty() { path d=(path) {} }
         }
     }
 }

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use super::events;
 use crate::access::Access;
 use crate::recorder::{Kept, Recording};
-use crate::report::{Live, Problem, State, Status, Strain};
+use crate::report::{Live, Problem, State, Status, Strain, Trend, TrendSpan};
 use crate::settings::Settings;
 use crate::web::places::Places;
 
@@ -130,7 +130,13 @@ impl Desk {
         answer(&self.recording.kept())
     }
 
-    /// Everything that the front page shows.
+    /// What the charts show of this span.
+    pub(super) fn trend(&self, span: TrendSpan) -> Trend {
+        let now = self.now();
+        self.kept(|kept| kept.trends.told(span, now))
+    }
+
+    /// Everything that the front page shows, but for the charts of [`Self::trend`].
     pub fn status(&self) -> Status {
         let now = self.now();
         let (periods, without_tls, not_reached) = self.kept(|kept| {

@@ -347,6 +347,7 @@ mod tests {
             who: Who::Command(0),
             rights,
             came: Came { door: Door::Command { user: 0 }, peer: NEAR, local },
+            sends: false,
         }
     }
 

@@ -120,7 +120,8 @@ pub(super) async fn guard(State(guarded): State<Guarded>, request: Request, next
     let wants_page = wants_page(&request);
     // Who listens without end uses nothing by it.
     let is_use = !request.headers().contains_key(RENEWAL) && request.uri().path() != EVENTS;
-    let asker = identify(&desk, came, request.headers(), is_use).await;
+    let sends = request.method() == Method::POST;
+    let asker = Asker { sends, ..identify(&desk, came, request.headers(), is_use).await };
     if !may(&desk, &asker, needs) {
         return refused(&desk, &asker, wants_page).await;
     }
@@ -142,7 +143,7 @@ pub(super) async fn guard(State(guarded): State<Guarded>, request: Request, next
 
 /// Who it is; `is_use` says whether that keeps a session from ending.
 pub(super) async fn identify(desk: &Desk, came: Came, headers: &HeaderMap, is_use: bool) -> Asker {
-    let asker = |who, rights| Asker { who, rights, came };
+    let asker = |who, rights| Asker { who, rights, came, sends: false };
     let tls = match came.door {
         Door::Command { user } => return asker(Who::Command(user), Rights::all()),
         Door::Web { tls } => tls,

@@ -6,10 +6,10 @@ use maud::{DOCTYPE, Markup, html};
 use super::answers::html;
 use super::asker::{self, Who};
 use super::form;
-use super::{certificates, chart, language, learning, tables, waiting};
+use super::{certificates, chart, language, learning, tables, trends, waiting};
 use crate::access::Needs;
 use crate::config::{duration_in_words, size_in_words};
-use crate::report::{Level, Period, Problem, SessionStory, State, Status, TransactionStory};
+use crate::report::{Level, Period, Problem, SessionStory, State, Status, TransactionStory, Trend};
 
 /// What stands around every page.
 pub(super) struct Frame {
@@ -19,6 +19,10 @@ pub(super) struct Frame {
 
 impl Frame {
     pub(super) fn around(&self, foot: &str, main: Markup) -> Markup {
+        // Who listens to a page jumps to its heading.
+        let has_heading = main.0.contains("<h1");
+        // Its lists are renewed from the page that the form was on.
+        let sends = asker::asker().is_some_and(|asker| asker.sends);
         html! {
             (DOCTYPE)
             html lang="en" {
@@ -31,13 +35,13 @@ impl Frame {
                     link rel="stylesheet" href="/assets/postern.css";
                     script src="/assets/postern.js" defer {}
                 }
-                body {
+                body data-sent[sends] {
                     header.top {
                         a.mark href="/" { (mark()) span { "Postern" } }
                         div.who { span.host { (self.hostname) } (who()) }
                     }
                     (places(&self.title))
-                    main { (main) }
+                    main { @if !has_heading { h1 { (self.title) } } (main) }
                     footer { p { (foot) } (language::choice()) }
                 }
             }
@@ -111,7 +115,12 @@ fn mark() -> Markup {
     }
 }
 
-pub(super) fn front(status: &Status, transactions: &[TransactionStory], sessions: &[SessionStory]) -> Markup {
+pub(super) fn front(
+    status: &Status,
+    trend: &Trend,
+    transactions: &[TransactionStory],
+    sessions: &[SessionStory],
+) -> Markup {
     let title = status.state.sentence.trim_end_matches('.').to_owned();
     let frame = Frame { hostname: status.hostname.clone(), title };
     let up = duration_in_words(std::time::Duration::from_secs(status.now.saturating_sub(status.started)));
@@ -136,6 +145,7 @@ pub(super) fn front(status: &Status, transactions: &[TransactionStory], sessions
         (tables::verdicts(&days.verdicts))
         (learning::section(&status.learning))
         (tables::transactions(transactions))
+        (trends::section(trend))
         (tables::tls("client-tls", "TLS with clients", &days.client_tls))
         (tables::tls("server-tls", "TLS with servers", &days.server_tls))
         (certificates::table(&status.certificates, &status.certifying, status.now))

@@ -16,8 +16,8 @@ use super::guard::{self, Body, Guarded};
 use super::openapi::{About, Book, Described};
 use super::{
     account, answers, audit, block, certificates, configs, domain_reports, editing, events, judging,
-    language, login, lookup, messages, quarantine, queue, records, reports, senders, settings, tokens, users,
-    weekly, zone,
+    language, login, lookup, messages, quarantine, queue, records, reports, senders, settings, tokens,
+    trends, users, weekly, zone,
 };
 use crate::access::Needs;
 
@@ -207,6 +207,12 @@ fn watching(table: Table) -> Table {
             Needs::SeeAll,
             "How things are: everything that the front page shows.",
             answers::status,
+        )
+        .tell(
+            "/api/v1/trends",
+            Needs::SeeAll,
+            "Sessions, octets, the queue, TLS and languages in the course of an hour, a day or thirty days.",
+            trends::told,
         )
         .get("/messages", Needs::See, messages::page)
         .tell(EVENTS, Needs::See, "What happens, as it happens.", events::listen)

@@ -1,6 +1,7 @@
 //! Counts what each domain's weeks are made of, answers for them, and sends each that is over to the domain's postmaster where the
 //! config wants that.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,7 +22,7 @@ use super::tally::{self, Tally};
 use crate::config::Config;
 use crate::recorder::{Outcome, outcome};
 use crate::tls_report::DAY;
-use crate::weekly::{DAYS, WeekReport, date, monday, week_of};
+use crate::weekly::{DAYS, LANGUAGE, WeekReport, date, monday, week_of};
 
 /// Counts, by day, domain and what is counted.
 const TALLY: Table = Table("weekly-tally");
@@ -115,7 +116,7 @@ impl Weekly {
                 let domains: BTreeSet<String> =
                     domains.filter(|domain| who.domains.contains(domain)).collect();
                 for domain in &domains {
-                    received(transaction).for_each(|counted| self.count(domain, counted));
+                    received(transaction).for_each(|counted| self.count(domain, &counted));
                 }
             }
             Direction::Outbound => {
@@ -236,7 +237,7 @@ impl Weekly {
 }
 
 /// What is counted of a message from the world.
-fn received(transaction: &Transaction) -> impl Iterator<Item = &'static str> {
+fn received(transaction: &Transaction) -> impl Iterator<Item = Cow<'static, str>> {
     let answer = match outcome(transaction) {
         Outcome::Accepted | Outcome::Spooled => Some("in accepted"),
         Outcome::Refused => Some("in refused"),
@@ -258,8 +259,11 @@ fn received(transaction: &Transaction) -> impl Iterator<Item = &'static str> {
         let fails = said.starts_with("fail").then_some("in dmarc fail");
         if said.starts_with("pass") { Some("in dmarc pass") } else { fails }
     });
+    let language = transaction.opinion.as_ref().map_or("", |opinion| opinion.language);
+    let language = (!language.is_empty()).then(|| Cow::Owned(format!("{LANGUAGE}{language}")));
     let rest = [Some(tls), is_spam.then_some("in spam"), dmarc].into_iter().flatten();
-    answer.into_iter().flat_map(move |answer| std::iter::once(answer).chain(rest.clone()))
+    let rest = rest.map(Cow::Borrowed).chain(language);
+    answer.into_iter().flat_map(move |answer| std::iter::once(Cow::Borrowed(answer)).chain(rest.clone()))
 }
 
 /// In lower case.
@@ -338,6 +342,8 @@ mod tests {
         let [net, org] = &weeks[..] else { panic!("{weeks:?}") };
         assert_eq!((net.received.accepted, net.received.spam, net.sent.delivered), (1, 1, 0), "{net:?}");
         assert_eq!(net.received.tls13 + net.received.tls12 + net.received.plain, 1, "{net:?}");
+        let languages: Vec<_> = net.languages.iter().map(|one| (one.what.as_str(), one.count)).collect();
+        assert_eq!(languages, [("German", 1)]);
         assert_eq!((org.received.accepted, org.sent.delivered, org.sent.plain), (0, 1, 1), "{org:?}");
         assert_eq!(weekly.weeks(vec!["example.org".to_owned()], Some(3)).await.unwrap()[0].sent.delivered, 0);
         let who = weekly.who().unwrap();

@@ -76,6 +76,7 @@ pub(crate) fn judged(number: u32) -> Transaction {
         otherwise: vec![(Verdict::Pass, "with 0.56 less in log-odds".into())],
         subject: format!("Rechnung Nr. {number}").into(),
         message_id: format!("<{number}.one@mail.sender.example>").into(),
+        language: "German",
         trouble: "".into(),
         took: Duration::from_millis(3),
     };

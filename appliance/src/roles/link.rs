@@ -39,9 +39,12 @@ pub struct Roles {
     workers: OnceLock<Arc<Workers>>,
     reload: Notify,
     /// Who waits for a config to be put in place, by the number of the wish.
-    placing: Mutex<Option<(u32, oneshot::Sender<Result<(), Refusal>>)>>,
+    placing: Mutex<Option<Placing>>,
     wishes: AtomicU32,
 }
+
+/// The number of a wish, and who waits for what became of it.
+type Placing = (u32, oneshot::Sender<Result<(), Refusal>>);
 
 #[derive(Debug)]
 enum Kind {

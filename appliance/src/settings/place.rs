@@ -162,7 +162,8 @@ pub(crate) fn may_edit(text: &str) -> bool {
 /// the old one.
 pub(crate) fn write(file: &Path, text: &str) -> Result<(), Refusal> {
     let name = file.file_name().ok_or(Refusal::Linked)?;
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder =
+        file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = openat(CWD, folder, flags, Mode::empty())?;
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -145,6 +145,34 @@ impl Guess {
     }
 }
 
+/// What they are called, in their order.
+pub const LANGUAGE_NAMES: [&str; LANGUAGES] = [
+    "not recognised",
+    "English",
+    "German",
+    "French",
+    "Italian",
+    "Spanish",
+    "Portuguese",
+    "Dutch",
+    "Cyrillic script",
+    "Greek",
+    "Arabic script",
+    "Hebrew",
+    "Indic scripts",
+    "Thai",
+    "Chinese",
+    "Japanese",
+    "Korean",
+];
+
+impl Language {
+    /// One of [`LANGUAGE_NAMES`].
+    pub(crate) fn name(self) -> &'static str {
+        LANGUAGE_NAMES[self as usize]
+    }
+}
+
 const LANGUAGE_OF: [Language; LANGUAGES] = [
     Language::Unknown,
     Language::English,
@@ -204,5 +232,6 @@ mod tests {
         assert_eq!(language("これは日本語の文章です"), Language::Japanese);
         assert_eq!(language("这是中文"), Language::Han);
         assert_eq!(language("xyzzy"), Language::Unknown);
+        assert_eq!([Language::German.name(), Language::Korean.name()], ["German", "Korean"]);
     }
 }

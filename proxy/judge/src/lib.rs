@@ -47,6 +47,7 @@ mod words;
 pub use error::JudgeError;
 pub use explanation::{Clue, Explanation, MemberSays, Otherwise, otherwise};
 pub use features::{Client, Digest, Features, Transport};
+pub use language::LANGUAGE_NAMES;
 pub use lesson::{Class, Learnt, Lesson, Source, Whom};
 pub use model::{Learned, Model, Recovered, Score, Settings};
 pub use verdict::{Check, Judgement, Thresholds, Verdict, judge, probability};

@@ -10,6 +10,7 @@ use crate::explanation::{Clue, Explanation};
 use crate::features::{Digest, Features};
 use crate::journal::{Entry, Journal, SEGMENT};
 use crate::known::{Known, Lessons};
+use crate::language::Language;
 use crate::lesson::{Class, Learnt, Lesson, Source, Whom};
 use crate::members::{Members, Opinion};
 use crate::self_training::{self, Temperance};
@@ -42,6 +43,8 @@ pub struct Score {
     pub probability: f64,
     /// It says too little to act upon alone.
     pub unsure: bool,
+    /// The language of its text, or the script where that is all one sees: one of [`crate::LANGUAGE_NAMES`].
+    pub language: &'static str,
 }
 
 /// What was found at the start.
@@ -179,15 +182,15 @@ impl Model {
     /// What the classifier says of a message. Never waits for training.
     pub fn score(&self, features: &Features, whom: Whom<'_>, now: Duration) -> Score {
         let _ = now;
-        self.score_of(&self.members.opinion(features.prepared(), whom))
+        self.score_of(&self.members.opinion(features.prepared(), whom), features.prepared().language)
     }
 
-    fn score_of(&self, opinion: &Opinion) -> Score {
+    fn score_of(&self, opinion: &Opinion, language: Language) -> Score {
         let log_odds = f64::from(opinion.log_odds - self.members.stack.cut());
         let probability = probability(log_odds);
         let [ham, spam] = self.members.learned();
         let unsure = (probability > UNSURE.0 && probability < UNSURE.1) || ham.min(spam) < FEW;
-        Score { log_odds, probability, unsure }
+        Score { log_odds, probability, unsure, language: language.name() }
     }
 
     /// Learns a message. One at a time: waits for another lesson, never for a score.
@@ -332,7 +335,7 @@ impl Model {
     ) -> Explanation {
         let _ = now;
         let opinion = self.members.opinion(features.prepared(), whom);
-        let score = self.score_of(&opinion);
+        let score = self.score_of(&opinion, features.prepared().language);
         crate::why::explain(&self.members, features, whom, (&score, &opinion.said), checks, thresholds)
     }
 

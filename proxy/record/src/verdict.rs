@@ -103,6 +103,8 @@ pub struct Opinion {
     pub subject: Box<str>,
     /// Its `Message-ID`, by which other machines' logs name it; as the subject.
     pub message_id: Box<str>,
+    /// The language of its text, or its script; empty where its text was not read.
+    pub language: &'static str,
     /// What failed, in words; empty if nothing did.
     pub trouble: Box<str>,
     /// How long it took.

@@ -145,6 +145,7 @@ impl Judgement {
             otherwise: Vec::new(),
             subject: "".into(),
             message_id: "".into(),
+            language: "",
             trouble: trouble.into(),
             took,
         };

@@ -41,6 +41,11 @@ pub struct Depth {
 }
 
 impl Spool {
+    /// How many messages wait for their server; less work than [`Self::depth`].
+    pub fn count_waiting(&self) -> usize {
+        self.index().iter().filter(|(_, held)| held.state.folder == Folder::Queue).count()
+    }
+
     /// Counts all messages as they are at `now`, since 1970.
     pub fn depth(&self, now: Duration) -> Depth {
         let mut depth = Depth::default();

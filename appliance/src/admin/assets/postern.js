@@ -6,6 +6,8 @@ const EVERY = 5000;
 const SELDOM = 30000;
 // Whatever happens.
 const APART = 2000;
+// What answers a form cannot be asked for again, the page that the form was on can: /users/add, /users.
+const PLACE = "sent" in document.body.dataset ? "/" + location.pathname.split("/")[1] : location.href;
 let source, timer, renewed = Date.now();
 const WORDS = {
   en: ["Copy", "Copied", "Selected"],
@@ -26,13 +28,17 @@ async function renew() {
   if (busy() || !document.querySelector("[data-live]")) return;
   renewed = Date.now();
   try {
-    const answer = await fetch(location.href, { cache: "no-store", headers: { "X-Postern-Renewal": "1", Accept: "text/html" } });
+    const answer = await fetch(PLACE, { cache: "no-store", headers: { "X-Postern-Renewal": "1", Accept: "text/html" } });
     // The session is over: the page to log in is shown instead.
     if (answer.redirected) return location.reload();
     if (!answer.ok) throw new Error(answer.statusText);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const part of fresh.querySelectorAll("[data-live]")) {
       const old = document.getElementById(part.id);
+      // What somebody has opened stays open.
+      for (const open of old?.querySelectorAll("details[open][id]") ?? []) {
+        part.querySelector("#" + CSS.escape(open.id))?.setAttribute("open", "");
+      }
       if (old && old.outerHTML !== part.outerHTML) old.replaceWith(document.adoptNode(part));
     }
     document.title = fresh.title;

@@ -35,6 +35,7 @@ impl Rules {
                 otherwise: Vec::new(),
                 subject: "".into(),
                 message_id: "".into(),
+                language: "",
                 trouble: "".into(),
                 took: Duration::ZERO,
             },

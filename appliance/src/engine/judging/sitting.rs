@@ -233,6 +233,7 @@ impl Rules {
                 .as_ref()
                 .map(|content| record::named(&content.message_id))
                 .unwrap_or_default(),
+            language: scored.as_ref().map_or("", |(_, score)| score.language),
             trouble: found.troubles().join("; ").into(),
             took: began.elapsed(),
         };
