@@ -99,7 +99,9 @@ fn failed(desk: &Desk, no: &No, more: Markup) -> Response {
             (more)
         },
     );
-    (status(no), html(page)).into_response()
+    // Who changes nothing has done nothing wrong.
+    let status = if matches!(no, No::Same) { StatusCode::OK } else { status(no) };
+    (status, html(page)).into_response()
 }
 
 /// `/settings/check`, `/settings/key`: what would be other. `/settings/change`, `/settings/undo`: it is in force.

@@ -181,7 +181,7 @@ fn parameters(schema: &Value) -> Vec<Value> {
         let mut schema = schema.clone();
         let words = schema.as_object_mut().and_then(|schema| schema.remove("description"));
         // What is not asked for is left out: there is no way to write null.
-        if let Some(types) = schema["type"].as_array_mut() {
+        if let Some(types) = schema.get_mut("type").and_then(Value::as_array_mut) {
             types.retain(|one| one != "null");
         }
         let mut one = json!({ "in": "query", "name": name, "required": required(name), "schema": schema });

@@ -80,7 +80,7 @@ fn one(section: &Section, base: Option<&str>) -> Markup {
         &title,
         html! {
             @if !section.meaning.is_empty() { p.note { (section.meaning) } }
-            table {
+            table.keys {
                 thead { tr { th { "Key" } th { "Value" } th { "Meaning" } @if base.is_some() { th { "Change" } } } }
                 tbody { @for setting in &section.settings { (row(section, setting, base)) } }
             }

@@ -39,7 +39,8 @@ pub(crate) fn set(text: &str, named: &Named<'_>, value: &str) -> Result<String, 
             Some((words, _)) => spliced(text, old, words),
             None => without_line(text, key.start, old.end),
         },
-        _ if value.is_none() => return Err(format!("`{}` is not set", named.key)),
+        // It is out already.
+        _ if value.is_none() => return Ok(text.to_owned()),
         Place::Section(at) => {
             let line =
                 value.as_ref().map(|(words, _)| format!("{} = {words}\n", named.key)).unwrap_or_default();
