@@ -351,7 +351,11 @@ impl Run {
 
     /// The session does not wait for it, and may be over before.
     fn report(&self, relayed: Relayed) {
-        tokio::spawn(reporting::report(Arc::clone(&self.driver), relayed, self.spill.file()));
+        let (driver, spilled) = (Arc::clone(&self.driver), self.spill.file());
+        tokio::spawn(async move {
+            let file = spill::written(spilled, relayed.carriage.stored).await;
+            reporting::report(driver, relayed, file).await;
+        });
     }
 
     fn lose_leg(&mut self, leg: LegId, reason: &str) {

@@ -14,6 +14,7 @@ use smtp::address::Host;
 use smtp::{Mailbox, No, TransactionId};
 use spool::{ClientFacts, Content, Entry, SenderProof, Spool, SpoolError, Spooled, TlsWords};
 
+use super::spill::{self, Spilled};
 use crate::judging::{Case, HeldBody, Judge, Judgement};
 use crate::senders::{Claim, Senders};
 use crate::session::{Carriage, LegId, Question, SigningRequest, SpoolRequest};
@@ -60,10 +61,11 @@ impl Job {
 }
 
 /// Has a message judged, in a task of its own: one that panics leaves the session whole, and is no judgement.
-pub(super) fn judge(judge: Option<Arc<dyn Judge>>, question: Question, file: Option<Arc<File>>) -> Job {
+pub(super) fn judge(judge: Option<Arc<dyn Judge>>, question: Question, file: Option<Spilled>) -> Job {
     let transaction = question.transaction;
     Job::new(async move {
         let Some(judge) = judge else { return Done::Judged(transaction, None) };
+        let file = spill::written(file, question.stored).await;
         let (deadline, case) = (question.deadline, case(question, file));
         let judged = Asked(tokio::spawn(async move { judge.judge(case, deadline).await })).await;
         Done::Judged(transaction, judged.ok().map(Box::new))
@@ -105,11 +107,11 @@ fn case(question: Question, file: Option<Arc<File>>) -> Case {
 }
 
 /// Has a message signed. Without a signer, or by one that panics, it is not.
-pub(super) fn sign(signer: Option<Arc<dyn Signer>>, request: SigningRequest, file: Option<Arc<File>>) -> Job {
+pub(super) fn sign(signer: Option<Arc<dyn Signer>>, request: SigningRequest, file: Option<Spilled>) -> Job {
     let SigningRequest { transaction, client, stored, tail } = request;
-    let body = HeldBody { file, stored, tail };
     Job::new(async move {
         let Some(signer) = signer else { return Done::Signed(transaction, "".into()) };
+        let body = HeldBody { file: spill::written(file, stored).await, stored, tail };
         let message = Unsigned { transaction, client, body };
         let signed = Asked(tokio::spawn(async move { signer.sign(message).await })).await;
         Done::Signed(transaction, signed.unwrap_or_default())
@@ -122,9 +124,10 @@ pub(super) fn spool(
     spool: Spool,
     senders: Option<Arc<dyn Senders>>,
     request: SpoolRequest,
-    file: Option<Arc<File>>,
+    file: Option<Spilled>,
 ) -> Job {
     Job::new(async move {
+        let file = spill::written(file, request.carriage.stored).await;
         let content = content_of(&request.carriage, file);
         let group = request.group;
         let sender = match senders.filter(|_| !request.sender.allows_report()) {
