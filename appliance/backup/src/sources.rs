@@ -1,7 +1,9 @@
 //! What belongs into a backup.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +16,8 @@ use crate::name::{MAX_DEPTH, Name, Part};
 use crate::place::is_ours;
 use crate::staging::MAX_OUTSIDE;
 
+/// How names of files end that are being written.
+const UNFINISHED: &[u8] = b".new";
 /// In the state folder, and not part of the state: the command line's socket, content on its way, the lock, the trace, which is large
 /// and nothing hangs on, and what has ways of its own into a backup.
 const NOT_COPIED: [&str; 10] = [
@@ -47,9 +51,10 @@ fn walk(state_dir: &Path, below: &Path, depth: usize, found: &mut Vec<Source>) -
         .and_then(Iterator::collect::<io::Result<Vec<_>>>)
         .map_err(BackupError::file(&folder))?
         .into_iter()
-        .map(|entry| entry.file_name())
+        .map(|entry| finished(entry.file_name()))
         .collect();
     names.sort();
+    names.dedup();
     for name in names {
         let skipped = depth == 0
             && name.to_str().is_some_and(|name| {
@@ -71,6 +76,15 @@ fn walk(state_dir: &Path, below: &Path, depth: usize, found: &mut Vec<Source>) -
         }
     }
     Ok(())
+}
+
+/// What is written beside a file, to be given its name in a moment, may be gone when it is to be copied: the file itself is looked for instead,
+/// which may not have been there a moment ago.
+fn finished(name: OsString) -> OsString {
+    match name.as_bytes().strip_suffix(UNFINISHED) {
+        Some(finished) => OsStr::from_bytes(finished).to_owned(),
+        None => name,
+    }
 }
 
 /// The files that a config names, as sources: `config` itself, those below its folder, and those elsewhere in their order. What lies
@@ -167,6 +181,18 @@ mod tests {
         std::os::unix::fs::symlink("/etc/passwd", state.join("link")).unwrap();
         let names: Vec<_> = sources(state).unwrap().iter().map(|one| one.name.to_string()).collect();
         assert_eq!(names, ["state/acme/account.pem", "state/loop.key"]);
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_copied_under_its_own_name_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("dkim");
+        std::fs::create_dir(&keys).unwrap();
+        for name in ["a.key", "a.key.new", "b.key.new"] {
+            std::fs::write(keys.join(name), name).unwrap();
+        }
+        let names: Vec<_> = sources(folder.path()).unwrap().iter().map(|one| one.name.to_string()).collect();
+        assert_eq!(names, ["state/dkim/a.key"]);
     }
 
     #[test]
