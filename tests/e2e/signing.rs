@@ -290,7 +290,11 @@ fn what_dns_prints_satisfies_verify_and_what_is_missing_or_wrong_is_told() {
     let mut first = Postern::start(&options(""));
     let printed = first.ask(&["dns"]).output;
     first.restart(Signal::SIGTERM);
-    assert_eq!(first.ask(&["dns"]).output, printed, "keys stay");
+    // How far a policy has got is told beside the records, and is known a moment after a start only.
+    let records = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.starts_with(';')).map(str::to_owned).collect()
+    };
+    assert_eq!(records(&first.ask(&["dns"]).output), records(&printed), "keys stay");
     first.stop();
     let corp = zone_of(&printed, "corp.test");
     let own = format!("{}\nmx A 127.0.0.1\n", zone_of(&printed, "postern.test").join("\n"));
