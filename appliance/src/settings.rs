@@ -1,7 +1,7 @@
 //! The config as it is edited by the page, the API and `postern config`: shown without its secrets, checked as `postern check` does,
 //! compared with what serves, put in place, and taken back.
 //!
-//! Who serves the page may write no config. It asks ([`Settings::change`]) the engine, which tries the config and has it written by
+//! Who serves the page may write no config. It asks the engine, which tries the config and has it written by
 //! whoever may: the guard ([`place`] is what that one does), the keeper of the rule set, or, in one process, itself.
 
 pub(crate) mod difference;

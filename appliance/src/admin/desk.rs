@@ -136,7 +136,7 @@ impl Desk {
         self.kept(|kept| kept.trends.told(span, now))
     }
 
-    /// Everything that the front page shows, but for the charts of [`Self::trend`].
+    /// Everything that the front page shows, but for the charts over time.
     pub fn status(&self) -> Status {
         let now = self.now();
         let (periods, without_tls, not_reached) = self.kept(|kept| {

@@ -25,7 +25,7 @@ pub enum Verb {
         /// How long.
         seconds: u32,
     },
-    /// The config becomes the text that comes along, as a descriptor ([`super::handed`]).
+    /// The config becomes the text that comes along, as a descriptor of sealed memory.
     Config {
         /// By which the answer is known.
         number: u32,
