@@ -214,9 +214,13 @@ mod tests {
             (key("backend", 3, "domains"), "[]"),
             (key("limits", 0, "sessions"), "1\nmessage_size = \"1MiB\""),
             (key("limits", 0, "sessions"), "[1"),
-            (key("limits", 0, "message_size"), ""),
         ] {
             assert!(set(TEXT, &named, value).is_err(), "{named:?} {value}");
         }
+    }
+
+    #[test]
+    fn what_is_not_set_is_out_already() {
+        assert_eq!(set(TEXT, &key("limits", 0, "message_size"), "").as_deref(), Ok(TEXT));
     }
 }
