@@ -18,6 +18,7 @@ use postern_tests::needs;
 use postern_tests::needs::{CHROMIUM, Need};
 use postern_tests::ports;
 use postern_tests::postern::{Options, Postern, backend};
+use postern_tests::scripted;
 use postern_tests::sink::Sink;
 use serde_json::{Value, json};
 
@@ -218,6 +219,61 @@ fn every_page_fits_every_screen_and_has_no_barriers() {
         house.look(&format!("{page} of one domain"), &mut wrong);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What would show that a stranger's words became part of a page.
+const FOREIGN_PARTS: &str = "[typeof owned, document.querySelectorAll('script:not([src=\"/assets/postern.js\"]), img, iframe, [onerror], [onload], .evil, \
+    a[href^=javascript], meta[http-equiv]').length]";
+
+/// Every field that the Internet fills: none of it is anything but text on any page, in any language.
+#[test]
+fn what_strangers_write_is_text_on_every_page() {
+    needs!(SINK, CHROMIUM);
+    let mut house = House::new();
+    let mut stranger = scripted::Client::greeted(house.postern.smtp(), None);
+    stranger.says("EHLO [evil]<script>owned=1</script>", "");
+    stranger.says("EHLO client.test", "250");
+    for what in ["<script>owned=1</script>", "<img src=x onerror=owned=1>", "'+owned+'"] {
+        let entity = what.replace('<', "&lt;");
+        stranger.says(&format!("MAIL FROM:<\"{what}evil\"@source.test>"), "250");
+        stranger.says(&format!("RCPT TO:<\"{what}evil\"@bench.test>"), "250");
+        stranger.says("DATA", "354");
+        stranger.says(
+            &format!(
+                "From: \"{what}evil\" <a@evil.test>\r\nTo: b@bench.test\r\nSubject: {what}{entity}\" class=evil x='evil\u{202e}\r\n\
+                 Message-ID: <{what}@evil.test>\r\nContent-Type: multipart/mixed; boundary=\"=\"\r\n\r\n--=\r\n\
+                 Content-Type: text/html\r\n\r\n<a href=\"javascript:owned=1\">{what}</a> http://evil.test/\"><script>owned=1</script>\r\n--=\r\n\
+                 Content-Type: application/octet-stream; name=\"{what}.exe\"\r\n\r\nMZ\r\n--=--\r\n."
+            ),
+            "250",
+        );
+    }
+    stranger.says("VRFY <script>owned=1</script>", "");
+    house.first_login();
+    let mut pages = house.pages();
+    house.go("/messages?q=evil");
+    pages.extend(house.all("[...document.querySelectorAll('main a')].map(a => a.getAttribute('href')).filter(h => h.startsWith('/transactions/'))"));
+    pages.push(
+        "/messages?q=%3Cscript%3Eowned=1%3C/script%3E&from=%22%3E%3Cimg%20src=x%20onerror=owned=1%3E"
+            .to_owned(),
+    );
+    pages.push("/messages?subject=%27%22%3E%3Csvg/onload=owned=1%3E".to_owned());
+    let mut shown = 0;
+    for language in ["en", "de"] {
+        house.browser.evaluate(&format!("document.cookie = 'postern-language={language}; path=/'"));
+        for page in &pages {
+            house.go(page);
+            assert_eq!(
+                house.browser.evaluate(FOREIGN_PARTS),
+                json!(["undefined", 0]),
+                "{page} in {language}"
+            );
+            let words =
+                house.browser.evaluate("document.body.innerText.includes('<script>owned=1</script>')");
+            shown += usize::from(words == true);
+        }
+    }
+    assert!(shown >= 8, "they are on {shown} pages of {pages:?}");
 }
 
 /// The charts' numbers.

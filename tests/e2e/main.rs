@@ -45,3 +45,4 @@ mod taken_over;
 mod through;
 mod tls;
 mod viruses;
+mod weekly;

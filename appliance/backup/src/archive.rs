@@ -11,6 +11,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tar::{Archive, Builder, EntryType, Header};
 
@@ -38,6 +39,8 @@ pub struct Source {
     pub name: Name,
     /// Where it is.
     pub path: PathBuf,
+    /// It itself where it was opened when it was looked for: it may have been replaced or removed since.
+    pub opened: Option<Arc<File>>,
     /// As many octets from its start, no fewer and no more.
     pub length: u64,
     /// Permissions.
@@ -92,12 +95,15 @@ pub fn write<W: Write>(
     small(&mut archive, MANIFEST, &text).map_err(failed)?;
     let mut tally = Tally::default();
     for source in sources {
-        let file = File::open(&source.path).map_err(BackupError::file(&source.path))?;
+        let file = match &source.opened {
+            Some(opened) => Arc::clone(opened),
+            None => Arc::new(File::open(&source.path).map_err(BackupError::file(&source.path))?),
+        };
         let about = About { mode: source.mode & 0o777, user: &source.owner.0, group: &source.owner.1 };
         tally.begin(&source.name, &about, source.length);
         let header = header(&source.name.to_string(), source.length, &about).map_err(failed)?;
         let mut content =
-            Counted { inner: file.take(source.length), tally: &mut tally, progress, failed: None };
+            Counted { inner: (&*file).take(source.length), tally: &mut tally, progress, failed: None };
         let written = archive.append(&header, &mut content);
         if let Some(error) = content.failed {
             return Err(BackupError::file(&source.path)(error));

@@ -1,11 +1,12 @@
 //! What belongs into a backup.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
+use std::fs::{Metadata, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::unistd::{Gid, Group, Uid, User};
 
@@ -69,13 +70,28 @@ fn walk(state_dir: &Path, below: &Path, depth: usize, found: &mut Vec<Source>) -
             Ok(facts) if facts.is_dir() && depth + 1 < MAX_DEPTH => {
                 walk(state_dir, &relative, depth + 1, found)?
             }
-            Ok(facts) if facts.is_file() => found.push(source(Part::State, &relative, path, &facts)?),
+            Ok(facts) if facts.is_file() => found.extend(state_file(&relative, path, &facts)?),
             Ok(_) => tracing::warn!(path = %path.display(), "neither file nor folder, not in the backup"),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(BackupError::file(&path)(error)),
         }
     }
     Ok(())
+}
+
+/// What it is now: opened, so that it is copied whatever becomes of its name meanwhile. With more of them than a process may have files
+/// open, the last ones are opened when their turn comes.
+fn state_file(relative: &Path, path: PathBuf, facts: &Metadata) -> Result<Option<Source>, BackupError> {
+    let flags = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(&path);
+    match opened.and_then(|file| Ok((file.metadata()?, file))) {
+        Ok((facts, file)) => {
+            let source = source(Part::State, relative, path, &facts)?;
+            Ok(Some(Source { opened: Some(Arc::new(file)), ..source }))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(_) => source(Part::State, relative, path, facts).map(Some),
+    }
 }
 
 /// What is written beside a file, to be given its name in a moment, may be gone when it is to be copied: the file itself is looked for instead,
@@ -136,7 +152,7 @@ fn source(part: Part, name: &Path, path: PathBuf, facts: &Metadata) -> Result<So
     // Longer names than tar has room for are as good as none.
     let short = |name: Option<String>| name.filter(|name| name.len() < 32).unwrap_or_default();
     let owner = (short(user), short(group));
-    Ok(Source { name, path, length: facts.len(), mode: facts.mode() & 0o777, owner })
+    Ok(Source { name, path, opened: None, length: facts.len(), mode: facts.mode() & 0o777, owner })
 }
 
 impl Source {
@@ -153,13 +169,14 @@ impl Source {
                 error: io::Error::other("its name is no file's of Postern's"),
             });
         };
-        Ok(Self { name, path, length, mode: 0o600, owner: Default::default() })
+        Ok(Self { name, path, opened: None, length, mode: 0o600, owner: Default::default() })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manifest::Manifest;
 
     #[test]
     fn what_is_copied_is_the_state_and_not_what_comes_and_goes() {
@@ -193,6 +210,31 @@ mod tests {
         }
         let names: Vec<_> = sources(folder.path()).unwrap().iter().map(|one| one.name.to_string()).collect();
         assert_eq!(names, ["state/dkim/a.key"]);
+    }
+
+    #[test]
+    fn what_is_replaced_or_removed_between_the_look_and_the_copy_is_copied_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path();
+        for name in ["a", "b", "c"] {
+            std::fs::write(state.join(name), name.repeat(9)).unwrap();
+        }
+        let found = sources(state).unwrap();
+        std::fs::remove_file(state.join("a")).unwrap();
+        std::fs::write(state.join("new"), "shorter").unwrap();
+        std::fs::rename(state.join("new"), state.join("b")).unwrap();
+        let manifest = Manifest {
+            format: 1,
+            version: String::new(),
+            hostname: String::new(),
+            made: 0,
+            state_dir: PathBuf::new(),
+            elsewhere: Vec::new(),
+            octets: 0,
+        };
+        let whole = crate::archive::write(manifest, &found, Vec::new(), &mut |_| {}).unwrap();
+        let whole = String::from_utf8_lossy(&whole);
+        assert!(["a", "b", "c"].iter().all(|name| whole.contains(&name.repeat(9))), "{whole}");
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Bar charts as inline SVG: no script, no style attributes, readable without sight by a sentence.
+//! Bar charts as inline SVG: no script, no style attributes, readable without sight by a sentence. Parts of a bar differ by what fills
+//! them and lines by their dashes, not by colour alone, and each has its sum beside its name.
 
 use std::fmt::Write as _;
 
@@ -13,8 +14,8 @@ const HEIGHT: u64 = 100;
 const STEP: usize = 10;
 const BAR: usize = 8;
 
-/// Messages over time: accepted, and on top of them those deferred and refused.
-pub(super) fn messages(period: &Period, title: &str, past: &str) -> Markup {
+/// Messages over time: accepted, and on top of them those deferred and refused. `name` is the drawing's own on its page.
+pub(super) fn messages(name: &str, period: &Period, title: &str, past: &str) -> Markup {
     let highest = period.steps.iter().map(all).max().unwrap_or_default();
     let width = period.steps.len() * STEP;
     let sums = &period.totals;
@@ -29,12 +30,41 @@ pub(super) fn messages(period: &Period, title: &str, past: &str) -> Markup {
                 span.peak { @if highest > 0 { "peak " (highest) } }
             }
             svg viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(words) {
+                (fillings(name))
                 line.base x1="0" x2=(width) y1=(HEIGHT) y2=(HEIGHT) {}
                 @for (at, step) in period.steps.iter().enumerate() {
-                    (bar(at * STEP, step, highest.max(1)))
+                    (bar(name, at * STEP, step, highest.max(1)))
                 }
             }
             div.axis aria-hidden="true" { span { (past) } span { "now" } }
+            (legend([
+                ("accepted", "accepted", sums.accepted.to_string()),
+                ("deferred", "deferred", sums.deferred.to_string()),
+                ("refused", "refused", sums.refused.to_string()),
+            ]))
+        }
+    }
+}
+
+/// Names with their sums; `class` says what their mark looks like.
+fn legend<const PARTS: usize>(parts: [(&str, &str, String); PARTS]) -> Markup {
+    html! {
+        p.legend { @for (class, name, sum) in parts { span.(class) { (name) } " " b { (sum) } } }
+    }
+}
+
+/// What fills the parts above the lowest: stripes, and a net. In units of the drawing, whose sides are stretched to about the same measure.
+fn fillings(name: &str) -> Markup {
+    html! {
+        defs {
+            pattern id=(format!("{name}-deferred")) width="4" height="4" patternUnits="userSpaceOnUse" {
+                rect.deferred width="4" height="4" {}
+                path.gap d="M0 4 4 0" {}
+            }
+            pattern id=(format!("{name}-refused")) width="5" height="5" patternUnits="userSpaceOnUse" {
+                rect.refused width="5" height="5" {}
+                path.gap d="M0 5 5 0M0 0 5 5" {}
+            }
         }
     }
 }
@@ -43,14 +73,15 @@ fn all(step: &Totals) -> u64 {
     step.accepted + step.deferred + step.refused
 }
 
-fn bar(x: usize, step: &Totals, highest: u64) -> Markup {
+fn bar(name: &str, x: usize, step: &Totals, highest: u64) -> Markup {
     let mut top = HEIGHT;
     let parts = [("accepted", step.accepted), ("deferred", step.deferred), ("refused", step.refused)];
     html! {
         @for (class, count) in parts {
             @if let Some(height) = height(count, highest) {
                 @let y = { top = top.saturating_sub(height); top };
-                rect class=(class) x=(x) y=(y) width=(BAR) height=(height) {}
+                @let filling = (class != "accepted").then(|| format!("url(#{name}-{class})"));
+                rect class=[filling.is_none().then_some(class)] fill=[filling] x=(x) y=(y) width=(BAR) height=(height) {}
             }
         }
     }
@@ -71,10 +102,16 @@ pub(super) fn verdicts(days: &[LearningDay]) -> Markup {
         figure.chart {
             figcaption { span { "Verdicts by day" } span.peak { @if highest > 0 { "peak " (highest) } } }
             svg viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(words) {
+                (fillings("verdicts"))
                 line.base x1="0" x2=(width) y1=(HEIGHT) y2=(HEIGHT) {}
-                @for (at, step) in steps.iter().enumerate() { (bar(at * STEP, step, highest.max(1))) }
+                @for (at, step) in steps.iter().enumerate() { (bar("verdicts", at * STEP, step, highest.max(1))) }
             }
             div.axis aria-hidden="true" { span { (days.len()) " d ago" } span { "today" } }
+            (legend([
+                ("accepted", "passed", passed.to_string()),
+                ("deferred", "tagged or deferred", marked.to_string()),
+                ("refused", "held or refused", held.to_string()),
+            ]))
         }
     }
 }
@@ -110,10 +147,11 @@ pub(super) fn curve(points: &[Point]) -> Markup {
             figcaption { span { "Learning curve: mistakes of a week" } span.peak { "top " (format!("{:.1} %", highest * 100.0)) } }
             svg viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" role="img" aria-label=(words) {
                 line.base x1="0" x2=(width) y1=(HEIGHT) y2=(HEIGHT) {}
-                (polyline("deferred", points, highest, |point| point.ham_lost))
-                (polyline("refused", points, highest, |point| point.spam_missed))
+                (polyline("dashed", points, highest, |point| point.ham_lost))
+                (polyline("line", points, highest, |point| point.spam_missed))
             }
             div.axis aria-hidden="true" { span { (points.len()) " d ago" } span { "today" } }
+            (legend([("dashed", "ham lost", ham), ("line", "spam missed", spam)]))
         }
     }
 }

@@ -9,6 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::header::{
     ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
     LOCATION, ORIGIN, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -28,8 +29,10 @@ use crate::access::{Needs, Rights};
 const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; \
     base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
-const FIELDS: [(HeaderName, &str); 5] = [
+const FIELDS: [(HeaderName, &str); 6] = [
     (CONTENT_SECURITY_POLICY, POLICY),
+    // For what knows no policy; browsers go by `frame-ancestors`.
+    (X_FRAME_OPTIONS, "DENY"),
     (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     // With less, a browser would not say where the page's own forms come from.
     (REFERRER_POLICY, "same-origin"),

@@ -10,7 +10,7 @@ mod markup;
 mod tests;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{Path, Request};
+use axum::extract::{Extension, Path, Request};
 use axum::http::header::{
     ACCEPT_LANGUAGE, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION, REFERER, SET_COOKIE,
     VARY,
@@ -19,6 +19,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use maud::{Markup, html};
+
+use super::asker::{Came, Door};
 
 /// The cookie that keeps a choice. It says nothing of anybody.
 const COOKIE_NAME: &str = "postern-language";
@@ -119,11 +121,17 @@ pub(super) async fn speak(request: Request, next: Next) -> Response {
 }
 
 /// `/language/{tag}`: from now on this one, where the request came from.
-pub(super) async fn choose(Path(tag): Path<String>, headers: HeaderMap) -> Response {
+pub(super) async fn choose(
+    Extension(came): Extension<Came>,
+    Path(tag): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     let Some(language) = Language::tagged(&tag) else {
         return (StatusCode::NOT_FOUND, "the page speaks en, de, fr and it\n").into_response();
     };
-    let cookie = format!("{COOKIE_NAME}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age={KEPT}", language.tag());
+    let secure = if came.door == (Door::Web { tls: true }) { "; Secure" } else { "" };
+    let tag = language.tag();
+    let cookie = format!("{COOKIE_NAME}={tag}; Path=/; HttpOnly; SameSite=Lax; Max-Age={KEPT}{secure}");
     let back = headers
         .get(REFERER)
         .and_then(|value| value.to_str().ok())

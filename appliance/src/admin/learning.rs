@@ -24,7 +24,6 @@ pub(super) fn section(learning: &LearningState) -> Markup {
                     (chart::curve(&curve(&learning.days)))
                     (chart::reliability(&learning.reliability))
                 }
-                p.legend { span.accepted { "passed" } span.deferred { "tagged or deferred; ham lost" } span.refused { "held or refused; spam missed" } }
                 p.note {
                     "Learnt: " (format!("{:.0}", learning.ham)) " wanted and " (format!("{:.0}", learning.spam)) " unwanted messages. "
                     "Curve and reliability are of mail that somebody vouched for, by what the classifier said before it was told: reports name its mistakes, so that it looks worse than it is."

@@ -133,11 +133,8 @@ pub(super) fn front(
         section.wide id="flow" data-live aria-label="Messages over time" {
             h2 { "Messages" }
             div.charts {
-                (chart::messages(hour, "Last hour, by the minute", "1 h ago"))
-                (chart::messages(days, "Last two days, by the hour", "2 d ago"))
-            }
-            p.legend {
-                span.accepted { "accepted" } span.deferred { "deferred" } span.refused { "refused" }
+                (chart::messages("hour", hour, "Last hour, by the minute", "1 h ago"))
+                (chart::messages("days", days, "Last two days, by the hour", "2 d ago"))
             }
         }
         (tables::backends(&status.backends))

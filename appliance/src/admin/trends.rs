@@ -49,7 +49,9 @@ type Number = fn(&TrendStep) -> u64;
 /// Counts by kind of each step.
 type Kinds = fn(&TrendStep) -> &[Count];
 
-const KINDS: [(&str, Kinds); 5] = [
+const KINDS: [(&str, Kinds); 7] = [
+    ("Mail from the world by verdict", |step| &step.inbound),
+    ("Mail from here by verdict", |step| &step.outbound),
     ("TLS with clients", |step| &step.client_tls),
     ("Key exchange with clients", |step| &step.client_groups),
     ("TLS with servers", |step| &step.server_tls),
@@ -174,6 +176,7 @@ fn rows(trend: &Trend, of: Kinds) -> Vec<(String, Vec<u64>)> {
 
 fn kind_words(kind: &str) -> &str {
     match kind {
+        "unjudged" => "not judged",
         "plain" => "plain text",
         "failed" => "handshake failed",
         other => other,

@@ -90,7 +90,6 @@ fn depth(state: &QueueState, now: u64) -> Markup {
             @if state.domains.is_empty() { (none("Nothing waits.")) }
             @else {
                 ul.shares { @for domain in &state.domains { (bar(domain, most, now)) } }
-                p.legend { @for (class, age) in AGES.iter().enumerate() { span.(format!("age{class}")) { (age) } } }
             }
         },
     )
@@ -115,6 +114,12 @@ fn bar(domain: &QueueDomain, most: usize, now: u64) -> Markup {
                         @let x = { let x = left; left += width; x };
                         rect.(format!("age{class}")) x=(x) y="0" width=(width) height=(HEIGHT) {}
                     }
+                }
+            }
+            // Nobody has to tell the colours apart.
+            p.legend aria-hidden="true" {
+                @for (class, (count, age)) in domain.by_age.iter().zip(AGES).enumerate() {
+                    @if *count > 0 { span.(format!("age{class}")) { (age) } " " b { (count) } }
                 }
             }
         }

@@ -148,7 +148,14 @@ fn held_source(relative: &Path, file: &File) -> io::Result<Source> {
     let name = Name::new(Part::State, relative).filter(|_| facts.is_file());
     let name = name.ok_or_else(|| io::Error::other("it is no file of Postern's"))?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    Ok(Source { name, path, length: facts.len(), mode: facts.mode() & 0o700, owner: Default::default() })
+    Ok(Source {
+        name,
+        path,
+        opened: None,
+        length: facts.len(),
+        mode: facts.mode() & 0o700,
+        owner: Default::default(),
+    })
 }
 
 /// What a backup of a running Postern has of the store becomes a store, before anything is replaced by it.

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -183,23 +184,33 @@ impl Weekly {
         for domain in who.domains.iter().filter(|_| who.sends) {
             let told = self.store.get(SENT, domain.as_bytes()).await?;
             let told = told.and_then(|octets| <[u8; 8]>::try_from(&octets[..]).ok()).map(u64::from_be_bytes);
-            if told.is_some_and(|told| told >= over) {
-                continue;
-            }
-            let week = self.week(domain, over).await?;
-            if week.received.accepted + week.received.refused + week.sent.delivered > 0 {
-                let to = [format!("postmaster@{domain}")];
-                let content = mail(&who, &to[0], &week, self.clock.now());
-                let letter = Letter { from: &who.postmaster, to: &to, content, what: "a weekly report" };
-                if let Err(error) = self.letters.send(relay, letter).await {
-                    tracing::error!(%domain, error, "a weekly report cannot be sent yet");
-                    continue;
+            for week in due(told, over) {
+                if !self.tell(&who, domain, week, relay).await? {
+                    break;
                 }
+                let octets = week.to_be_bytes().to_vec();
+                self.store.apply(SENT, vec![Change::Put(domain.as_bytes().into(), octets.into())]).await?;
             }
-            let octets = over.to_be_bytes().to_vec();
-            self.store.apply(SENT, vec![Change::Put(domain.as_bytes().into(), octets.into())]).await?;
         }
         Ok(())
+    }
+
+    /// Whether the postmaster has that week in the queue, or there is nothing to tell of it.
+    async fn tell(&self, who: &Who, domain: &str, week: u64, relay: &Relay) -> Result<bool, StoreError> {
+        let week = self.week(domain, week).await?;
+        if week.received.accepted + week.received.refused + week.sent.delivered == 0 {
+            return Ok(true);
+        }
+        let to = [format!("postmaster@{domain}")];
+        let content = mail(who, &to[0], &week, self.clock.now());
+        let letter = Letter { from: &who.postmaster, to: &to, content, what: "a weekly report" };
+        match self.letters.send(relay, letter).await {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                tracing::error!(%domain, error, "a weekly report cannot be sent yet");
+                Ok(false)
+            }
+        }
     }
 
     /// The reports of these domains, of all where none is named, and of this week, or the present one.
@@ -234,6 +245,11 @@ impl Weekly {
         }
         Ok(report)
     }
+}
+
+/// Weeks to be told of: those since the last one, also of a time when nothing ran, as far as they are kept; to begin with the last alone.
+fn due(told: Option<u64>, over: u64) -> RangeInclusive<u64> {
+    told.map_or(over, |told| told + 1).max(over.saturating_sub(WEEKS - 1))..=over
 }
 
 /// What is counted of a message from the world.
@@ -309,6 +325,14 @@ mod tests {
     use super::super::signing;
     use super::*;
     use crate::recorder::samples;
+
+    #[test]
+    fn a_week_after_which_nothing_ran_is_told_of_later() {
+        let told = |told, over| due(told, over).collect::<Vec<_>>();
+        assert_eq!((told(None, 90), told(Some(89), 90), told(Some(90), 90)), (vec![90], vec![90], vec![]));
+        assert_eq!((told(Some(87), 90), told(Some(91), 90)), (vec![88, 89, 90], vec![]));
+        assert_eq!((told(Some(1), 90).len(), told(None, 0)), (10, vec![0]));
+    }
 
     #[tokio::test]
     async fn each_domain_has_its_own_mail_in_its_week_and_nobody_elses() {

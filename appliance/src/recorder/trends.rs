@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use record::{Event, Session, TlsOutcome, Transaction};
+use record::{Direction, Event, Session, TlsOutcome, Transaction};
 
 use super::metrics::leg_of;
 use crate::report::{Count, Trend, TrendSpan, TrendStep};
@@ -140,6 +140,11 @@ impl TrendStep {
         for leg in transaction.groups.iter().filter_map(leg_of) {
             tls(&leg.tls, &mut self.server_tls, &mut self.server_groups);
         }
+        let direction = match transaction.direction {
+            Direction::Inbound => &mut self.inbound,
+            Direction::Outbound => &mut self.outbound,
+        };
+        add(direction, transaction.verdict.name(), 1);
         let language = transaction.opinion.as_ref().map_or("", |opinion| opinion.language);
         if !language.is_empty() {
             add(&mut self.languages, language, 1);
@@ -152,6 +157,8 @@ impl TrendStep {
         self.octets_out += other.octets_out;
         self.waiting = self.waiting.max(other.waiting);
         let both = [
+            (&mut self.inbound, &other.inbound),
+            (&mut self.outbound, &other.outbound),
             (&mut self.client_tls, &other.client_tls),
             (&mut self.client_groups, &other.client_groups),
             (&mut self.server_tls, &other.server_tls),
@@ -220,6 +227,7 @@ mod tests {
             let last = trend.steps.last().unwrap();
             assert_eq!((trend.steps.len(), last.waiting), (steps, 7), "{span:?}");
             assert_eq!(last.languages, [count("German", 1)]);
+            assert_eq!((&last.inbound[..], &last.outbound[..]), (&[count("tag", 1)][..], &[][..]));
             assert_eq!(last.server_groups, [count("X25519MLKEM768", 1)]);
             assert_eq!(last.client_tls.first(), Some(&count("TLSv1.3", last.sessions)));
             assert!(last.at <= NOW.as_secs() && last.at + trend.step_seconds > NOW.as_secs());

@@ -66,6 +66,11 @@ pub struct TrendStep {
     pub octets_out: u64,
     /// The most messages that waited for their server at once.
     pub waiting: u64,
+    /// Messages from the world by verdict: `pass`, `tag`, `quarantine`, `reject`, `defer`, `discard`; `unjudged`, or `refused` by a rule before
+    /// any judge saw it.
+    pub inbound: Vec<Count>,
+    /// Messages from here, the same.
+    pub outbound: Vec<Count>,
     /// Sessions with clients by version of TLS: `TLSv1.3`, `TLSv1.2`, `plain`, or `failed`.
     pub client_tls: Vec<Count>,
     /// Those of them with TLS by the group of the key exchange (`X25519MLKEM768` and so on).

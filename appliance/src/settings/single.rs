@@ -164,6 +164,8 @@ fn wanted(text: &str, named: &Named<'_>, value: Option<Value>) -> Result<Table, 
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const TEXT: &str = "# ours\nhostname = \"mx.test\" # the name\n\n[[backend]]\ndomains = [\"a.test\"]\nservers = [\"10.0.0.1\"]\n\
@@ -222,5 +224,32 @@ mod tests {
     #[test]
     fn what_is_not_set_is_out_already() {
         assert_eq!(set(TEXT, &key("limits", 0, "message_size"), "").as_deref(), Ok(TEXT));
+    }
+
+    proptest! {
+        /// Any key of the config with any value: what comes out says that and nothing else, or nothing comes out.
+        #[test]
+        fn no_value_gets_out_of_its_key(value in "[ -~\n]{0,24}", which in any::<prop::sample::Index>()) {
+            let text = include_str!("../config/everything.toml");
+            let sections = manual::settings(text).map_err(TestCaseError::fail)?;
+            let keys: Vec<_> = sections.iter().flat_map(|section| section.settings.iter().map(move |one| (section, one))).collect();
+            let (section, setting) = which.get(&keys);
+            let named = key(&section.name, section.number, &setting.key);
+            if let Ok(changed) = set(text, &named, &value) {
+                let mut expected = says(text).unwrap_or_default();
+                let mut found = says(&changed).ok_or_else(|| TestCaseError::fail("no TOML any more"))?;
+                for table in [&mut expected, &mut found] {
+                    let mut here = table;
+                    for part in named.section.split('.').filter(|part| !part.is_empty()) {
+                        here = match here.entry(part).or_insert(Value::Table(Table::new())) {
+                            Value::Array(entries) => entries[named.number - 1].as_table_mut().unwrap(),
+                            other => other.as_table_mut().unwrap(),
+                        };
+                    }
+                    here.remove(named.key);
+                }
+                prop_assert_eq!(expected, found);
+            }
+        }
     }
 }

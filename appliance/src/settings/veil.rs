@@ -219,6 +219,8 @@ fn in_comment(text: &str, place: Range<usize>) -> Option<Spot> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const TEXT: &str = "hostname = \"mx#1.test\" # a name\n# password = \"once\"\n[outbound.relay]\npassword = 'hunter2' # of ann\n\
@@ -270,5 +272,67 @@ mod tests {
     fn what_only_looks_like_a_comment_is_none() {
         let text = "a = '''\n# password = x\n'''\nb = \"# secret = y\" # secret: z\n";
         assert_eq!(veiled(text).unwrap(), text.replace(" z\n", " (not shown: 1)\n"));
+    }
+
+    /// What no text may show.
+    const MARK: &str = "S3CRET";
+
+    fn value() -> impl Strategy<Value = String> {
+        let secret = "[a-z#=' ]{0,8}".prop_map(|more| format!("{MARK}{more}"));
+        let string = (secret, 0..4).prop_map(|(secret, style)| match style {
+            0 => format!("\"{secret}\\n\\\"#\""),
+            1 => format!("'{}'", secret.replace('\'', "")),
+            2 => format!("\"\"\"\n{secret}\n# \"\" x\n\"\"\""),
+            _ => format!("'''\n{0}\n# password = {0}'''", secret.replace('\'', "")),
+        });
+        (string, 0..3).prop_map(|(string, inside)| match inside {
+            0 => string,
+            1 => format!("[{string}, [{string}]]"),
+            _ => format!("[ # secret = {MARK}\n  {string}\n]"),
+        })
+    }
+
+    /// An entry with a secret, in any of the ways that TOML has to write one.
+    fn entry() -> impl Strategy<Value = String> {
+        let key = prop::sample::select(&SECRETS[..]);
+        (key, value(), 0..7).prop_map(|(key, value, style)| match style {
+            0 => format!("{key} = {value}"),
+            1 => format!("\"{key}\"={value}# more"),
+            2 => format!("x.'{key}' = {value}"),
+            3 => format!("in = {{ a = 1, {key} = {value}, b = [1] }}"),
+            4 => format!("list = [{{ {key} = {value} }}, {{ {key} = {value} }}]"),
+            5 => format!("# {key} = {MARK}{}", value.replace(['\r', '\n'], " ")),
+            _ => format!("open = \"# {key} = x\" #{key}: {MARK}"),
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn however_a_secret_is_written_it_is_not_shown_and_comes_back(
+            entries in prop::collection::vec(entry(), 0..8), newline in prop::sample::select(&["\n", "\r\n"][..])
+        ) {
+            let text: String = entries.iter().map(|entry| format!("[[t]]\n{entry}\n")).collect();
+            let text = text.replace('\n', newline);
+            prop_assert!(spots(&text).is_ok(), "{}", text);
+            let shown = veiled(&text).map_err(TestCaseError::fail)?;
+            prop_assert!(!shown.contains(MARK), "{}\n{}", text, shown);
+            prop_assert_eq!(unveiled(&shown, &text), Ok(text.clone()));
+            let (before, after) = both_veiled("", &text).map_err(TestCaseError::fail)?;
+            prop_assert!(before.is_empty() && !after.contains(MARK), "{}\n{}", text, after);
+        }
+
+        /// Whatever is handed in: an answer, and no secret of the text that serves.
+        #[test]
+        fn what_is_no_config_is_gone_through_all_the_same(edited in any::<String>(), cut in 0..400_usize) {
+            let _ = unveiled(&edited, TEXT);
+            let shown = veiled(TEXT).map_err(TestCaseError::fail)?;
+            let end = shown.floor_char_boundary(cut);
+            let torn = format!("{}{edited}{}", &shown[..end], &shown[end..]);
+            if let Ok(whole) = unveiled(&torn, TEXT)
+                && let Ok(again) = veiled(&whole)
+            {
+                prop_assert!(!again.contains("hunter2") && !again.contains("s#cret"), "{}", again);
+            }
+        }
     }
 }

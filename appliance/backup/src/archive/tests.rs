@@ -50,7 +50,7 @@ fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
             std::fs::write(&path, content).unwrap();
             let owner = ("postern".to_owned(), "ssl-cert".to_owned());
             let name = Name::parse(name.as_bytes()).unwrap();
-            Source { name, path, length: content.len() as u64, mode: 0o640, owner }
+            Source { name, path, opened: None, length: content.len() as u64, mode: 0o640, owner }
         })
         .collect();
     write(manifest(), &sources, Vec::new(), &mut |_| {}).unwrap()
@@ -168,6 +168,7 @@ fn a_file_that_became_shorter_is_told() {
     let mut source = Source {
         name: Name::new(Part::State, Path::new("x")).unwrap(),
         path,
+        opened: None,
         length: 4,
         mode: 0,
         owner: Default::default(),
