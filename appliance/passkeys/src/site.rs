@@ -20,6 +20,11 @@ impl Site {
         Some(Self { id: RpId::Domain(domain), origin: origin.to_owned() })
     }
 
+    /// Where the page is.
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
     /// The name, in lower case.
     pub fn name(&self) -> &str {
         self.id.as_ref()

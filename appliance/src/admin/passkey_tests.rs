@@ -1,9 +1,13 @@
 //! Passkeys over real sockets, as a browser's script and an attacker send them.
 
+use axum::http::HeaderMap;
+use axum::http::header::HOST;
 use serde_json::Value;
 
-use super::access_tests::{Browser, FORM, House, status};
-use super::tests::say;
+use super::access_tests::{Browser, FORM, House, access, status};
+use super::asker::{Came, Door};
+use super::passkeys::site;
+use super::tests::{FINE, desk, say};
 use crate::access::soft::Soft;
 
 const PASSWORD: &str = "password=correct+horse+battery";
@@ -204,6 +208,32 @@ async fn at_an_address_there_are_none_and_the_pages_say_so() {
     let asked = format!("Accept-Language: de\r\nOrigin: {}\r\n", local.origin());
     let german = local.post(&asked, "/login/passkey", "").await;
     assert!(german.contains("dieser Passkey lässt Sie nicht ein"), "{german}");
+}
+
+#[tokio::test]
+async fn they_are_for_the_host_name_over_tls_and_for_localhost() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, desk) = desk(FINE, false, access(&folder)).await;
+    for (host, tls, expected) in [
+        ("mx1.example.net:8443", true, Some(("mx1.example.net", "https://mx1.example.net:8443"))),
+        ("mx1.example.net", true, Some(("mx1.example.net", "https://mx1.example.net"))),
+        ("localhost:8443", true, Some(("localhost", "https://localhost:8443"))),
+        ("localhost:8080", false, Some(("localhost", "http://localhost:8080"))),
+        // No secure context to a browser.
+        ("mx1.example.net:8080", false, None),
+        ("192.0.2.1:8443", true, None),
+        ("[::1]:8080", false, None),
+        ("example.net:8443", true, None),
+        ("evil.localhost:8080", false, None),
+        ("", true, None),
+    ] {
+        let local = ([127, 0, 0, 1], 8443).into();
+        let came = Came { door: Door::Web { tls }, peer: [192, 0, 2, 9].into(), local };
+        let headers = HeaderMap::from_iter([(HOST, host.parse().unwrap())]);
+        let found = site(&desk, &came, &headers).ok();
+        let found = found.as_ref().map(|site| (site.name(), site.origin()));
+        assert_eq!(found, expected, "{host} {tls}");
+    }
 }
 
 #[tokio::test]
