@@ -7,6 +7,7 @@
 
 mod attempts;
 mod error;
+mod passkeys;
 mod password;
 mod register;
 mod rights;
@@ -21,11 +22,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use ::passkeys::Ceremonies;
 use record::Clock;
 use zeroize::Zeroizing;
 
 use attempts::Attempts;
 pub use error::AccessError;
+pub(crate) use passkeys::{Brought, MAX_OF_USER as MAX_PASSKEYS, PasskeyState};
 use password::Hasher;
 use register::{File, Register};
 pub use register::{TokenState, UserState};
@@ -70,6 +73,8 @@ pub(crate) struct Redeemed {
     pub(crate) name: UserName,
     /// Not where there is a second factor: a code does not stand for that one.
     pub(crate) opened: Option<Opened>,
+    /// Passkeys that were taken away by it.
+    pub(crate) passkeys: usize,
 }
 
 /// What somebody says at the door.
@@ -108,6 +113,7 @@ pub struct Access {
     sessions: Mutex<Sessions>,
     attempts: Mutex<Attempts>,
     hasher: Hasher,
+    ceremonies: Ceremonies,
     trail: Arc<Trail>,
     /// Whoever reaches the page is its administrator: a demo.
     open: bool,
@@ -145,6 +151,7 @@ impl Access {
             sessions: Mutex::default(),
             attempts: Mutex::default(),
             hasher: Hasher::new(),
+            ceremonies: Ceremonies::default(),
             trail: Arc::new(Trail::new(folder)),
             open,
         };
@@ -317,7 +324,7 @@ impl Access {
             return Err(AccessError::WrongCode);
         }
         let password = self.hasher.hash(said.password).await?;
-        let has_totp = self
+        let (has_totp, passkeys) = self
             .change(|register| {
                 if invited && !register.user_mut(&name)?.is_invited_by(&digest, now) {
                     return Err(AccessError::WrongCode);
@@ -329,14 +336,16 @@ impl Access {
                 }
                 let user = register.user_mut(&name)?;
                 (user.password, user.invitation) = (Some(password), None);
-                Ok(user.totp.is_some())
+                // A second factor stays, which lets nobody in by itself. A passkey does: whoever had got hold of the login may have
+                // left one.
+                Ok((user.totp.is_some(), std::mem::take(&mut user.passkeys).len()))
             })
             .await?;
         self.attempts().worked("", client.address);
         let mut sessions = self.sessions();
         sessions.end_all(&name, None);
         let opened = (!has_totp).then(|| sessions.open(name.clone(), client, now));
-        Ok(Redeemed { name, opened })
+        Ok(Redeemed { name, opened, passkeys })
     }
 }
 
@@ -346,6 +355,11 @@ impl std::fmt::Debug for Access {
     }
 }
 
+#[cfg(test)]
+mod passkey_tests;
+#[cfg(test)]
+#[path = "../passkeys/src/soft.rs"]
+pub(crate) mod soft;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -28,6 +28,7 @@ mod lookup;
 mod messages;
 mod openapi;
 mod page;
+mod passkeys;
 mod quarantine;
 mod queue;
 mod records;
@@ -175,6 +176,8 @@ mod lookup_tests;
 mod managing_tests;
 #[cfg(test)]
 mod openapi_tests;
+#[cfg(test)]
+mod passkey_tests;
 #[cfg(test)]
 mod queue_tests;
 #[cfg(test)]

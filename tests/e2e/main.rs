@@ -28,6 +28,7 @@ mod notification;
 mod outbound_tls;
 mod overload;
 mod own_user;
+mod passkeys;
 mod peers;
 mod personalities;
 mod pretence;

@@ -10,7 +10,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Lowest first: a crate may use those before it.
-const FLOORS: [&str; 20] = [
+const FLOORS: [&str; 21] = [
     "smtp",
     "record",
     "store",
@@ -28,6 +28,7 @@ const FLOORS: [&str; 20] = [
     "firewall",
     "first-boot",
     "backup",
+    "passkeys",
     "trace",
     "appliance",
     "postern-tests",

@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::UserName;
+
 /// Why not.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
@@ -22,6 +24,19 @@ pub enum AccessError {
     /// It cannot be written to the disk.
     #[error("it cannot be kept: {0}")]
     NotKept(#[source] io::Error),
+    /// The answer of a passkey that is to be added.
+    #[error("the passkey could not be added; begin again with your password")]
+    NotTaken,
+    /// A passkey that does not let in; the log says why, whoever sent it is not told.
+    #[error(
+        "this passkey does not let you in; try once more, or log in with your password and see on your own page whether it is there"
+    )]
+    Passkey {
+        /// The user, where the passkey said a true one.
+        who: Option<UserName>,
+        /// Why.
+        why: passkeys::Refusal,
+    },
     /// The password will not do.
     #[error("a password has 12 to 256 characters, and is not the name")]
     Password,
@@ -42,6 +57,9 @@ pub enum AccessError {
     /// Nobody of that name.
     #[error("there is no such user")]
     UnknownUser,
+    /// No such passkey.
+    #[error("you have no such passkey, or no longer")]
+    UnknownPasskey,
     /// No such token.
     #[error("there is no such token")]
     UnknownToken,

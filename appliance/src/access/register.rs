@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::AccessError;
+use super::passkeys::Passkey;
 use super::password::Password;
 use super::rights::{Rights, Role, Scope, Sight, UserName};
 use super::secret::Digest;
@@ -53,6 +54,12 @@ pub(super) struct User {
     /// Codes that count once each instead of one of the second factor.
     pub(super) recovery: Vec<Digest>,
     pub(super) last_login: Option<u64>,
+    /// By which authenticators know the user; there from the first passkey on. Not in the file without one, so that an earlier
+    /// Postern reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) handle: Option<passkeys::Handle>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) passkeys: Vec<Passkey>,
 }
 
 /// The right to choose a password, once.
@@ -92,6 +99,7 @@ impl User {
             invited_until: self.invitation.as_ref().map(|invitation| invitation.until),
             has_totp: self.totp.is_some(),
             recovery_codes: self.recovery.len(),
+            passkeys: self.passkeys.len(),
             last_login: self.last_login,
         }
     }
@@ -152,6 +160,8 @@ pub struct UserState {
     pub has_totp: bool,
     /// Recovery codes that are left.
     pub recovery_codes: usize,
+    /// Passkeys that the user can log in with.
+    pub passkeys: usize,
     /// In seconds since 1970.
     pub last_login: Option<u64>,
 }
@@ -211,6 +221,8 @@ impl Register {
             totp: None,
             recovery: Vec::new(),
             last_login: None,
+            handle: None,
+            passkeys: Vec::new(),
         });
         self.user_mut(name)
     }

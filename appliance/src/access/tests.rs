@@ -7,12 +7,12 @@ use record::SimulatedClock;
 use super::*;
 
 const START: Duration = Duration::from_secs(1_795_288_205);
-const PASSWORD: &str = "correct horse battery";
+pub(super) const PASSWORD: &str = "correct horse battery";
 
-struct House {
-    access: Access,
+pub(super) struct House {
+    pub(super) access: Access,
     clock: SimulatedClock,
-    folder: tempfile::TempDir,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl House {
@@ -24,7 +24,7 @@ impl House {
     }
 
     /// With an administrator `ann`.
-    async fn with_ann() -> Self {
+    pub(super) async fn with_ann() -> Self {
         let house = Self::new();
         let code = house.access.standing_code().unwrap();
         house.access.redeem(said("ann", PASSWORD, &code), &client(1)).await.unwrap();
@@ -32,16 +32,16 @@ impl House {
     }
 
     /// What another start finds.
-    fn again(&self) -> Access {
+    pub(super) fn again(&self) -> Access {
         Access::load(self.folder.path(), Arc::new(self.clock)).unwrap()
     }
 }
 
-fn said(name: &str, password: &str, code: &str) -> Said {
+pub(super) fn said(name: &str, password: &str, code: &str) -> Said {
     Said { name: name.to_owned(), password: password.to_owned().into(), code: code.to_owned() }
 }
 
-fn client(number: u8) -> Client {
+pub(super) fn client(number: u8) -> Client {
     Client { address: [192, 0, 2, number].into(), agent: "test".to_owned() }
 }
 

@@ -194,8 +194,8 @@ impl Access {
 /// Users who are for nothing but some domains. Everybody else is not there, and no other domain can be given.
 #[derive(Debug)]
 pub(crate) struct Within<'a> {
-    access: &'a Access,
-    reach: &'a Sight,
+    pub(super) access: &'a Access,
+    pub(super) reach: &'a Sight,
 }
 
 impl Within<'_> {

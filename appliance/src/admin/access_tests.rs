@@ -28,7 +28,7 @@ pub(super) struct House {
 #[derive(Clone)]
 pub(super) struct Browser {
     pub(super) cookie: String,
-    token: String,
+    pub(super) token: String,
 }
 
 pub(super) fn access(folder: &tempfile::TempDir) -> Arc<Access> {
@@ -121,10 +121,11 @@ pub(super) fn status(answer: &str) -> u16 {
 }
 
 /// Paths that need no login, and those that need one.
-const FOR_ANYBODY: [&str; 11] = [
+const FOR_ANYBODY: [&str; 14] = [
     "GET /api/v1/openapi.json",
     "GET /assets/postern.css",
     "GET /assets/postern.js",
+    "GET /assets/passkeys.js",
     "GET /language/{tag}",
     "GET /healthz",
     "GET /readyz",
@@ -132,17 +133,22 @@ const FOR_ANYBODY: [&str; 11] = [
     "GET /metrics",
     "GET /login",
     "POST /login",
+    "GET /login/passkey",
+    "POST /login/passkey",
     "GET /first",
     "POST /first",
 ];
 /// For everybody who is logged in with a browser.
-const FOR_USERS: [&str; 7] = [
+const FOR_USERS: [&str; 10] = [
     "POST /logout",
     "GET /account",
     "POST /account/password",
     "POST /account/totp",
     "POST /account/totp/confirm",
     "POST /account/totp/remove",
+    "POST /account/passkeys",
+    "POST /account/passkeys/confirm",
+    "POST /account/passkeys/remove",
     "POST /account/sessions/end",
 ];
 /// For whoever sees some domain's mail.

@@ -1,8 +1,8 @@
 //! What users do with their own login: password, second factor, sessions.
 
 use axum::extract::{Extension, Form, State};
-use axum::http::StatusCode;
 use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -15,19 +15,24 @@ use super::desk::Desk;
 use super::form;
 use super::login::{problem, status};
 use super::page::Frame;
+use super::passkeys;
 use super::tables::{when_seconds, wide};
 use crate::access::{AccessError, Enrolment, Session, Sight, UserName, UserState};
 
 const NOT_A_USER: No = No(StatusCode::FORBIDDEN, "this is of a user's own login");
 
-fn own() -> Result<(UserName, Session), No> {
+pub(super) fn own() -> Result<(UserName, Session), No> {
     let asker = asker().ok_or(NOT_A_USER)?;
     let (name, session) = asker.user().ok_or(NOT_A_USER)?;
     Ok((name.clone(), session.clone()))
 }
 
-pub(super) async fn page(State(desk): Office) -> Result<Response, No> {
-    shown(&desk, None, html! {})
+pub(super) async fn page(
+    State(desk): Office,
+    Extension(came): Extension<Came>,
+    headers: HeaderMap,
+) -> Result<Response, No> {
+    shown(&desk, &came, &headers, None, html! {})
 }
 
 /// What the forms send.
@@ -47,6 +52,7 @@ pub(super) struct Filled {
 pub(super) async fn password(
     State(desk): Office,
     Extension(came): Extension<Came>,
+    headers: HeaderMap,
     Form(filled): Form<Filled>,
 ) -> Result<Response, No> {
     let (name, session) = own()?;
@@ -55,8 +61,8 @@ pub(super) async fn password(
         desk.access().set_password(&name, filled.new, Some(&session.id)).await
     };
     match changed.await {
-        Ok(()) => Ok(back("own password changed")),
-        Err(error) => shown(&desk, Some(&error), html! {}),
+        Ok(()) => Ok(back(Did::new("own password changed"))),
+        Err(error) => shown(&desk, &came, &headers, Some(&error), html! {}),
     }
 }
 
@@ -64,37 +70,44 @@ pub(super) async fn password(
 pub(super) async fn offer(
     State(desk): Office,
     Extension(came): Extension<Came>,
+    headers: HeaderMap,
     Form(filled): Form<Filled>,
 ) -> Result<Response, No> {
     let (name, session) = own()?;
     match desk.access().confirm(&name, filled.password, came.peer).await {
         Ok(()) => {
             let enrolment = desk.access().offer_totp(&session, desk.hostname());
-            shown(&desk, None, offered(&enrolment, None))
+            shown(&desk, &came, &headers, None, offered(&enrolment, None))
         }
-        Err(error) => shown(&desk, Some(&error), html! {}),
+        Err(error) => shown(&desk, &came, &headers, Some(&error), html! {}),
     }
 }
 
 /// Takes it up: the code shows that an app has the secret. The recovery codes are shown once, here.
-pub(super) async fn enrol(State(desk): Office, Form(filled): Form<Filled>) -> Result<Response, No> {
+pub(super) async fn enrol(
+    State(desk): Office,
+    Extension(came): Extension<Came>,
+    headers: HeaderMap,
+    Form(filled): Form<Filled>,
+) -> Result<Response, No> {
     const NOT_OFFERED: No =
         No(StatusCode::CONFLICT, "no second factor was offered here; begin with the password");
     let (_, session) = own()?;
     let enrolment = desk.access().offered(&session, desk.hostname()).ok_or(NOT_OFFERED)?;
     match desk.access().enrol(&session, &enrolment, &filled.code).await {
         Ok(codes) => {
-            let mut response = shown(&desk, None, recovery(&codes))?;
+            let mut response = shown(&desk, &came, &headers, None, recovery(&codes))?;
             response.extensions_mut().insert(Did::new("second factor added"));
             Ok(response)
         }
-        Err(error) => shown(&desk, None, offered(&enrolment, Some(&error))),
+        Err(error) => shown(&desk, &came, &headers, None, offered(&enrolment, Some(&error))),
     }
 }
 
 pub(super) async fn remove_totp(
     State(desk): Office,
     Extension(came): Extension<Came>,
+    headers: HeaderMap,
     Form(filled): Form<Filled>,
 ) -> Result<Response, No> {
     let (name, _) = own()?;
@@ -103,8 +116,8 @@ pub(super) async fn remove_totp(
         desk.access().within(&Sight::All).remove_totp(&name).await
     };
     match removed.await {
-        Ok(()) => Ok(back("second factor removed")),
-        Err(error) => shown(&desk, Some(&error), html! {}),
+        Ok(()) => Ok(back(Did::new("second factor removed"))),
+        Err(error) => shown(&desk, &came, &headers, Some(&error), html! {}),
     }
 }
 
@@ -113,17 +126,24 @@ pub(super) async fn end_session(State(desk): Office, Form(filled): Form<Filled>)
     if !desk.access().end_session(&name, &filled.id) {
         return Err(No(StatusCode::NOT_FOUND, "no such session of yours, or no longer"));
     }
-    Ok(back("own session ended"))
+    Ok(back(Did::new("own session ended")))
 }
 
-fn back(what: &'static str) -> Response {
-    (StatusCode::SEE_OTHER, [(LOCATION, "/account")], Extension(Did::new(what))).into_response()
+pub(super) fn back(did: Did) -> Response {
+    (StatusCode::SEE_OTHER, [(LOCATION, "/account")], Extension(did)).into_response()
 }
 
-fn shown(desk: &Desk, error: Option<&AccessError>, first: Markup) -> Result<Response, No> {
+pub(super) fn shown(
+    desk: &Desk,
+    came: &Came,
+    headers: &HeaderMap,
+    error: Option<&AccessError>,
+    first: Markup,
+) -> Result<Response, No> {
     let (name, session) = own()?;
     let user = desk.access().user(&name).ok_or(NOT_A_USER)?;
     let sessions = desk.access().sessions_of(&name);
+    let site = passkeys::site(desk, came, headers);
     let frame = Frame { hostname: desk.hostname().to_owned(), title: "Your login".to_owned() };
     let page = frame.around(
         "All times are UTC",
@@ -133,6 +153,7 @@ fn shown(desk: &Desk, error: Option<&AccessError>, first: Markup) -> Result<Resp
             (facts(&user, error))
             (new_password())
             (second_factor(&user))
+            (passkeys::section(&desk.access().passkeys_of(&name), site.as_ref()))
             (open_sessions(&sessions, &session))
         },
     );
@@ -161,6 +182,7 @@ fn new_password() -> Markup {
                 button { "Change it" }
             }
             p.note { "Your other sessions end." }
+            p.note { "Passkeys stay: remove those that you do not know." }
         }
     }
 }

@@ -82,6 +82,10 @@ pub(super) async fn script() -> Response {
     ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("assets/postern.js")).into_response()
 }
 
+pub(super) async fn passkeys_script() -> Response {
+    ([(CONTENT_TYPE, "text/javascript; charset=utf-8")], include_str!("assets/passkeys.js")).into_response()
+}
+
 pub(super) async fn status(State(desk): Office) -> Json<Status> {
     Json(desk.status())
 }

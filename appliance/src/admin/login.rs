@@ -1,5 +1,6 @@
 //! Logging in and out, and the first login, by a code.
 
+use ::passkeys::Site;
 use axum::extract::{Extension, Form, State};
 use axum::http::header::{LOCATION, RETRY_AFTER, SET_COOKIE, USER_AGENT};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -14,6 +15,7 @@ use super::audit::Did;
 use super::desk::Desk;
 use super::form;
 use super::page::Frame;
+use super::passkeys;
 use crate::access::{AccessError, Client, Opened, Said};
 
 /// What the page to log in sends.
@@ -34,11 +36,15 @@ impl Filled {
     }
 }
 
-pub(super) async fn page(State(desk): Office) -> Response {
+pub(super) async fn page(
+    State(desk): Office,
+    Extension(came): Extension<Came>,
+    headers: HeaderMap,
+) -> Response {
     if asker().is_some_and(|asker| asker.user().is_some()) {
         return home();
     }
-    html(login(&desk, None))
+    html(login(&desk, passkeys::site(&desk, &came, &headers).as_ref(), None))
 }
 
 pub(super) async fn log_in(
@@ -48,8 +54,14 @@ pub(super) async fn log_in(
     Form(filled): Form<Filled>,
 ) -> Response {
     match desk.access().log_in(filled.said(), &client(&came, &headers)).await {
-        Ok(logged) => entered(&came, &logged.opened, Some(logged.name.to_string()), "login"),
-        Err(error) => failed(&error, login(&desk, Some(&error)), &came),
+        Ok(logged) => {
+            let who = Some(logged.name.to_string());
+            entered(&came, &logged.opened, Did { who, ..Did::new("login") })
+        }
+        Err(error) => {
+            let site = passkeys::site(&desk, &came, &headers);
+            failed(&error, login(&desk, site.as_ref(), Some(&error)), &came)
+        }
     }
 }
 
@@ -65,13 +77,15 @@ pub(super) async fn redeem(
 ) -> Response {
     match desk.access().redeem(filled.said(), &client(&came, &headers)).await {
         Ok(redeemed) => {
+            let gone = match redeemed.passkeys {
+                0 => String::new(),
+                passkeys => format!("passkeys taken away: {passkeys}"),
+            };
             let who = Some(redeemed.name.to_string());
+            let did = Did { who, about: gone, ..Did::new("password chosen with a code") };
             match redeemed.opened {
-                Some(opened) => entered(&came, &opened, who, "password chosen with a code"),
-                None => {
-                    let did = Did { who, ..Did::new("password chosen with a code") };
-                    (StatusCode::SEE_OTHER, [(LOCATION, "/login")], Extension(did)).into_response()
-                }
+                Some(opened) => entered(&came, &opened, did),
+                None => (StatusCode::SEE_OTHER, [(LOCATION, "/login")], Extension(did)).into_response(),
             }
         }
         Err(error) => failed(&error, first(&desk, Some(&error)), &came),
@@ -101,15 +115,24 @@ pub(super) fn client(came: &Came, headers: &HeaderMap) -> Client {
     Client { address: came.peer, agent: agent.to_owned() }
 }
 
-fn entered(came: &Came, opened: &Opened, who: Option<String>, what: &'static str) -> Response {
+pub(super) fn entered(came: &Came, opened: &Opened, did: Did) -> Response {
     let cookie = form::set_cookie(Some((&opened.secret, opened.life)), is_tls(came));
     let fields = [(LOCATION.as_str(), "/"), (SET_COOKIE.as_str(), cookie.as_str())];
-    (StatusCode::SEE_OTHER, fields, Extension(Did { who, ..Did::new(what) })).into_response()
+    (StatusCode::SEE_OTHER, fields, Extension(did)).into_response()
 }
 
 /// Failures are in the log, not in the trail: whoever guesses must not push out of it what was changed.
-fn failed(error: &AccessError, page: Markup, came: &Came) -> Response {
-    tracing::warn!(target: "postern::access", from = %came.peer.to_canonical(), %error, "somebody was not let in");
+pub(super) fn failed(error: &AccessError, page: Markup, came: &Came) -> Response {
+    let from = came.peer.to_canonical();
+    match error {
+        AccessError::Passkey { who: Some(who), why } => {
+            tracing::warn!(target: "postern::access", %from, %who, reason = %why, "a passkey was not let in");
+        }
+        AccessError::Passkey { who: None, why } => {
+            tracing::warn!(target: "postern::access", %from, reason = %why, "a passkey was not let in");
+        }
+        error => tracing::warn!(target: "postern::access", %from, %error, "somebody was not let in"),
+    }
     let mut response = (status(error), html(page)).into_response();
     if let AccessError::Wait(wait) = error {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
@@ -120,13 +143,17 @@ fn failed(error: &AccessError, page: Markup, came: &Came) -> Response {
 /// The status that goes with it.
 pub(super) fn status(error: &AccessError) -> StatusCode {
     match error {
-        AccessError::Wrong | AccessError::WrongCode => StatusCode::FORBIDDEN,
+        AccessError::Wrong | AccessError::WrongCode | AccessError::Passkey { .. } => StatusCode::FORBIDDEN,
         AccessError::Wait(_) => StatusCode::TOO_MANY_REQUESTS,
         AccessError::Busy => StatusCode::SERVICE_UNAVAILABLE,
-        AccessError::UnknownUser | AccessError::UnknownToken => StatusCode::NOT_FOUND,
+        AccessError::UnknownUser | AccessError::UnknownToken | AccessError::UnknownPasskey => {
+            StatusCode::NOT_FOUND
+        }
         AccessError::Exists | AccessError::LastAdministrator | AccessError::TooMany => StatusCode::CONFLICT,
         AccessError::NotKept(_) | AccessError::State { .. } => StatusCode::INTERNAL_SERVER_ERROR,
-        AccessError::Name | AccessError::Password | AccessError::Role(_) => StatusCode::BAD_REQUEST,
+        AccessError::Name | AccessError::NotTaken | AccessError::Password | AccessError::Role(_) => {
+            StatusCode::BAD_REQUEST
+        }
     }
 }
 
@@ -135,7 +162,11 @@ pub(super) fn problem(error: Option<&AccessError>) -> Markup {
     html! { @if let Some(error) = error { p.problem role="alert" { (error) "." } } }
 }
 
-fn login(desk: &Desk, error: Option<&AccessError>) -> Markup {
+pub(super) fn login(
+    desk: &Desk,
+    site: Result<&Site, &passkeys::Nowhere>,
+    error: Option<&AccessError>,
+) -> Markup {
     let frame = Frame { hostname: desk.hostname().to_owned(), title: "Log in".to_owned() };
     frame.around(
         "",
@@ -153,6 +184,7 @@ fn login(desk: &Desk, error: Option<&AccessError>) -> Markup {
                     }
                     button { "Log in" }
                 }
+                (passkeys::button(site))
                 p.note { a href="/first" { "I have a code for a first login" } }
             }
         },
@@ -174,6 +206,7 @@ fn first(desk: &Desk, error: Option<&AccessError>) -> Markup {
                     }
                 } @else {
                     p { "With the code that an administrator gave you." }
+                    p.note { "Passkeys that you had until now count no more afterwards." }
                 }
                 (problem(error))
                 form.fields method="post" action="/first" {

@@ -43,7 +43,7 @@ async fn an_administrator_of_domains_manages_their_users_and_nobody_elses() {
     }
     // Others are not there, by no path.
     for name in ["ann", "other", "both", "all", "nobody"] {
-        for verb in ["passwd", "role", "totp", "remove"] {
+        for verb in ["passwd", "role", "totp", "passkeys", "remove"] {
             let body = format!(r#"{{"name":"{name}","role":"viewer","domains":["example.net"]}}"#);
             let answer = order(verb, &body).await;
             assert_eq!(status(&answer), 404, "{verb} {name}: {answer}");
@@ -72,7 +72,7 @@ async fn an_administrator_of_domains_manages_their_users_and_nobody_elses() {
     }
     let page = house.get(&format!("{}Accept: text/html\r\n", dom.cookie), "/users").await;
     assert!(!page.contains("Administrator: everything") && !page.contains(">other<"), "{page}");
-    for verb in ["passwd", "totp", "remove"] {
+    for verb in ["passwd", "totp", "passkeys", "remove"] {
         assert_eq!(status(&order(verb, r#"{"name":"one"}"#).await), 200, "{verb}");
     }
     let ann = house.ann().await;

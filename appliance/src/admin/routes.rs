@@ -16,8 +16,8 @@ use super::guard::{self, Body, Guarded};
 use super::openapi::{About, Book, Described};
 use super::{
     account, answers, audit, block, certificates, configs, domain_reports, editing, events, judging,
-    language, login, lookup, messages, quarantine, queue, records, reports, senders, settings, tokens,
-    trends, users, weekly, zone,
+    language, login, lookup, messages, passkeys, quarantine, queue, records, reports, senders, settings,
+    tokens, trends, users, weekly, zone,
 };
 use crate::access::Needs;
 
@@ -201,6 +201,7 @@ fn watching(table: Table) -> Table {
         .get("/transactions/{id}", Needs::See, answers::transaction_page)
         .get("/assets/postern.css", Needs::Nothing, answers::style)
         .get("/assets/postern.js", Needs::Nothing, answers::script)
+        .get("/assets/passkeys.js", Needs::Nothing, answers::passkeys_script)
         .get("/language/{tag}", Needs::Nothing, language::choose)
         .tell(
             "/api/v1/status",
@@ -410,6 +411,8 @@ fn people(table: Table) -> Table {
     table
         .get("/login", Needs::Nothing, login::page)
         .post_quietly("/login", Needs::Nothing, login::log_in)
+        .get("/login/passkey", Needs::Nothing, passkeys::ask)
+        .post_quietly("/login/passkey", Needs::Nothing, passkeys::log_in)
         .get("/first", Needs::Nothing, login::first_page)
         .post_quietly("/first", Needs::Nothing, login::redeem)
         .post_quietly("/logout", Needs::Own, login::log_out)
@@ -418,6 +421,9 @@ fn people(table: Table) -> Table {
         .post_quietly("/account/totp", Needs::Own, account::offer)
         .post_quietly("/account/totp/confirm", Needs::Own, account::enrol)
         .post_quietly("/account/totp/remove", Needs::Own, account::remove_totp)
+        .post_quietly("/account/passkeys", Needs::Own, passkeys::offer)
+        .post_quietly("/account/passkeys/confirm", Needs::Own, passkeys::take)
+        .post_quietly("/account/passkeys/remove", Needs::Own, passkeys::remove)
         .post_quietly("/account/sessions/end", Needs::Own, account::end_session)
         .get("/users", Needs::Manage, users::page)
         .post("/users/{verb}", Needs::Manage, users::button)

@@ -13,6 +13,7 @@ use super::desk::Desk;
 use super::form;
 use super::login::{problem, status};
 use super::page::Frame;
+use super::passkeys::own_session;
 use super::tables::{none, when_seconds, wide};
 use crate::access::{AccessError, Needs, Role, UserName, UserState};
 
@@ -63,7 +64,7 @@ pub(super) async fn order(
 }
 
 /// Orders for users.
-pub(super) const VERBS: [&str; 6] = ["add", "passwd", "role", "totp", "remove", "code"];
+pub(super) const VERBS: [&str; 7] = ["add", "passwd", "role", "totp", "passkeys", "remove", "code"];
 
 async fn carry_out(desk: &Desk, verb: &str, ordered: Ordered) -> Result<Done, AccessError> {
     const NOT_YOURS: AccessError =
@@ -96,8 +97,9 @@ async fn carry_out(desk: &Desk, verb: &str, ordered: Ordered) -> Result<Done, Ac
         }
         "role" => access.give_role(&name, role()?).await?,
         "totp" => access.remove_totp(&name).await?,
+        "passkeys" => access.remove_passkeys(&name, own_session(&name).as_deref()).await?,
         "remove" => access.remove(&name).await?,
-        _ => return Err(AccessError::Role("an order is add, passwd, role, totp, remove or code")),
+        _ => return Err(AccessError::Role("an order is add, passwd, role, totp, passkeys, remove or code")),
     }
     Ok(done)
 }
@@ -218,6 +220,7 @@ fn one(user: &UserState, is_own: bool) -> Markup {
                 None => "has not logged in yet",
             }
             @if user.has_totp { " · with a second factor" } @else { " · without a second factor" }
+            @if user.passkeys > 0 { span { " · passkeys: " (user.passkeys) } }
             @if !user.has_password { " · has no password yet" }
             @if let Some(until) = user.invited_until { " · a code counts until " (when_seconds(until)) }
         }
@@ -230,6 +233,7 @@ fn orders(user: &UserState) -> Markup {
         div.actions {
             (form::button("/users/passwd", &[("name", &user.name)], "Code for a new password"))
             @if user.has_totp { (form::button("/users/totp", &[("name", &user.name)], "Remove the second factor")) }
+            @if user.passkeys > 0 { (form::button("/users/passkeys", &[("name", &user.name)], "Remove all passkeys")) }
             (form::button("/users/remove", &[("name", &user.name)], "Remove"))
         }
         details {

@@ -28,6 +28,7 @@ pub async fn users(line: &CommandLine, action: &UsersAction) -> Exit {
         UsersAction::Role(user) => ("role", with_role(user)),
         UsersAction::Passwd { name } => ("passwd", json!({ "name": name })),
         UsersAction::Totp { name } => ("totp", json!({ "name": name })),
+        UsersAction::Passkeys { name } => ("passkeys", json!({ "name": name })),
         UsersAction::Remove { name } => ("remove", json!({ "name": name })),
     };
     match order(line, &format!("/api/v1/users/{verb}"), &sent).await {
@@ -52,10 +53,14 @@ fn user(user: &UserState) -> String {
         (false, None) => "; has no password".to_owned(),
     };
     let factor = if user.has_totp { "with a second factor" } else { "without a second factor" };
+    let passkeys = match user.passkeys {
+        0 => String::new(),
+        passkeys => format!("; passkeys: {passkeys}"),
+    };
     let last = user
         .last_login
         .map_or_else(|| "has not logged in".to_owned(), |at| format!("last login {}", date(at)));
-    format!("{}  {}{domains}; {factor}; {last}{password}", user.name, user.role)
+    format!("{}  {}{domains}; {factor}{passkeys}; {last}{password}", user.name, user.role)
 }
 
 /// `postern tokens`

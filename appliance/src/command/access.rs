@@ -23,6 +23,11 @@ pub enum UsersAction {
         /// The user.
         name: String,
     },
+    /// Remove all of a user's passkeys, and end the user's sessions.
+    Passkeys {
+        /// The user.
+        name: String,
+    },
     /// Remove a user, with the tokens that they made.
     Remove {
         /// The user.
