@@ -49,11 +49,11 @@ fn what_a_domain_blocks_another_still_gets_and_it_stays_so_over_a_kill() {
     let hidden = Postfix::start(&postfix::Options::default());
     let mut postern = start(&hidden);
     assert!(send(&postern, &["b@bench.test"]).1.accepted);
-    let made =
-        postern.ask(&["tokens", "add", "dom", "--scope", "write", "--domain", "bench.test"]).output;
+    let made = postern.ask(&["tokens", "add", "dom", "--scope", "write", "--domain", "bench.test"]).output;
     let token = made.split_whitespace().find(|word| word.starts_with("postern_")).expect("a token");
     let blocks = r#"{"order":"add","kind":"block","entry":"Source.TEST"}"#;
-    for (domain, said) in [("other.test", "404"), ("nowhere.test", "404"), ("bench.test", "\"changed\":true")] {
+    for (domain, said) in [("other.test", "404"), ("nowhere.test", "404"), ("bench.test", "\"changed\":true")]
+    {
         let answer = order(&postern, token, domain, blocks);
         assert!(answer.contains(said), "{domain}: {answer}");
     }
@@ -99,4 +99,51 @@ fn a_domains_trap_takes_mail_and_no_server_hears_of_it() {
     hidden.mailbox().wait_for_message(mail.message_id());
     let page = postern.get("/domains/bench.test");
     assert!(page.contains("old@bench.test"), "{page}");
+}
+
+#[test]
+fn mail_for_an_alias_goes_to_where_it_leads_and_the_trace_names_both() {
+    needs!(POSTFIX, CURL);
+    let refuses = vec![("gone@other.test", "550 5.1.1 no such user")];
+    let hidden = Postfix::start(&postfix::Options { reject: refuses, ..Default::default() });
+    let mut postern = start(&hidden);
+    let made = postern.ask(&["tokens", "add", "dom", "--scope", "write", "--domain", "bench.test"]).output;
+    let token = made.split_whitespace().find(|word| word.starts_with("postern_")).expect("a token");
+    let aliases =
+        |to: &str| format!(r#"{{"order":"add","kind":"alias","entry":"info@bench.test","target":"{to}"}}"#);
+    for (to, said) in [
+        ("c@other.test", "403"),
+        ("c@nowhere.test", "403"),
+        ("info@bench.test", "400"),
+        ("b@bench.test", "200"),
+    ] {
+        let answer = order(&postern, token, "bench.test", &aliases(to));
+        assert!(answer.starts_with("HTTP/1.1 ") && answer.contains(said), "{to}: {answer}");
+    }
+    for from in ["c@other.test", "gone@other.test"] {
+        let name = from.split('@').next().expect("a name");
+        let (entry, domain) = (format!("{name}@bench.test"), "bench.test");
+        let added = postern.ask(&["domains", "add", domain, "alias", &entry, "--to", from]);
+        assert!(added.success, "{}", added.output);
+    }
+    postern.restart(Signal::SIGKILL);
+    let (mail, result) = send(&postern, &["info@bench.test", "C@bench.test"]);
+    assert!(result.accepted, "{}", result.output);
+    hidden.mailbox().wait_for_message(mail.message_id());
+    let mut got: Vec<String> = hidden
+        .outcome(mail.message_id(), 2, SOON)
+        .iter()
+        .filter_map(|line| line.split(" to=<").nth(1)?.split('>').next().map(str::to_owned))
+        .collect();
+    got.sort();
+    assert_eq!(got, ["b@bench.test", "c@other.test"], "{}", hidden.log());
+    let found = postern.ask(&["trace", "--to", "info@bench.test"]).output;
+    let id = found.split_whitespace().find(|word| word.ends_with(".1")).expect("a transaction");
+    let trace = postern.ask(&["trace", "--id", id]).output;
+    assert!(trace.contains("to info@bench.test → b@bench.test: 250"), "{trace}");
+    assert!(trace.contains("to C@bench.test → c@other.test: 250"), "{trace}");
+    let (_, refused) = send(&postern, &["gone@bench.test"]);
+    assert!(!refused.accepted && refused.output.contains("no such user"), "{}", refused.output);
+    let page = postern.get("/domains/bench.test");
+    assert!(page.contains("info@bench.test") && page.contains("c@other.test"), "{page}");
 }

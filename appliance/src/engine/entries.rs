@@ -133,9 +133,11 @@ impl Entries {
             if !known.serving.backends.contains_key(domain) {
                 return Err(EntryError::NoDomain);
             }
-            known.fact(domain, order.kind, &entry).is_some()
+            // An alias that is to lead elsewhere is another one.
+            let is_same = |fact: &Fact| !order.adds || fact.target == format::target(&order.target);
+            known.fact(domain, order.kind, &entry).is_some_and(is_same)
         };
-        if order.adds == is_there && !(is_there && order.kind == EntryKind::Alias) {
+        if order.adds == is_there {
             return Ok(false);
         }
         let key = format::key(domain, letter_of(order.kind), &entry);
@@ -228,9 +230,27 @@ impl DomainEntries for Entries {
         let list = list.and_then(|domain| known.list(domain.as_str(), EntryKind::Trap));
         list.is_some_and(|list| !list.is_empty() && list.contains_key(&folded(mailbox)))
     }
+
+    fn target(&self, mailbox: &Mailbox) -> Option<Mailbox> {
+        let known = self.known();
+        if known.number == 0 { None } else { known.leads_to(mailbox).cloned() }
+    }
 }
 
 impl Known {
+    /// Where an alias leads, while its domain and that of the other are behind Postern.
+    fn leads_to(&self, mailbox: &Mailbox) -> Option<&Mailbox> {
+        let list = self.list(mailbox.domain()?.as_str(), EntryKind::Alias).filter(|list| !list.is_empty())?;
+        let target = list.get(&folded(mailbox))?.target.as_ref()?;
+        self.serving.backends.contains_key(target.domain()?.as_str()).then_some(target)
+    }
+
+    /// Whether an alias of any domain leads to an address.
+    fn is_led_to(&self, address: &str) -> bool {
+        let aliases = self.domains.values().flat_map(|lists| lists[place_of(EntryKind::Alias)].values());
+        aliases.filter_map(|fact| fact.target.as_ref()).any(|target| folded(target) == address)
+    }
+
     /// A list that is in force.
     fn list(&self, domain: &str, kind: EntryKind) -> Option<&BTreeMap<String, Fact>> {
         self.serving.backends.get(domain)?;
@@ -284,9 +304,57 @@ impl Known {
         }
         match order.kind {
             EntryKind::Block | EntryKind::Allow => Ok(None),
+            EntryKind::Trap if self.fact(domain, EntryKind::Alias, entry).is_some() => {
+                Err(EntryError::Conflict("the address is an alias: remove that first"))
+            }
+            EntryKind::Trap if self.is_led_to(entry) => {
+                Err(EntryError::Conflict("an alias leads to this address: remove that first"))
+            }
             EntryKind::Trap => Ok(None),
-            EntryKind::Alias => Err(EntryError::Wrong("aliases are not taken yet")),
+            EntryKind::Alias => self.check_alias(order, entry).map(Some),
         }
+    }
+
+    /// One step is all that is gone, so that there is no way round in a circle.
+    fn check_alias(&self, order: &EntryOrder, entry: &str) -> Result<Mailbox, EntryError> {
+        const TARGET: EntryError = EntryError::Wrong(
+            "an alias leads to an address, name@domain, of plain letters and without quotes, % or !",
+        );
+        const ELSEWHERE: EntryError =
+            EntryError::Wrong("an alias leads to an address of a domain behind Postern that is yours, too");
+        let domain = order.domain.as_str();
+        let target = format::target(&order.target).ok_or(TARGET)?;
+        let its_domain = target.domain().map(Domain::as_str).unwrap_or_default();
+        let backend = self.serving.backends.get(its_domain).ok_or(ELSEWHERE)?;
+        let address = folded(&target);
+        if address == entry {
+            return Err(EntryError::Wrong("an alias leads to another address than its own"));
+        }
+        if self.fact(domain, EntryKind::Trap, entry).is_some() {
+            return Err(EntryError::Conflict("the address is a trap: remove that first"));
+        }
+        if self.fact(its_domain, EntryKind::Alias, &address).is_some() {
+            return Err(EntryError::Conflict(
+                "the address that it leads to is an alias itself: enter where that one leads",
+            ));
+        }
+        if self.is_led_to(entry) {
+            return Err(EntryError::Conflict(
+                "another alias leads to this address: have that one lead elsewhere first",
+            ));
+        }
+        let is_trap = self.fact(its_domain, EntryKind::Trap, &address).is_some();
+        if is_trap || self.serving.reserved.contains(&address) {
+            return Err(EntryError::Conflict(
+                "nobody reads the address that it leads to: it is a trap, or reports go there",
+            ));
+        }
+        if self.serving.takes_connections && self.serving.backends.get(domain) != Some(backend) {
+            return Err(EntryError::Conflict(
+                "connections are taken on their way to one server here: an alias leads to an address of the same backend",
+            ));
+        }
+        Ok(target)
     }
 
     fn numbers_of(&self, domain: &str, kind: EntryKind) -> usize {
@@ -309,12 +377,11 @@ fn entry_of(order: &EntryOrder) -> Result<String, EntryError> {
         EntryKind::Block | EntryKind::Allow => format::sender(&order.entry).ok_or(SENDER),
         EntryKind::Trap | EntryKind::Alias => {
             let (address, domain) = format::recipient(&order.entry).ok_or(ADDRESS)?;
-            match domain == order.domain {
-                false => Err(ELSEWHERE),
-                true if order.kind == EntryKind::Trap && address.starts_with("postmaster@") => {
-                    Err(POSTMASTER)
-                }
-                true => Ok(address),
+            match order.kind {
+                _ if domain != order.domain => Err(ELSEWHERE),
+                EntryKind::Trap if address.starts_with("postmaster@") => Err(POSTMASTER),
+                EntryKind::Alias if address.contains(['%', '!']) => Err(ADDRESS),
+                _ => Ok(address),
             }
         }
     }

@@ -235,8 +235,11 @@ pub struct OwnAddresses {
 
 /// What the domains behind decide for themselves, while sessions go on.
 pub trait DomainEntries: Send + Sync + fmt::Debug + 'static {
-    /// Whether an address of theirs exists only to be spammed. Asked for each recipient: it must be quick.
+    /// Whether an address of theirs exists only to be spammed. Asked for each recipient, as is the other: both must be quick.
     fn is_trap(&self, mailbox: &Mailbox) -> bool;
+
+    /// Where mail for an address of theirs goes instead. That is not looked up in turn.
+    fn target(&self, mailbox: &Mailbox) -> Option<Mailbox>;
 }
 
 /// What an address of Postern's own is for.
@@ -262,6 +265,13 @@ impl OwnAddresses {
     #[must_use]
     pub fn beside(self, entries: Arc<dyn DomainEntries>) -> Self {
         Self { entries: Some(entries), ..self }
+    }
+
+    /// Where mail for an address goes instead, if it is an alias and none of these.
+    pub fn target(&self, path: &ForwardPath) -> Option<Mailbox> {
+        let (ForwardPath::Mailbox(mailbox), Some(entries)) = (path, &self.entries) else { return None };
+        let target = entries.target(mailbox)?;
+        self.of(path).is_none().then_some(target)
     }
 
     /// What an address is for, if it is one of these.

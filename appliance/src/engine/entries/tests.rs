@@ -196,3 +196,78 @@ fn what_is_stored_is_read_again_and_nothing_else_is() {
         ["a@b@c.example", "c.example", "example"]
     );
 }
+
+#[tokio::test]
+async fn an_alias_leads_one_step_to_an_address_behind_postern() {
+    let (_folder, store) = store();
+    let known = entries(&store).await;
+    let alias = async |domain: &str, entry: &str, target: &str| {
+        known.decide(&order(domain, EntryKind::Alias, entry, target), NOW).await
+    };
+    assert_eq!(alias("a.test", "Info@a.test", "Ann@B.test.").await, Ok(true));
+    assert_eq!(alias("a.test", "info@a.test", "Ann@b.test").await, Ok(false), "the same");
+    assert_eq!(alias("a.test", "info@a.test", "Bob@bücher.test").await, Ok(true), "it leads elsewhere now");
+    let again = entries(&store).await;
+    for known in [&known, &again] {
+        let to = |address: &str| known.target(&mailbox(address)).map(|target| target.to_string());
+        assert_eq!(to("INFO@A.test"), Some("Bob@xn--bcher-kva.test".into()), "in the case it was written in");
+        assert_eq!(to("\"in\\fo\"@a.test"), to("info@a.test"));
+        assert_eq!((to("info@b.test"), to("Bob@xn--bcher-kva.test")), (None, None));
+    }
+    for (entry, target) in [
+        ("x@a.test", ""),
+        ("x@a.test", "ann@elsewhere.test"),
+        ("x@a.test", "ann@[192.0.2.1]"),
+        ("x@a.test", "ann%elsewhere.test@b.test"),
+        ("x@a.test", "\"ann@elsewhere.test\"@b.test"),
+        ("x@a.test", "elsewhere.test!ann@b.test"),
+        ("x@a.test", "änn@b.test"),
+        ("x@a.test", "ann@b.test>\r\nDATA"),
+        ("x@a.test", "ann@b.test ORCPT=rfc822;x"),
+        ("x@a.test", "X@a.test"),
+        ("x%b.test@a.test", "ann@b.test"),
+        ("x@b.test", "ann@b.test"),
+        ("postmaster", "ann@b.test"),
+    ] {
+        let refused = alias("a.test", entry, target).await;
+        assert!(matches!(refused, Err(EntryError::Wrong(_))), "{entry} {target}: {refused:?}");
+    }
+    // Neither chains nor circles, whichever comes first.
+    assert_eq!(add(&known, "a.test", EntryKind::Trap, "old@a.test").await, Ok(true));
+    for (domain, entry, target, why) in [
+        ("b.test", "x@b.test", "INFO@a.test", "is an alias itself"),
+        ("xn--bcher-kva.test", "bob@bücher.test", "ann@b.test", "another alias leads to this address"),
+        ("a.test", "old@a.test", "ann@b.test", "the address is a trap"),
+        ("a.test", "x@a.test", "Old@a.test", "nobody reads the address"),
+        ("a.test", "x@a.test", "spam@a.test", "nobody reads the address"),
+        ("a.test", "bait@a.test", "ann@b.test", "the config has a use"),
+    ] {
+        let refused = alias(domain, entry, target).await.unwrap_err();
+        assert!(
+            matches!(refused, EntryError::Conflict(_)) && refused.to_string().contains(why),
+            "{entry}: {refused}"
+        );
+    }
+    for (domain, entry, why) in [
+        ("a.test", "INFO@a.test", "the address is an alias"),
+        ("xn--bcher-kva.test", "BOB@bücher.test", "an alias leads to this address"),
+    ] {
+        let refused = add(&known, domain, EntryKind::Trap, entry).await.unwrap_err();
+        assert!(refused.to_string().contains(why), "{refused}");
+    }
+    assert_eq!(
+        alias("a.test", "postmaster@a.test", "ann@b.test").await,
+        Ok(true),
+        "somebody is to read that"
+    );
+    // A domain that goes takes the way to it along.
+    assert_eq!(alias("b.test", "y@b.test", "ann@a.test").await, Ok(true));
+    let without = crate::config::parse(
+        "hostname = \"mx.test\"\n[[backend]]\ndomains = [\"b.test\"]\nservers = [\"192.0.2.1\"]\n",
+        std::path::Path::new("postern.toml"),
+    );
+    known.config_is(&without.unwrap()).await;
+    assert_eq!((known.target(&mailbox("y@b.test")), known.target(&mailbox("info@a.test"))), (None, None));
+    known.config_is(&config("enabled = false\n")).await;
+    assert!(known.target(&mailbox("y@b.test")).is_some(), "an alias needs no judge");
+}
