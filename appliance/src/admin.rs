@@ -15,6 +15,9 @@ mod chart;
 mod configs;
 mod desk;
 mod domain_reports;
+pub(crate) mod domains;
+#[cfg(test)]
+mod domains_tests;
 mod door;
 mod editing;
 mod events;

@@ -1,4 +1,4 @@
-//! `postern status`, `trace`, `queue`, `quarantine`, `block`, `reports`, `senders`, `config`, `certs`, `users`, `tokens`, `audit`, `dns`, `scan` and
+//! `postern status`, `trace`, `queue`, `quarantine`, `block`, `domains`, `reports`, `senders`, `config`, `certs`, `users`, `tokens`, `audit`, `dns`, `scan` and
 //! `learn`: they ask the running Postern and tell its answer; the last three work without one, too.
 
 mod access;
@@ -6,6 +6,7 @@ mod block;
 mod certs;
 mod configs;
 mod dns;
+mod domains;
 mod learn;
 mod quarantine;
 mod queue;
@@ -23,6 +24,7 @@ pub(crate) use certs::{day, troubles, zone_line};
 pub use configs::config;
 pub use dns::dns;
 pub(crate) use dns::verified_records;
+pub use domains::domains;
 pub use learn::learn;
 pub use quarantine::quarantine;
 pub use queue::queue;

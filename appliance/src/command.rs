@@ -17,11 +17,13 @@ use crate::roles::Account;
 
 mod access;
 mod config;
+mod domains;
 mod held;
 mod published;
 
 pub use access::{AuditList, TokensAction, UserWithRole, UsersAction};
 pub use config::ConfigAction;
+pub use domains::DomainsAction;
 pub use held::{BlockAction, QuarantineAction, QuarantineList, ReportsAction, SendersAction};
 pub use published::{CertsAction, DnsRecords, RollAction};
 
@@ -76,6 +78,9 @@ pub enum Command {
     /// Look at senders from whom nothing is wanted; add some, or let them write again.
     #[command(subcommand)]
     Block(BlockAction),
+    /// Look at what domains decide for themselves: blocked and allowed senders, traps, aliases; add and remove some.
+    #[command(subcommand)]
+    Domains(DomainsAction),
     /// Look at users' reports that are held, and say who is right; see what others report about the domains here.
     #[command(subcommand)]
     Reports(ReportsAction),

@@ -30,6 +30,7 @@ mod changing;
 mod demo;
 mod directory;
 mod dmarc_reports;
+mod entries;
 mod error;
 mod generation;
 mod hosted;

@@ -57,6 +57,7 @@ async fn perform(line: &CommandLine) -> Exit {
         Command::Queue(action) => ask::queue(line, action).await,
         Command::Quarantine(action) => ask::quarantine(line, action).await,
         Command::Block(action) => ask::block(line, action).await,
+        Command::Domains(action) => ask::domains(line, action).await,
         Command::Reports(action) => ask::reports(line, action).await,
         Command::Senders(action) => ask::senders(line, action).await,
         Command::Users(action) => ask::users(line, action).await,

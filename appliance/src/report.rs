@@ -3,6 +3,7 @@
 
 mod addresses;
 mod certifying;
+mod entries;
 mod learning;
 mod live;
 mod queue;
@@ -22,6 +23,7 @@ pub use certifying::{
     AccountState, CertifyingState, KeyOrder, KeyState, LeftOutState, OrderState, RollOrder, TlsaMatch,
     TlsaState, WebState,
 };
+pub use entries::{Deciding, DomainEntry, DomainState, EntryError, EntryKind, EntryOrder};
 pub use learning::{BlockedSender, LearningDay, LearningState, ReliabilityBin};
 pub use live::{
     ArmingState, Asking, AuthorityState, BackendState, CertificateSource, CertificateState, Health,

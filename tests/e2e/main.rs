@@ -13,6 +13,7 @@ mod config_edit;
 mod crash;
 mod dns;
 mod dns_lists;
+mod domains;
 mod evidence;
 mod forwarders;
 mod gateway;

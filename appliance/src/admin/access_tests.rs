@@ -152,7 +152,11 @@ const FOR_USERS: [&str; 10] = [
     "POST /account/sessions/end",
 ];
 /// For whoever sees some domain's mail.
-const FOR_SOME_DOMAINS: [&str; 20] = [
+const FOR_SOME_DOMAINS: [&str; 24] = [
+    "GET /domains",
+    "GET /domains/{domain}",
+    "GET /api/v1/domains",
+    "GET /api/v1/domains/{domain}/entries",
     "GET /weekly",
     "GET /weekly/{domain}",
     "GET /api/v1/weekly",
@@ -192,7 +196,9 @@ const FOR_ALL_DOMAINS: [&str; 14] = [
     "POST /api/v1/scan",
 ];
 /// For whoever may do something with some mail.
-const TO_ACT: [&str; 8] = [
+const TO_ACT: [&str; 10] = [
+    "POST /domains/{domain}",
+    "POST /api/v1/domains/{domain}/entries",
     "POST /queue/{id}",
     "POST /api/v1/queue/{id}",
     "POST /quarantine/{verb}",

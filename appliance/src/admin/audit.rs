@@ -20,7 +20,7 @@ use crate::access::trail::{Entry, MAX_LAST};
 
 const DEFAULT_LAST: usize = 100;
 /// Fields of orders that name things. Everything else, passwords and codes among it, stays out of the trail.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 20] = [
     "id",
     "ids",
     "domain",
@@ -29,6 +29,9 @@ const NAMES: [&str; 17] = [
     "all",
     "entry",
     "entries",
+    "order",
+    "kind",
+    "target",
     "sender",
     "with_mail",
     "name",

@@ -102,7 +102,7 @@ fn markup(frame: &Frame, blocked: &[BlockedSender]) -> Markup {
     frame.around(
         "All times are UTC",
         html! {
-            p.back { a href="/" { "Status" } " · " a href="/quarantine" { "Quarantine" } }
+            p.back { a href="/" { "Status" } " · " a href="/quarantine" { "Quarantine" } " · " a href="/domains" { "Domains" } }
             (wide("blocked", "Blocked senders", html! {
                 p.note { "Beside what [judge] block says in the config. Their mail is refused, as far as action lets it." }
                 @if blocked.is_empty() { (none("Nobody is.")) }

@@ -1,6 +1,9 @@
 //! What a fake engine says.
 
-use crate::report::{CertifyingState, KeyState, OrderState, SenderState, TlsaMatch, TlsaState, WeekReport};
+use crate::report::{
+    CertifyingState, DomainEntry, DomainState, EntryError, EntryKind, EntryOrder, KeyState, OrderState,
+    SenderState, TlsaMatch, TlsaState, WeekReport,
+};
 
 /// A CA that says no, and records that match.
 pub(super) fn certifying(orders: bool) -> CertifyingState {
@@ -73,4 +76,40 @@ pub(super) fn weeks(domains: &[String]) -> Vec<WeekReport> {
         week
     };
     ["example.net", "example.org"].into_iter().filter(is_wanted).map(week).collect()
+}
+
+/// Three domains of two backends.
+pub(super) fn domains() -> Vec<DomainState> {
+    let state = |(backend, domain): (&str, &str)| DomainState {
+        domain: domain.to_owned(),
+        backend: backend.to_owned(),
+        mailboxes: 12,
+        blocked: 1,
+        allowed: 1,
+        traps: 1,
+        aliases: 1,
+    };
+    [("postfix", "example.com"), ("exchange", "example.net"), ("exchange", "example.org")].map(state).to_vec()
+}
+
+/// One entry of each kind.
+pub(super) fn entries(domain: &str) -> Option<Vec<DomainEntry>> {
+    let entry = |kind: EntryKind| DomainEntry {
+        kind,
+        entry: format!("{}@{domain}", kind.name()),
+        target: (kind == EntryKind::Alias).then(|| format!("ann@{domain}")),
+        by: "<b>dom</b>".to_owned(),
+        since: 1_795_288_000,
+    };
+    let is_known = domains().iter().any(|known| known.domain == domain);
+    is_known.then(|| EntryKind::ALL.map(entry).to_vec())
+}
+
+/// Whatever is said of a domain that is there, but for nonsense, and what is not there to be removed.
+pub(super) fn decide(order: &EntryOrder) -> Result<bool, EntryError> {
+    let entries = entries(order.domain.as_str()).ok_or(EntryError::NoDomain)?;
+    match order.entry.as_str() {
+        "nonsense" => Err(EntryError::Wrong("an address is written as name@domain")),
+        entry => Ok(order.adds || entries.iter().any(|known| known.entry == entry)),
+    }
 }

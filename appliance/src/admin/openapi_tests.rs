@@ -106,12 +106,12 @@ async fn each_order_that_is_described_is_known_and_others_are_not() {
         let parameters = told["parameters"].as_array().map_or(&[][..], Vec::as_slice);
         let Some(parameter) = parameters.iter().find(|one| one["in"] == "path") else { continue };
         let (before, _) = path.split_once('{').unwrap();
-        let verbs: Vec<&str> = parameter["schema"]["enum"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|verb| verb.as_str().unwrap())
-            .collect();
+        // A domain's orders are told in the body, where the schema has them.
+        let Some(verbs) = parameter["schema"]["enum"].as_array() else {
+            assert!(told["requestBody"].to_string().contains("\"add\""), "{told}");
+            continue;
+        };
+        let verbs: Vec<&str> = verbs.iter().map(|verb| verb.as_str().unwrap()).collect();
         for verb in verbs.iter().chain(&["nonsense"]) {
             // With everything that any of them may want.
             let body = match before {

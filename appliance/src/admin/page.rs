@@ -50,13 +50,14 @@ impl Frame {
 }
 
 /// Where one can go from everywhere.
-const PLACES: [(&str, &str, Needs); 10] = [
+const PLACES: [(&str, &str, Needs); 11] = [
     ("/", "Status", Needs::See),
     ("/messages", "Messages", Needs::See),
     ("/queue", "Queue", Needs::See),
     ("/quarantine", "Quarantine", Needs::See),
     ("/senders", "Senders", Needs::See),
     ("/reports", "Reports", Needs::See),
+    ("/domains", "Domains", Needs::See),
     ("/block", "Blocked senders", Needs::SeeAll),
     ("/dns", "DNS records", Needs::SeeAll),
     ("/domain-reports", "What others report", Needs::SeeAll),

@@ -15,7 +15,7 @@ use super::desk::Desk;
 use super::guard::{self, Body, Guarded};
 use super::openapi::{About, Book, Described};
 use super::{
-    account, answers, audit, block, certificates, configs, domain_reports, editing, events, judging,
+    account, answers, audit, block, certificates, configs, domain_reports, domains, editing, events, judging,
     language, login, lookup, messages, passkeys, quarantine, queue, records, reports, senders, settings,
     tokens, trends, users, weekly, zone,
 };
@@ -306,6 +306,27 @@ fn mail(table: Table) -> Table {
             Needs::ActOnAll,
             ("Blocks senders, or no longer.", &block::VERBS[..]),
             block::order,
+        )
+        .get("/domains", Needs::See, domains::page)
+        .get("/domains/{domain}", Needs::See, domains::domain_page)
+        .post("/domains/{domain}", Needs::Act, domains::button)
+        .tell(
+            "/api/v1/domains",
+            Needs::See,
+            "The domains behind Postern: their mailboxes and entries in numbers.",
+            domains::list,
+        )
+        .tell(
+            "/api/v1/domains/{domain}/entries",
+            Needs::See,
+            "What a domain decided for itself: blocked and allowed senders, traps, aliases.",
+            domains::of_domain,
+        )
+        .order(
+            "/api/v1/domains/{domain}/entries",
+            Needs::Act,
+            "Adds an entry of a domain, or removes one.",
+            domains::order,
         )
         .get("/reports", Needs::See, reports::page)
         .post("/reports/{verb}", Needs::Act, reports::button)

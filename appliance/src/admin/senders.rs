@@ -160,7 +160,7 @@ fn markup(frame: &Frame, senders: &[SenderState]) -> Markup {
     frame.around(
         "All times are UTC",
         html! {
-            p.back { a href="/" { "Status" } " · " a href="/quarantine" { "Quarantine" } }
+            p.back { a href="/" { "Status" } " · " a href="/quarantine" { "Quarantine" } " · " a href="/domains" { "Domains" } }
             (wide("suspects", "Senders that look taken over", html! {
                 @if suspects.is_empty() { (none("Nobody does.")) }
                 @else { ul.plain { @for sender in &suspects { li { (suspect(sender)) } } } }

@@ -180,7 +180,7 @@ pub(super) async fn front(desk: &Arc<Desk>) -> Response {
                 p {
                     (state.messages) " messages wait · " (state.in_folder(Folder::Quarantine)) " are held"
                 }
-                p { a href="/queue" { "Queue" } " · " a href="/quarantine" { "Quarantine" } " · " a href="/senders" { "Senders" } " · " a href="/reports" { "Reports" } }
+                p { a href="/queue" { "Queue" } " · " a href="/quarantine" { "Quarantine" } " · " a href="/senders" { "Senders" } " · " a href="/domains" { "Domains" } " · " a href="/reports" { "Reports" } }
             }
             (tables::backends(&backends))
             (tables::transactions(&transactions))

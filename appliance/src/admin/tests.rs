@@ -8,17 +8,17 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use super::fakes::{certifying, sender, weeks};
+use super::fakes::{self, certifying, sender, weeks};
 use super::{Desk, Doors, serve};
 use crate::access::Access;
 use crate::recorder::{Recording, samples};
 use crate::report::{
     AddressesState, ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateSource,
-    CertificateState, CertifyingState, DomainReports, Found, Health, HeldReport, LearnOrder, LearningState,
-    Lesson, ListenerState, Live, MailReporter, MailSource, NoZones, NotJudging, QueueState, ReceivedReports,
-    RecordState, RoleState, RolesState, ScanOrder, Scanned, SenderState, ServerState, Status, Strain,
-    StrainState, TlsSender, TlsTrouble, VerifyingState, WeekReport, Zone, ZoneQuestion, ZoneRecord,
-    ZoneReport,
+    CertificateState, CertifyingState, Deciding, DomainEntry, DomainReports, DomainState, EntryOrder, Found,
+    Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState, Live, MailReporter, MailSource,
+    NoZones, NotJudging, QueueState, ReceivedReports, RecordState, RoleState, RolesState, ScanOrder, Scanned,
+    SenderState, ServerState, Status, Strain, StrainState, TlsSender, TlsTrouble, VerifyingState, WeekReport,
+    Zone, ZoneQuestion, ZoneRecord, ZoneReport,
 };
 
 /// An engine with two backends, one of whose servers is down.
@@ -158,6 +158,18 @@ impl Live for FakeEngine {
 
     fn unblock(&self, entry: String) -> Asking<bool> {
         Box::pin(std::future::ready(Ok(entry == "spam.example")))
+    }
+
+    fn domains(&self) -> Vec<DomainState> {
+        fakes::domains()
+    }
+
+    fn domain_entries(&self, domain: &str) -> Option<Vec<DomainEntry>> {
+        fakes::entries(domain)
+    }
+
+    fn decide(&self, order: EntryOrder) -> Deciding {
+        Box::pin(std::future::ready(fakes::decide(&order)))
     }
 
     fn was_reported(&self, _: smtp::TransactionId) {}

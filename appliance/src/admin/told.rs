@@ -114,7 +114,7 @@ fn more(story: &TransactionStory) -> usize {
 fn one_recipient(recipient: &RecipientStory) -> Markup {
     html! {
         li {
-            strong.words { (recipient.address) }
+            strong.words { (recipient.words()) }
             p.reason.words { (if recipient.reply.is_empty() { "no reply was sent" } else { &recipient.reply }) }
         }
     }

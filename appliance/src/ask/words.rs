@@ -238,7 +238,7 @@ fn session_of(story: &TransactionStory) -> Vec<String> {
     ];
     story.opinion.iter().for_each(|one| lines.extend(opinion(one, &story.verdict)));
     for recipient in &story.recipients {
-        lines.push(format!("  to {}: {}", recipient.address, recipient.reply));
+        lines.push(format!("  to {}: {}", recipient.words(), recipient.reply));
     }
     story.groups.iter().for_each(|one| lines.extend(group(one)));
     if !story.reply.is_empty() {

@@ -9,14 +9,13 @@ use delivery::notification::Reporter;
 use delivery::{Network, Opener, Pool, ReportRate, Tcp};
 use intercept::Networks;
 use record::{Clock, Event, Recorder};
-use relay::{
-    CalledBefore, Driver, InboundPlain, InnerVerification, Limits, OwnAddresses, Reporting, Serving, Settings,
-};
+use relay::{CalledBefore, Driver, InboundPlain, InnerVerification, Limits, Reporting, Serving, Settings};
 use route::{Backend, BackendSettings, Routing, Server};
 use spool::{Schedule, Spool};
 use tls::{Acceptor, Connector, Identities, Ladder, LegPolicy, Pin, Roots};
 
 use super::dmarc_reports::DmarcReports;
+use super::entries::{Entries, own_addresses};
 use super::error::EngineError;
 use super::hosted::Hosted;
 use super::identity::{self, Own};
@@ -50,6 +49,7 @@ pub(super) struct Base {
     roots: Roots,
     spool: tokio::sync::OnceCell<Spool>,
     remembering: Arc<Remembering>,
+    entries: Arc<Entries>,
     /// Of the first generation that judges.
     court: Arc<tokio::sync::OnceCell<Arc<Court>>>,
     roles: Arc<Roles>,
@@ -131,6 +131,7 @@ impl Base {
             loop_key,
             roots,
             spool,
+            entries: Entries::new(remembering.store()),
             remembering,
             court: Arc::default(),
             roles,
@@ -233,6 +234,11 @@ impl Base {
         &self.remembering
     }
 
+    /// What domains decide for themselves.
+    pub(super) fn entries(&self) -> &Arc<Entries> {
+        &self.entries
+    }
+
     pub(super) async fn generation(
         &self,
         config: &Config,
@@ -277,6 +283,7 @@ impl Base {
         self.records.config_is_another();
         self.dmarc_reports.config_is(config, names.clone());
         self.received.config_is(config, names.clone());
+        self.entries.config_is(config).await;
         let judge = self.judge(config, names.clone()).await?;
         let signer = self.signing.config_is(config, &routing, names.clone());
         let settings = Settings { signs: signer.is_some(), ..self.settings(config, routing) };
@@ -313,7 +320,7 @@ impl Base {
             loop_key: self.loop_key,
             signs: false,
             judging: config.judge.enabled.then(|| Sitting::settings(config)),
-            own: own_addresses(config),
+            own: own_addresses(config, &self.entries),
         }
     }
 
@@ -387,7 +394,8 @@ impl Base {
         };
         let court = self.court.get_or_try_init(open).await?;
         court.reports_go_to(&config.judge.report_spam, &config.judge.report_ham);
-        let told = Told { dmarc: Arc::clone(&self.dmarc_reports), signing: Arc::clone(&self.signing) };
+        let (dmarc, signing) = (Arc::clone(&self.dmarc_reports), Arc::clone(&self.signing));
+        let told = Told { dmarc, signing, entries: Arc::clone(&self.entries) };
         Ok(Some(Arc::new(Sitting::new(config, Arc::clone(court), (names, told)))))
     }
 
@@ -412,18 +420,6 @@ impl Base {
         submission.retain(|server| !is_own(config, server));
         let leg = leg(backend, tls, &self.roots, Arc::clone(&self.clock), (servers, submission))?;
         Ok(leg.with_recipients(self.remembering.recipients(backend, tls, &self.roots)?))
-    }
-}
-
-/// Whom Postern answers itself.
-fn own_addresses(config: &Config) -> OwnAddresses {
-    let own = match config.judge.enabled {
-        true => Sitting::own_addresses(config),
-        false => OwnAddresses::default(),
-    };
-    match config.reports_come_here() {
-        true => own.with(&config.reports.address, relay::Own::Feedback),
-        false => own,
     }
 }
 

@@ -23,6 +23,7 @@ mod scanning;
 mod sitting;
 mod told;
 mod viruses;
+mod wishes;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,18 +1,20 @@
 //! The present state for the page, read off the running engine.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use delivery::Queue;
 use record::Clock;
 use relay::Relay;
-use route::{Backend, ClientAddress, Server};
+use route::{Backend, ClientAddress, Routing, Server};
 use smtp::Extension;
 use tls::Chain;
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
+use tokio::time::{Duration, Instant};
 
 use super::arming::Arming;
 use super::certifying::Certifying;
+use super::entries::Entries;
 use super::generation::Base;
 use super::hosted::Hosted;
 use super::judging::Court;
@@ -24,10 +26,10 @@ use super::weekly::Weekly;
 use super::zones::Zones;
 use crate::report::{
     AddressesState, ArmingState, Asking, AuthorityState, BackendState, BlockedSender, CertificateState,
-    CertifyingState, FailingPolicy, Health, HeldReport, LearnOrder, LearningState, Lesson, ListenerState,
-    Live, NotJudging, PublishedState, QueueState, ReceivedReports, RecipientsState, RolesState, RollOrder,
-    ScanOrder, Scanned, SenderState, ServerState, StrainState, VerifyingState, WeekReport, Writing,
-    ZoneQuestion, Zoning,
+    CertifyingState, Deciding, DomainEntry, DomainState, EntryOrder, FailingPolicy, Health, HeldReport,
+    LearnOrder, LearningState, Lesson, ListenerState, Live, NotJudging, PublishedState, QueueState,
+    ReceivedReports, RecipientsState, RolesState, RollOrder, ScanOrder, Scanned, SenderState, ServerState,
+    StrainState, VerifyingState, WeekReport, Writing, ZoneQuestion, Zoning,
 };
 use crate::roles::Roles;
 
@@ -48,7 +50,15 @@ pub(super) struct Present {
     records: Arc<Records>,
     repute: Arc<Repute>,
     weekly: Arc<Weekly>,
+    entries: Arc<Entries>,
+    /// By backend and domain, and when they were counted.
+    mailboxes: Mutex<Option<(Instant, Mailboxes)>>,
 }
+
+type Mailboxes = Arc<HashMap<(Box<str>, Box<str>), usize>>;
+
+/// How long a count of mailboxes is good for: it goes through all recipients that are known, some 200,000.
+const COUNTED: Duration = Duration::from_secs(60);
 
 impl Present {
     pub(super) fn new(
@@ -77,7 +87,23 @@ impl Present {
             records: Arc::clone(base.records()),
             repute: Arc::clone(base.repute()),
             weekly: Arc::clone(base.weekly()),
+            entries: Arc::clone(base.entries()),
+            mailboxes: Mutex::default(),
         }
+    }
+
+    fn mailboxes(&self, routing: &Routing) -> Mailboxes {
+        let now = Instant::now();
+        let mut counted = self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, known)) = counted.as_ref().filter(|(at, _)| now.duration_since(*at) < COUNTED) {
+            return Arc::clone(known);
+        }
+        // They share what they know.
+        let mut recipients = routing.backends().iter().filter_map(|backend| backend.recipients());
+        let all: Mailboxes =
+            Arc::new(recipients.next().map(route::Recipients::mailboxes).unwrap_or_default());
+        *counted = Some((now, Arc::clone(&all)));
+        all
     }
 
     /// After a reload that brought new ones.
@@ -179,6 +205,38 @@ impl Live for Present {
     fn unblock(&self, entry: String) -> Asking<bool> {
         let court = self.court.get().cloned();
         Box::pin(async move { court.ok_or(NotJudging::Off)?.unblock(&entry).await })
+    }
+
+    fn domains(&self) -> Vec<DomainState> {
+        let routing = Arc::clone(&self.relay.serving().settings.routing);
+        let mailboxes = self.mailboxes(&routing);
+        let mut domains = Vec::new();
+        for backend in routing.backends() {
+            for domain in backend.domains() {
+                let [blocked, allowed, traps, aliases] = self.entries.numbers(domain.as_str());
+                let place: (Box<str>, Box<str>) = (backend.name().into(), domain.as_str().into());
+                domains.push(DomainState {
+                    domain: domain.to_string(),
+                    backend: backend.name().to_owned(),
+                    mailboxes: mailboxes.get(&place).copied().unwrap_or_default(),
+                    blocked,
+                    allowed,
+                    traps,
+                    aliases,
+                });
+            }
+        }
+        domains.sort_by(|one: &DomainState, other| one.domain.cmp(&other.domain));
+        domains
+    }
+
+    fn domain_entries(&self, domain: &str) -> Option<Vec<DomainEntry>> {
+        self.entries.of(domain)
+    }
+
+    fn decide(&self, order: EntryOrder) -> Deciding {
+        let (entries, now) = (Arc::clone(&self.entries), self.clock.now());
+        Box::pin(async move { entries.decide(&order, now).await })
     }
 
     fn was_reported(&self, transaction: smtp::TransactionId) {

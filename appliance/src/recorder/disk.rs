@@ -128,7 +128,10 @@ fn describe(story: &TransactionStory, terms: &mut Terms) {
         terms.text(MESSAGE_ID, &opinion.message_id);
     }
     terms.text(ID, &story.id);
-    story.recipients.iter().for_each(|recipient| terms.text(TO, &recipient.address));
+    for recipient in &story.recipients {
+        terms.text(TO, &recipient.address);
+        recipient.alias.iter().for_each(|alias| terms.text(TO, alias));
+    }
 }
 
 fn came_from(client: &str, helo: &str, terms: &mut Terms) {

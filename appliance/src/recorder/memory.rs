@@ -154,7 +154,10 @@ fn reply_bytes(reply: &smtp::Reply) -> usize {
 
 fn recipients_bytes(recipients: &[RecipientOutcome]) -> usize {
     let one = |recipient: &RecipientOutcome| {
-        size_of_val(recipient) + recipient.address.len() + recipient.reply.as_ref().map_or(0, reply_bytes)
+        size_of_val(recipient)
+            + recipient.address.len()
+            + recipient.alias.as_ref().map_or(0, |alias| alias.len())
+            + recipient.reply.as_ref().map_or(0, reply_bytes)
     };
     recipients.iter().map(one).sum()
 }

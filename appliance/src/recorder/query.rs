@@ -89,7 +89,12 @@ impl Query {
     pub(super) fn fits(&self, story: &TransactionStory) -> bool {
         let opinion = story.opinion.as_ref();
         let subject = opinion.map_or("", |opinion| &opinion.subject);
-        let to = |wanted: &str| story.recipients.iter().any(|recipient| contains(&recipient.address, wanted));
+        let to = |wanted: &str| {
+            story.recipients.iter().any(|recipient| {
+                let alias = recipient.alias.as_ref().is_some_and(|alias| contains(alias, wanted));
+                alias || contains(&recipient.address, wanted)
+            })
+        };
         let anywhere = |wanted: &str| {
             let message_id = opinion.map_or("", |opinion| &opinion.message_id);
             let texts = [&story.id, &story.from, subject, message_id, &story.helo, &story.client];

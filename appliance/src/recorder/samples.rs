@@ -38,7 +38,8 @@ pub(crate) fn transaction(number: u32) -> Transaction {
         reused: number.is_multiple_of(2),
         policy: "".into(),
     };
-    let recipient = |address: &str, reply| RecipientOutcome { address: address.into(), reply: Some(reply) };
+    let recipient =
+        |address: &str, reply| RecipientOutcome { address: address.into(), alias: None, reply: Some(reply) };
     Transaction {
         id: TransactionId { session: session_id(), number },
         began: BEGAN + Duration::from_secs(number.into()),
@@ -140,7 +141,7 @@ pub(crate) fn afterwards(transaction: TransactionId, step: Step, at: Duration) -
         at,
         step,
         leg: Some(leg),
-        recipients: vec![RecipientOutcome { address: "bob@example.net".into(), reply: None }],
+        recipients: vec![RecipientOutcome { address: "bob@example.net".into(), alias: None, reply: None }],
         recipients_in_all: 1,
         words: Some(reply(451, "come back later")),
     }

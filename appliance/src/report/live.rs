@@ -10,6 +10,7 @@ use store::StoreError;
 
 use super::addresses::AddressesState;
 use super::certifying::{CertifyingState, RollOrder};
+use super::entries::{Deciding, DomainEntry, DomainState, EntryOrder};
 use super::learning::{BlockedSender, LearningState};
 use super::queue::QueueState;
 use super::received::ReceivedReports;
@@ -76,6 +77,12 @@ pub trait Live: Send + Sync + 'static {
     fn block(&self, entry: String) -> Asking<bool>;
     /// It may write again. Whether it was blocked.
     fn unblock(&self, entry: String) -> Asking<bool>;
+    /// The domains behind, by name, with the numbers of their mailboxes and entries.
+    fn domains(&self) -> Vec<DomainState>;
+    /// What a domain decided for itself, by kind and name. `None`: no backend has it.
+    fn domain_entries(&self, domain: &str) -> Option<Vec<DomainEntry>>;
+    /// Adds or removes an entry; whether something is other than before.
+    fn decide(&self, order: EntryOrder) -> Deciding;
     /// A person says that what the quarantine holds is spam: whoever learns may learn from it.
     fn was_reported(&self, transaction: smtp::TransactionId);
     /// Who sends from here: those that look taken over, then those with most recipients; at most so many.

@@ -267,6 +267,9 @@ pub struct TlsStory {
 pub struct RecipientStory {
     /// The address.
     pub address: String,
+    /// The alias that the client named, where it was one; its mail went to the address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
     /// The reply to RCPT; empty if none was sent.
     pub reply: String,
 }
@@ -433,10 +436,21 @@ impl TlsStory {
     }
 }
 
+impl RecipientStory {
+    /// The address, behind the alias that it was named by.
+    pub fn words(&self) -> String {
+        match &self.alias {
+            Some(alias) => format!("{alias} → {}", self.address),
+            None => self.address.clone(),
+        }
+    }
+}
+
 impl From<&record::RecipientOutcome> for RecipientStory {
     fn from(recipient: &record::RecipientOutcome) -> Self {
         let reply = recipient.reply.as_ref().map(ToString::to_string).unwrap_or_default();
-        Self { address: recipient.address.to_string(), reply }
+        let alias = recipient.alias.as_ref().map(ToString::to_string);
+        Self { address: recipient.address.to_string(), alias, reply }
     }
 }
 

@@ -252,8 +252,10 @@ impl Step {
 /// What the client was told of one recipient.
 #[derive(Clone, Debug)]
 pub struct RecipientOutcome {
-    /// Forward-path as received.
+    /// Forward-path as received, or where it leads as an alias.
     pub address: Box<str>,
+    /// The alias that the client named, where it was one.
+    pub alias: Option<Box<str>>,
     /// The reply to RCPT; `None` while none was sent. Behind the transaction, the last words about it.
     pub reply: Option<Reply>,
 }

@@ -2,6 +2,7 @@
 //! business of this crate.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::future::Future;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use delivery::Client;
 use record::{Direction, Opinion, Protocol, TlsOutcome, Verdict};
-use smtp::{Envelope, ForwardPath, No, RecipientSet, TransactionId};
+use smtp::{Envelope, ForwardPath, Mailbox, No, RecipientSet, TransactionId};
 use tokio::time::Instant;
 
 /// A message that is to be judged, before any server has an octet of it.
@@ -35,7 +36,7 @@ pub struct Case {
     pub envelope: Envelope,
     /// The recipients that it was accepted for, by their index in the envelope.
     pub recipients: RecipientSet,
-    /// Whether one of them is a trap.
+    /// Whether one of them is a trap, of the config or of a domain.
     pub trapped: bool,
     /// When its content had arrived, since 1970.
     pub received: Duration,
@@ -226,7 +227,20 @@ pub struct Judging {
 
 /// Addresses that no server has: what is written to them, Postern keeps and answers itself (DECISIONS 32).
 #[derive(Clone, Debug, Default)]
-pub struct OwnAddresses(HashMap<Box<str>, Own>);
+pub struct OwnAddresses {
+    /// In lower case.
+    fixed: HashMap<Box<str>, Own>,
+    entries: Option<Arc<dyn DomainEntries>>,
+}
+
+/// What the domains behind decide for themselves, while sessions go on.
+pub trait DomainEntries: Send + Sync + fmt::Debug + 'static {
+    /// Whether an address of theirs exists only to be spammed. Asked for each recipient, as is the other: both must be quick.
+    fn is_trap(&self, mailbox: &Mailbox) -> bool;
+
+    /// Where mail for an address of theirs goes instead. That is not looked up in turn.
+    fn target(&self, mailbox: &Mailbox) -> Option<Mailbox>;
+}
 
 /// What an address of Postern's own is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -243,16 +257,33 @@ impl OwnAddresses {
     /// The same with one more; case does not matter.
     #[must_use]
     pub fn with(mut self, address: &str, own: Own) -> Self {
-        self.0.insert(address.to_lowercase().into(), own);
+        self.fixed.insert(address.to_lowercase().into(), own);
         self
+    }
+
+    /// The same with what domains decide; what is named by [`OwnAddresses::with`] goes before.
+    #[must_use]
+    pub fn beside(self, entries: Arc<dyn DomainEntries>) -> Self {
+        Self { entries: Some(entries), ..self }
+    }
+
+    /// Where mail for an address goes instead, if it is an alias and none of these.
+    pub fn target(&self, path: &ForwardPath) -> Option<Mailbox> {
+        let (ForwardPath::Mailbox(mailbox), Some(entries)) = (path, &self.entries) else { return None };
+        let target = entries.target(mailbox)?;
+        self.of(path).is_none().then_some(target)
     }
 
     /// What an address is for, if it is one of these.
     pub fn of(&self, path: &ForwardPath) -> Option<Own> {
         // Most have none, and no address is written in lower case for nothing.
-        if self.0.is_empty() {
-            return None;
-        }
-        self.0.get(path.as_str().to_lowercase().as_str()).copied()
+        let fixed = match self.fixed.is_empty() {
+            true => None,
+            false => self.fixed.get(path.as_str().to_lowercase().as_str()).copied(),
+        };
+        let (None, ForwardPath::Mailbox(mailbox), Some(entries)) = (fixed, path, &self.entries) else {
+            return fixed;
+        };
+        entries.is_trap(mailbox).then_some(Own::Trap)
     }
 }

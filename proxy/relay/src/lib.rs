@@ -32,8 +32,8 @@ pub use called_before::CalledBefore;
 pub use drive::{Driver, Intercepting, drive};
 pub use inner_verification::{InnerVerification, OnInnerVerification, Verdict, Verifying};
 pub use judging::{
-    AtTheDoor, Case, Fate, HeldBody, Judge, Judged, Judgement, Judging, Mark, OnFailure, Own, OwnAddresses,
-    Unwelcome,
+    AtTheDoor, Case, DomainEntries, Fate, HeldBody, Judge, Judged, Judgement, Judging, Mark, OnFailure, Own,
+    OwnAddresses, Unwelcome,
 };
 pub use kept::Kept;
 pub use reporting::{HandedOn, Relayed, Reporting};

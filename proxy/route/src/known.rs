@@ -198,6 +198,31 @@ impl Known {
         count
     }
 
+    /// By backend and domain: to how many addresses a message was delivered. Two that differ in case are one.
+    pub(crate) fn mailboxes(&self) -> HashMap<(Box<str>, Box<str>), usize> {
+        let mut mailboxes: HashMap<(Box<str>, Box<str>), usize> = HashMap::new();
+        // Those that were not written in lower case: few have any.
+        let mut mixed: HashSet<String> = HashSet::new();
+        for shard in &self.shards {
+            let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+            for (key, _) in shard.accepted.iter().filter(|(_, fact)| fact.delivered) {
+                let Some((backend, domain, local_part)) = parts_of(key) else { continue };
+                if local_part.chars().any(char::is_uppercase) {
+                    mixed.insert(Self::key(backend, domain, &local_part.to_lowercase()));
+                } else {
+                    *mailboxes.entry((backend.into(), domain.into())).or_default() += 1;
+                }
+            }
+        }
+        for key in mixed {
+            let is_counted = self.shard(&key).accepted.get(key.as_str()).is_some_and(|fact| fact.delivered);
+            if let Some((backend, domain, _)) = parts_of(&key).filter(|_| !is_counted) {
+                *mailboxes.entry((backend.into(), domain.into())).or_default() += 1;
+            }
+        }
+        mailboxes
+    }
+
     fn knows_of(&self, key: &str) {
         let backend = key.split('\0').next().unwrap_or_default();
         let mut backends = self.backends.lock().unwrap_or_else(PoisonError::into_inner);
@@ -359,6 +384,13 @@ impl Shard {
             self.await_storing(&key);
         }
     }
+}
+
+/// Backend, domain and local part of a key; a postmaster without a domain is of none.
+fn parts_of(key: &str) -> Option<(&str, &str, &str)> {
+    let mut parts = key.splitn(3, '\0');
+    let (backend, domain, local_part) = (parts.next()?, parts.next()?, parts.next()?);
+    (!domain.is_empty()).then_some((backend, domain, local_part))
 }
 
 /// Takes the oldest share out; returns it.

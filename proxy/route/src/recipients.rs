@@ -1,5 +1,6 @@
 //! Who has a mailbox at a backend, as far as that can be told without its server.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -207,6 +208,12 @@ impl Recipients {
         !matches!(self.list, List::Ask)
     }
 
+    /// By backend and domain, of all backends: to how many addresses its server took a message, as far as that is remembered. Goes through
+    /// all that is known: to be asked seldom.
+    pub fn mailboxes(&self) -> HashMap<(Box<str>, Box<str>), usize> {
+        self.known.mailboxes()
+    }
+
     /// For the page.
     pub fn state(&self) -> RecipientsState {
         let (list, listed, trouble) = match &self.list {
@@ -293,6 +300,28 @@ mod tests {
         recipients.answered(&path("Anna@One.Example"), &reply("250 ok"), NOW);
         assert_eq!(recipients.standing(&path("Anna@ONE.example"), NOW), Standing::Known);
         assert_eq!(recipients.standing(&path("anna@one.example"), NOW), Standing::Unknown);
+    }
+
+    #[test]
+    fn mailboxes_are_counted_by_domain_once_a_message_was_taken() {
+        let known = Arc::new(Known::default());
+        let one = Recipients::new("one", Arc::clone(&known), List::Ask);
+        let other = Recipients::new("other", known, List::Ask);
+        for address in
+            ["anna@one.example", "Anna@One.example", "ANNA@one.example", "Bob@one.example", "c@two.example"]
+        {
+            one.delivered(&path(address), NOW);
+        }
+        one.answered(&path("asked@one.example"), &reply("250 ok"), NOW);
+        one.delivered(&ForwardPath::Postmaster("postmaster".into()), NOW);
+        other.delivered(&path("x@three.example"), NOW);
+        let counted = one.mailboxes();
+        let of = |backend: &str, domain: &str| {
+            let key: (Box<str>, Box<str>) = (backend.into(), domain.into());
+            counted.get(&key).copied()
+        };
+        assert_eq!((of("one", "one.example"), of("one", "two.example")), (Some(2), Some(1)));
+        assert_eq!((of("other", "three.example"), counted.len()), (Some(1), 3));
     }
 
     #[test]

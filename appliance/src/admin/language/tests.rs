@@ -2,7 +2,7 @@ use super::*;
 use crate::admin::tests::{FINE, FakeEngine, say, start};
 
 /// Pages that everybody has, with everything on them.
-const PAGES: [&str; 16] = [
+const PAGES: [&str; 18] = [
     "/",
     "/messages",
     "/messages?q=nothing-like-this",
@@ -14,6 +14,8 @@ const PAGES: [&str; 16] = [
     "/dns",
     "/domain-reports",
     "/weekly",
+    "/domains",
+    "/domains/example.net",
     "/users",
     "/tokens",
     "/audit",

@@ -51,12 +51,8 @@ impl Peers {
         let by_network = self.network_of(client);
         let findings = findings.filter(|_| by_network.is_none());
         let by_sender = findings.and_then(|findings| {
-            let is_proven = |address: &str| {
-                let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain).to_lowercase();
-                let mut proven = findings.authenticated_domains();
-                !domain.is_empty() && proven.any(|known| known.eq_ignore_ascii_case(&domain))
-            };
-            let mut claimed = [sender.as_str(), author].into_iter().filter(|address| is_proven(address));
+            let claimed = [sender.as_str(), author].into_iter();
+            let mut claimed = claimed.filter(|address| is_proven(address, Some(findings)));
             claimed.find_map(|address| self.sender(address))
         });
         by_network.or(by_sender)
@@ -85,6 +81,13 @@ impl Peers {
         };
         self.domains.iter().find(below).cloned()
     }
+}
+
+/// Whether the domain of an address is proven to have sent it.
+pub(super) fn is_proven(address: &str, findings: Option<&Findings>) -> bool {
+    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain).to_lowercase();
+    let mut proven = findings.into_iter().flat_map(Findings::authenticated_domains);
+    !domain.is_empty() && proven.any(|known| known.eq_ignore_ascii_case(&domain))
 }
 
 #[cfg(test)]

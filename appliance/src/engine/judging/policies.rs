@@ -11,7 +11,8 @@ use smtp::No;
 use super::accounts::Conduct;
 use super::custody::TAKEN_OVER;
 use super::sitting::Found;
-use super::told::told;
+use super::told::{told, verdict_of};
+use super::wishes::{Wish, Wishes};
 use crate::config::{self, Action, Judge};
 
 /// Rules that are named in the trace of one message.
@@ -36,6 +37,9 @@ pub(super) struct Policies {
 
 /// Verdict, what becomes of the message, and what that comes to.
 type Sentence = (Verdict, Fate, Verdict);
+
+/// The places of a policy and of a domain's wish.
+type Group = (usize, Option<usize>);
 
 impl Policies {
     pub(super) fn new(judge: &Judge) -> Self {
@@ -64,41 +68,37 @@ impl Policies {
         own.copied().unwrap_or_default()
     }
 
-    /// Says what becomes of a message. `by` is the verdict by other thresholds than [judge]'s.
+    /// Says what becomes of a message. `by` is what other thresholds than [judge]'s, and a domain's wish, come to.
     pub(super) fn sentence(
         &self,
         case: &Case,
         judgement: &mut Judgement,
         (weighed, found): (&judge::Judgement, &Found),
-        by: impl Fn(&Thresholds) -> Verdict,
+        wishes: &Wishes,
+        by: impl Fn(&Thresholds, Option<&Wish>) -> judge::Judgement,
     ) {
-        let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-        if case.direction == Direction::Inbound && self.all.len() > 1 {
-            for index in case.recipients.iter() {
-                let recipient =
-                    case.envelope.recipients.get(index).map_or("", |rcpt| rcpt.forward_path.as_str());
-                groups.entry(self.of(recipient)).or_default().push(index);
-            }
-        }
+        let groups = self.groups(case, wishes);
         let first = groups.keys().next().copied().unwrap_or_default();
         let mut told_of = Vec::new();
-        let mut sentence_by = |place: usize| {
+        let mut sentence_by = |(place, wish): Group| {
             let policy = self.all.get(place)?;
-            let verdict = if place == 0 { judgement.verdict } else { by(&policy.thresholds) };
-            let sentence = sentence(policy.action, verdict, weighed, found);
+            let wish = wish.and_then(|wish| wishes.at(wish));
+            let own = (place > 0 || wish.is_some()).then(|| by(&policy.thresholds, wish));
+            let verdict = own.as_ref().map_or(judgement.verdict, |own| verdict_of(own.verdict));
+            let sentence = sentence(policy.action, verdict, (own.as_ref().unwrap_or(weighed), wish), found);
+            let outcome = format!("{}, done: {}", sentence.0.name(), sentence.2.name());
+            if let Some(wish) = wish {
+                told_of.push(Check::weighing(wish.name(), format!("{}: {outcome}", wish.words()), 0.0));
+            }
             if place > 0 {
-                told_of.push(Check::weighing(
-                    "rule",
-                    format!("{place}: {}, done: {}", sentence.0.name(), sentence.2.name()),
-                    0.0,
-                ));
+                told_of.push(Check::weighing("rule", format!("{place}: {outcome}"), 0.0));
             }
             Some(sentence)
         };
         let Some((verdict, fate, carried_out)) = sentence_by(first) else { return };
         let mut apart = Vec::new();
-        for (place, indexes) in groups.into_iter().filter(|(place, _)| *place != first) {
-            if let Some((_, other, _)) = sentence_by(place).filter(|(_, other, _)| *other != fate) {
+        for (group, indexes) in groups.into_iter().filter(|(group, _)| *group != first) {
+            if let Some((_, other, _)) = sentence_by(group).filter(|(_, other, _)| *other != fate) {
                 apart.extend(indexes.into_iter().map(|index| (index, other.clone())));
             }
         }
@@ -107,10 +107,28 @@ impl Policies {
         let room = MAX_CHECKS.saturating_sub(judgement.opinion.checks.len());
         judgement.opinion.checks.extend(told_of.iter().take(room.min(MAX_TOLD)).map(told));
     }
+
+    /// The recipients, those together for whom the same policy and the same wish count.
+    fn groups(&self, case: &Case, wishes: &Wishes) -> BTreeMap<Group, Vec<usize>> {
+        let mut groups: BTreeMap<Group, Vec<usize>> = BTreeMap::new();
+        if case.direction == Direction::Inbound && (self.all.len() > 1 || !wishes.are_none()) {
+            for index in case.recipients.iter() {
+                let path = case.envelope.recipients.get(index).map(|rcpt| &rcpt.forward_path);
+                let place = path.map_or(0, |path| self.of(path.as_str()));
+                groups.entry((place, path.and_then(|path| wishes.place_for(path)))).or_default().push(index);
+            }
+        }
+        groups
+    }
 }
 
-fn sentence(action: Action, verdict: Verdict, weighed: &judge::Judgement, found: &Found) -> Sentence {
-    let why = reason(weighed);
+fn sentence(
+    action: Action,
+    verdict: Verdict,
+    (weighed, wish): (&judge::Judgement, Option<&Wish>),
+    found: &Found,
+) -> Sentence {
+    let why = reason(weighed, wish);
     let is_stopped = matches!(found.conduct, Conduct::Stopped(_));
     let failed = found.failed.iter().find(|(follows, _)| *follows == config::OnFailure::Defer);
     let word = match verdict {
@@ -138,7 +156,7 @@ fn sentence(action: Action, verdict: Verdict, weighed: &judge::Judgement, found:
 }
 
 /// For the sender: which kind of check it was, and no number by which the next run could be tuned.
-fn reason(weighed: &judge::Judgement) -> Box<str> {
+fn reason(weighed: &judge::Judgement, wish: Option<&Wish>) -> Box<str> {
     let demanded = weighed.checks.iter().find(|check| {
         check.demand.is_some_and(|demand| demand == weighed.verdict && demand != judge::Verdict::Pass)
     });
@@ -146,7 +164,7 @@ fn reason(weighed: &judge::Judgement) -> Box<str> {
         Some("gtube") => "it holds the test string for spam".into(),
         Some("attachment") => "it holds a kind of attachment that is not taken here".into(),
         Some("virus") => "it holds a virus".into(),
-        Some("block") => "its sender is blocked here".into(),
+        Some("block") => wish.and_then(Wish::reason).unwrap_or_else(|| "its sender is blocked here".into()),
         Some("dmarc") => "its author's domain says that it is not theirs".into(),
         Some(_) | None => "it looks like spam".into(),
     }

@@ -34,7 +34,11 @@ impl Court {
         let rules = rules.ok_or(NotJudging::Off)?;
         let case = self.case(&order)?;
         let deadline = Instant::now() + PATIENCE.min(rules.budget);
-        let (found, checks, scored, weighed) = rules.deliberate(&case, deadline).await;
+        let (found, mut checks, scored, mut weighed) = rules.deliberate(&case, deadline).await;
+        if let Some(wish) = rules.wishes(&case, &found).for_all(&case) {
+            checks = wish.among(&checks);
+            weighed = judge::judge(scored.as_ref().map(|(_, score)| score), &checks, &rules.thresholds);
+        }
         let why = match (&scored, order.explain) {
             (Some((features, _)), true) => Some(rules.explain(features, &case, &checks)),
             _ => None,

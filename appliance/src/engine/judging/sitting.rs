@@ -1,5 +1,6 @@
 //! One config's worth of judging: it answers the relay, within the budget, whatever fails (law 8).
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,9 +30,11 @@ use super::policies::Policies;
 use super::reports::kind;
 use super::told::{otherwise, shortened, told, verdict_of};
 use super::viruses::{self, Viruses};
+use super::wishes::{Wish, Wishes};
 use super::{Court, answers, attachments};
 use crate::config::{self, Action, Config};
 use crate::engine::dmarc_reports::{DmarcReports, Seen};
+use crate::engine::entries::{Entries, folded_text};
 use crate::engine::outbound::Names;
 use crate::engine::signing::{Present, Unsealed};
 
@@ -57,8 +60,10 @@ pub(super) struct Rules {
     pub(super) budget: Duration,
     action: Action,
     on_failure: config::OnFailures,
-    allow: Peers,
-    block: Peers,
+    pub(super) allow: Peers,
+    pub(super) block: Peers,
+    /// The config's, folded.
+    pub(super) traps: BTreeSet<String>,
     viruses: Option<Viruses>,
     lists: Arc<Lists>,
     attachments: config::Attachments,
@@ -66,7 +71,7 @@ pub(super) struct Rules {
     sealers: Vec<String>,
     /// Whether what comes in is sealed.
     seals: bool,
-    told: Told,
+    pub(super) told: Told,
     /// Zero: everybody is taken at once.
     greylist: Duration,
     /// Domains of the backends, as somebody registered them.
@@ -80,13 +85,15 @@ pub(in crate::engine) struct Told {
     pub(in crate::engine) dmarc: Arc<DmarcReports>,
     /// The keys that seal.
     pub(in crate::engine) signing: Arc<Present>,
+    /// What domains decide for themselves.
+    pub(in crate::engine) entries: Arc<Entries>,
 }
 
 /// What was found out of a message.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) content: Option<Content>,
-    findings: Option<Findings>,
+    pub(super) findings: Option<Findings>,
     virus: Option<Check>,
     lists: Vec<Check>,
     acquaintance: Acquaintance,
@@ -124,6 +131,7 @@ impl Sitting {
             on_failure: judge.on_failure,
             allow: Peers::new(&judge.allow),
             block: Peers::new(&judge.block),
+            traps: judge.traps.iter().map(|trap| folded_text(trap)).collect(),
             lists: Arc::new(Lists::new(&judge.dnsbl, names.clone())),
             own_domains: own_domains(config),
             attachments: judge.attachments.clone(),
@@ -251,15 +259,19 @@ impl Rules {
             results: field.into(),
             opinion,
         };
-        let by = |thresholds: &Thresholds| {
+        let wishes = self.wishes(&case, &found);
+        let by = |thresholds: &Thresholds, wish: Option<&Wish>| {
             let score = scored.as_ref().map(|(_, score)| score);
-            verdict_of(judge::judge(score, &checks, thresholds).verdict)
+            let own = wish.map(|wish| wish.among(&checks));
+            judge::judge(score, own.as_deref().unwrap_or(&checks), thresholds)
         };
-        self.policies.sentence(&case, &mut judgement, (&weighed, &found), by);
-        self.greet(&case, &found, &mut judgement).await;
+        self.policies.sentence(&case, &mut judgement, (&weighed, &found), &wishes, by);
+        self.greet(&case, &found, (&mut judgement, &wishes)).await;
         if let Some(content) = &found.content {
             let told = (content, found.findings.as_ref());
-            noted::note(&self.court.acquaintances, &case, told, judgement.verdict, &self.own_domains);
+            // What one domain wants says nothing of the sender to others.
+            let general = if wishes.are_none() { judgement.verdict } else { verdict };
+            noted::note(&self.court.acquaintances, &case, told, general, &self.own_domains);
             self.report(&case, content, found.findings.as_ref(), &judgement);
         }
         if let Some((features, score)) = scored {
@@ -452,34 +464,6 @@ impl Rules {
         Ok(Findings::gather(authenticator, sender, message, &self.sealers, deadline).await)
     }
 
-    /// What needs no weighing: the test string, traps, the administrator's lists.
-    fn rules_say(&self, case: &Case, found: &Found) -> Vec<Check> {
-        let mut checks = Vec::new();
-        let mut demand = |name: &'static str, result: String, demand| {
-            checks.push(Check::demanding(name, result, demand));
-        };
-        if found.content.as_ref().is_some_and(|content| content.oddities.gtube) {
-            demand("gtube", "found".into(), judge::Verdict::Reject);
-        }
-        if case.trapped {
-            demand("trap", "among the recipients".into(), judge::Verdict::Reject);
-        }
-        let author = found.content.as_ref().and_then(|content| content.from.first());
-        let author = author.map_or("", |author| author.mailbox.as_str());
-        let (client, sender) = (case.client.address.ip(), &case.envelope.mail.reverse_path);
-        if case.direction == Direction::Inbound {
-            let blocked = self.block.names(client, sender, author);
-            if let Some(entry) = blocked.or_else(|| self.court.blocked.names(sender, author)) {
-                demand("block", entry, judge::Verdict::Reject);
-            } else if let Some(entry) = self.allow.proves(client, (sender, author), found.findings.as_ref())
-                && !case.trapped
-            {
-                demand("allow", entry, judge::Verdict::Pass);
-            }
-        }
-        checks
-    }
-
     fn score(&self, case: &Case, content: &Content, findings: Option<&Findings>) -> (Features, Score) {
         let words = findings.map(Findings::words).unwrap_or_default();
         let transport = Transport {
@@ -513,7 +497,7 @@ impl Rules {
     }
 
     /// Has a sender come again that nobody here knows, where mail of it would pass (DECISIONS 28).
-    async fn greet(&self, case: &Case, found: &Found, judgement: &mut Judgement) {
+    async fn greet(&self, case: &Case, found: &Found, (judgement, wishes): (&mut Judgement, &Wishes)) {
         let applies = self.action == Action::Enforce && case.direction == Direction::Inbound && !case.trapped;
         // Where it passes for some alone, those would have it in the quarantine, who are to have it a moment later.
         let passes = matches!(judgement.fate, Fate::Deliver(_)) && judgement.apart.is_empty();
@@ -525,7 +509,10 @@ impl Rules {
         let author = author(content);
         let is_proven = noted::is_proven(author, findings);
         let is_allowed = judgement.opinion.checks.iter().any(|check| check.demand == Some(Verdict::Pass));
-        if is_allowed || found.acquaintance.is_known(author, is_proven, acquaintances.now()) {
+        if is_allowed
+            || wishes.let_all_pass(case)
+            || found.acquaintance.is_known(author, is_proven, acquaintances.now())
+        {
             return;
         }
         let (senders, path) = (noted::senders(case, findings), case.envelope.mail.reverse_path.as_str());

@@ -42,6 +42,7 @@ impl Queue {
             let Some((_, words)) = replies.first() else { continue };
             let named = replies.iter().take(NAMED).map(|(index, reply)| RecipientOutcome {
                 address: address(entry, *index),
+                alias: None,
                 reply: (reply != words).then(|| reply.clone()),
             });
             self.tell(entry.transaction, step, leg, named.collect(), replies.len(), Some(words.clone()));
@@ -110,7 +111,8 @@ impl Queue {
 
 fn named(entry: &Entry, recipients: &RecipientSet) -> (Vec<RecipientOutcome>, usize) {
     let named = recipients.iter().take(NAMED);
-    let named = named.map(|index| RecipientOutcome { address: address(entry, index), reply: None });
+    let named =
+        named.map(|index| RecipientOutcome { address: address(entry, index), alias: None, reply: None });
     (named.collect(), recipients.len())
 }
 

@@ -16,13 +16,15 @@ pub(super) struct Carried {
     pub(super) groups: Vec<Group>,
     /// Recipients that no server has: Postern's own.
     pub(super) own: Vec<(usize, Own)>,
+    /// Recipients that were named by an alias, with that.
+    pub(super) aliases: Vec<(usize, Box<str>)>,
     /// What the client was told of each recipient.
     pub(super) told: Vec<Option<Reply>>,
 }
 
 impl Carried {
     pub(super) fn new(began: Instant) -> Self {
-        Self { began, groups: Vec::new(), own: Vec::new(), told: Vec::new() }
+        Self { began, groups: Vec::new(), own: Vec::new(), aliases: Vec::new(), told: Vec::new() }
     }
 
     pub(super) fn group_on(&mut self, leg: LegId) -> Option<&mut Group> {

@@ -106,8 +106,16 @@ impl Naming {
             self.owed.push_back(Owed { recipient: Some(NOBODY), reply });
             return self.pay(common);
         }
+        let (rcpt, alias) = match self.target_of(&rcpt, common) {
+            Some(target) => {
+                let alias = rcpt.forward_path.as_str().into();
+                (rcpt.led_to(target), Some(alias))
+            }
+            None => (rcpt, None),
+        };
         let place = self.place_of(&rcpt, common);
         let index = self.open.name(rcpt);
+        self.carried.aliases.extend(alias.map(|alias| (index, alias)));
         self.carried.told.push(None);
         let reply = match place {
             Err(no) => Some(no.reply(self.open.id())),
@@ -205,6 +213,25 @@ impl Naming {
             }
         };
         groups[at].ask(index, listed, self.open.envelope(), common)
+    }
+
+    /// Where an alias leads, for mail that is taken for the domains here. Who authenticated, and who is taken on the way out, names the
+    /// servers' recipients.
+    fn target_of(&self, rcpt: &Rcpt, common: &Common) -> Option<Mailbox> {
+        if common.is_submission()
+            || (!self.open.envelope().mail.smtputf8 && !rcpt.forward_path.as_str().is_ascii())
+        {
+            return None;
+        }
+        let target = common.settings.own.target(&rcpt.forward_path)?;
+        let backend = target.domain().and_then(|domain| common.settings.routing.backend_of(domain))?;
+        let is_reached = match &common.arrival {
+            Arrival::Here { .. } => true,
+            // The client has come to this one's server.
+            Arrival::Inbound(server) => server.name() == backend.name(),
+            Arrival::Outbound(_) => false,
+        };
+        is_reached.then_some(target)
     }
 
     /// Where a recipient's mailbox is, and whether this client may write there (DECISIONS 10, 17).

@@ -35,6 +35,7 @@ pub(super) struct Settling {
     awaiting: Awaiting<Kept>,
     began: Instant,
     told: Vec<Option<Reply>>,
+    aliases: Vec<(usize, Box<str>)>,
     sendings: Vec<Sending>,
     body: Body,
     /// Given back when the client has its answer.
@@ -56,7 +57,7 @@ impl Settling {
     pub(super) fn begin(whole: Whole, judgement: Option<Judgement>, common: &mut Common) -> Self {
         let Whole { awaiting, carried, body, share, cuts, signatures, key, recalled, ended, goes_regardless } =
             whole;
-        let Carried { began, groups, own, told } = carried;
+        let Carried { began, groups, own, aliases, told } = carried;
         let wants = |group: &Group| recalled.is_none() && !group.accepted.is_empty();
         let (wanted, unwanted): (Vec<_>, Vec<_>) = groups.into_iter().partition(wants);
         unwanted.into_iter().for_each(|group| group.give_back(common));
@@ -66,6 +67,7 @@ impl Settling {
             awaiting,
             began,
             told,
+            aliases,
             sendings: Vec::new(),
             body,
             _share: share,
@@ -399,6 +401,7 @@ impl Session {
             awaiting,
             began,
             told,
+            aliases,
             sendings,
             body,
             content_ended,
@@ -413,7 +416,7 @@ impl Session {
             id,
             began,
             content_ended: Some(content_ended),
-            recipients: recipient_outcomes(awaiting.envelope(), &told),
+            recipients: recipient_outcomes(awaiting.envelope(), &told, &aliases),
             named: awaiting.envelope().recipients.len(),
             reverse_path: awaiting.envelope().mail.reverse_path.as_str().into(),
             size: body.len(),

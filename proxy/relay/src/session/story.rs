@@ -26,11 +26,16 @@ pub(super) struct Story {
 /// The record names at most this many recipients.
 const NAMED: usize = 100;
 
-pub(super) fn recipient_outcomes(envelope: &Envelope, told: &[Option<Reply>]) -> Vec<RecipientOutcome> {
-    let recipients = envelope.recipients.iter().zip(told).take(NAMED);
+pub(super) fn recipient_outcomes(
+    envelope: &Envelope,
+    told: &[Option<Reply>],
+    aliases: &[(usize, Box<str>)],
+) -> Vec<RecipientOutcome> {
+    let recipients = envelope.recipients.iter().zip(told).enumerate().take(NAMED);
     recipients
-        .map(|(rcpt, reply)| RecipientOutcome {
+        .map(|(index, (rcpt, reply))| RecipientOutcome {
             address: rcpt.forward_path.as_str().into(),
+            alias: aliases.iter().find(|(of, _)| *of == index).map(|(_, alias)| alias.clone()),
             reply: reply.clone(),
         })
         .collect()
@@ -43,7 +48,7 @@ impl Story {
             id,
             began: carried.began,
             content_ended: None,
-            recipients: recipient_outcomes(envelope, &carried.told),
+            recipients: recipient_outcomes(envelope, &carried.told, &carried.aliases),
             named: envelope.recipients.len(),
             reverse_path: envelope.mail.reverse_path.as_str().into(),
             size: 0,

@@ -9,6 +9,7 @@ mod harness;
 mod server;
 
 mod absence;
+mod aliases;
 mod chunking;
 mod deadlines;
 mod groups;

@@ -2,7 +2,7 @@
 //! (RFC 3461), AUTH (RFC 4954 §5) and REQUIRETLS (RFC 8689).
 
 use super::{CommandError, write_path};
-use crate::address::{ForwardPath, ReversePath};
+use crate::address::{ForwardPath, Mailbox, ReversePath};
 use crate::extensions::Extension;
 
 /// RFC 3461 §4.4 and §4.2 bound ENVID and ORCPT by 100 and 500 octets; encoded they may treble.
@@ -151,6 +151,16 @@ impl Rcpt {
         }
     }
 
+    /// The same for another mailbox, which this one is an alias of. Whom the sender named goes along for reports, unless the sender
+    /// has said so itself (RFC 3461 §4.2, §5.2.7).
+    #[must_use]
+    pub fn led_to(self, target: Mailbox) -> Self {
+        let named = self.forward_path.as_str();
+        let orcpt = named.is_ascii().then(|| format!("rfc822;{}", encoded_xtext(named)));
+        let orcpt = orcpt.filter(|orcpt| orcpt.len() <= MAX_XTEXT).map(Into::into);
+        Self { forward_path: ForwardPath::Mailbox(target), orcpt: self.orcpt.or(orcpt), ..self }
+    }
+
     /// Appends the command, with its DSN parameters if the next hop offers DSN.
     pub fn write(&self, out: &mut Vec<u8>, dsn_offered: bool) {
         write_path(out, "RCPT TO:", self.forward_path.as_str());
@@ -246,6 +256,19 @@ fn notify_value(notify: Notify) -> String {
     let words = [(notify.success, "SUCCESS"), (notify.failure, "FAILURE"), (notify.delay, "DELAY")];
     let words: Vec<_> = words.into_iter().filter_map(|(wanted, word)| wanted.then_some(word)).collect();
     words.join(",")
+}
+
+/// As xtext (RFC 3461 §4): what is no plain letter in it is written by number.
+fn encoded_xtext(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for octet in text.bytes() {
+        match octet {
+            b'+' | b'=' => encoded.push_str(&format!("+{octet:02X}")),
+            b'!'..=b'~' => encoded.push(char::from(octet)),
+            _ => encoded.push_str(&format!("+{octet:02X}")),
+        }
+    }
+    encoded
 }
 
 /// xtext (RFC 3461 §4), or text with SMTPUTF8 (RFC 6533 §3): its length is checked, and it is kept as it came. Servers

@@ -125,7 +125,8 @@ fn refusals(number: u32, recipients: usize) -> ::record::Event {
     (one.id, one.direction, one.authenticated) = (id(number), Direction::Outbound, false);
     (one.reverse_path, one.groups) = ("ann@own.test".into(), Vec::new());
     let refused = crate::recorder::samples::reply(550, "no such user");
-    let one_of = ::record::RecipientOutcome { address: "x@elsewhere.test".into(), reply: Some(refused) };
+    let one_of =
+        ::record::RecipientOutcome { address: "x@elsewhere.test".into(), alias: None, reply: Some(refused) };
     one.recipients = vec![one_of; recipients];
     ::record::Event::Transaction(Box::new(one))
 }
@@ -182,6 +183,7 @@ fn refusals_count_at_rcpt_at_once_and_out_of_the_queue() {
     one.recipients = (0..4)
         .map(|number| ::record::RecipientOutcome {
             address: if number == 3 { "x@own.test".into() } else { "x@elsewhere.test".into() },
+            alias: None,
             reply: Some(refused.clone()),
         })
         .collect();
