@@ -245,7 +245,8 @@ fn what_strangers_write_is_text_on_every_page() {
                  Content-Type: text/html\r\n\r\n<a href=\"javascript:owned=1\">{what}</a> http://evil.test/\"><script>owned=1</script>\r\n--=\r\n\
                  Content-Type: application/octet-stream; name=\"{what}.exe\"\r\n\r\nMZ\r\n--=--\r\n."
             ),
-            "250",
+            // Held, or refused for its attachment: its words are in the trace either way.
+            "",
         );
     }
     stranger.says("VRFY <script>owned=1</script>", "");

@@ -67,7 +67,8 @@ fn a_week_that_is_over_is_told_once() {
     needs!(POSTFIX, LATER);
     let hidden = Postfix::start(&postfix::Options::default());
     let config = format!(
-        "[[backend]]\ndomains = [\"corp.test\", \"quiet.test\"]\nservers = [\"{}\"]\n[reports]\nweekly = true\n[resolver]\nservers = [\"127.0.0.1:1\"]\n",
+        "[[backend]]\ndomains = [\"corp.test\", \"quiet.test\"]\nservers = [\"{}\"]\n[outbound]\nnetworks = [\"127.0.0.2/32\"]\n\
+         [reports]\nweekly = true\n[resolver]\nservers = [\"127.0.0.1:1\"]\n",
         hidden.address()
     );
     let mut postern = Postern::start(&Options { config, ..Options::default() });
