@@ -39,7 +39,8 @@ fn house() -> Option<House> {
     let (ceremonies, handle) = (Ceremonies::default(), Handle::new());
     let site = Site::new("mx1.example.net", ORIGIN)?;
     let id = BASE64URL_NOPAD.encode(ID);
-    let known = json!({ "id": id, "algorithm": "ES256", "public_key": POINT, "counter": 0, "copies": "never" });
+    let known =
+        json!({ "id": id, "algorithm": "ES256", "public_key": POINT, "counter": 0, "copies": "never" });
     let known = serde_json::from_value(known).ok()?;
     let login = ceremonies.ask_for_login(&site, NOW).ok()?;
     let passkey = ceremonies.ask_for_passkey(&site, ANN, handle, [].into_iter(), NOW).ok()?;
