@@ -78,7 +78,11 @@ impl Catalogue {
 
     /// A text in another language, if that is known. White space around it is not its own.
     pub(super) fn find(&self, text: &str, language: Language) -> Option<String> {
-        self.find_in(text, language, 0)
+        self.find_in(text, language, 0).or_else(|| {
+            // What went wrong is a sentence of its own on some pages, and part of one elsewhere.
+            let words = text.strip_suffix('.')?;
+            self.find_in(words, language, 0).map(|found| found + ".")
+        })
     }
 
     fn find_in(&self, text: &str, language: Language, depth: u8) -> Option<String> {

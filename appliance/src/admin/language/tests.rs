@@ -103,6 +103,20 @@ async fn what_the_pages_say_they_say_in_four_languages() {
     assert!(left.is_empty(), "{left:#?}");
 }
 
+#[test]
+fn what_is_wrong_with_a_login_is_said_in_its_language_with_and_without_a_full_stop() {
+    let german = |text: &str| catalogue::CATALOGUE.find(text, Language::German);
+    let wrong = "name, password or code is wrong";
+    let bare = german(wrong).unwrap();
+    assert!(bare != wrong && !bare.ends_with('.'), "{bare}");
+    assert_eq!(german(&format!("{wrong}.")), Some(format!("{bare}.")));
+    assert!(
+        german("too many attempts; try again in 7 seconds.")
+            .is_some_and(|text| text.contains('7') && text.ends_with('.'))
+    );
+    assert_eq!(german("."), None);
+}
+
 #[tokio::test]
 async fn what_was_chosen_counts_before_what_the_browser_asks_for() {
     let (address, _stop) = start(FINE, true).await;
